@@ -1,0 +1,11 @@
+//! Lockstep keeps a SIEM and an asset inventory in step with ThreatLocker, and proves what it has seen.
+//!
+//! The main flow: `schedule` wakes a stream, `collect` asks the `portal` page by page under its limiter,
+//! `store` commits new rows, seen ids and coverage in one transaction; `deliver` reads the outbox,
+//! encodes each entry in a format, a sink writes, and the sink's position is committed. The two halves
+//! meet only in the store. Nothing is remembered before it is safe on disk; nothing is forgotten before
+//! the sink has it.
+
+pub mod clock;
+pub mod model;
+pub mod portal;

@@ -1,0 +1,235 @@
+//! The words that every other module shares: organizations, lanes, entries and the uid.
+//!
+//! Nothing here knows the vendor's spelling, a sink or the store.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Microseconds since 1970-01-01T00:00:00Z, on the portal's time unless said otherwise.
+pub type Micros = i64;
+/// Whole seconds since 1970-01-01T00:00:00Z; the bounds of coverage are whole seconds.
+pub type Seconds = i64;
+
+/// Microseconds in a second.
+pub const SECOND: Micros = 1_000_000;
+
+/// A ThreatLocker tenant, always lower-case (contract section 1.4: compare case-insensitively).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String")]
+pub struct OrganizationId(Arc<str>);
+
+impl OrganizationId {
+    /// Takes an id in any case and keeps it in lower case.
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().to_ascii_lowercase().into())
+    }
+
+    /// The id of rows that name no organization.
+    pub fn none() -> Self {
+        Self("".into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for OrganizationId {
+    fn from(text: String) -> Self {
+        Self::new(&text)
+    }
+}
+
+impl fmt::Display for OrganizationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for OrganizationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The row id of a connection in the store.
+pub type ConnectionId = i64;
+
+/// An ordered sequence of entries of one connection with a purpose. All lanes of a connection draw
+/// their numbers from one counter, so a number names an entry and is a point in history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// What happened just now.
+    Live,
+    /// Older time that was not covered yet, late rows, repaired gaps.
+    Backfill,
+}
+
+impl Lane {
+    /// Every lane, in the order of delivery.
+    pub const ALL: [Lane; 2] = [Lane::Live, Lane::Backfill];
+
+    /// The lane's key in the store; never changes once released.
+    pub fn code(self) -> i64 {
+        match self {
+            Lane::Live => 0,
+            Lane::Backfill => 1,
+        }
+    }
+
+    pub fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|lane| lane.code() == code)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lane::Live => "live",
+            Lane::Backfill => "backfill",
+        }
+    }
+}
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Event,
+    Device,
+    State,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Event => "event",
+            Kind::Device => "device",
+            Kind::State => "state",
+        }
+    }
+}
+
+/// Why an entry exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    New,
+    Changed,
+    Removed,
+    Restated,
+}
+
+impl Change {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Change::New => "new",
+            Change::Changed => "changed",
+            Change::Removed => "removed",
+            Change::Restated => "restated",
+        }
+    }
+}
+
+/// One new or changed row in the outbox, without its lane, source and collection time, which it
+/// shares with its [`Chunk`].
+///
+/// Stored as named MessagePack fields: adding an optional field keeps old entries readable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry<'a> {
+    /// Place in the connection's history.
+    #[serde(rename = "n")]
+    pub number: i64,
+    #[serde(rename = "u")]
+    pub uid: Uuid,
+    #[serde(rename = "k")]
+    pub kind: Kind,
+    #[serde(rename = "c")]
+    pub change: Change,
+    /// The row's own organization; empty when the row names none.
+    #[serde(rename = "o", borrow)]
+    pub organization: &'a str,
+    /// The vendor's id, absent for rows without one.
+    #[serde(rename = "v", borrow, default)]
+    pub vendor_id: Option<&'a str>,
+    /// When it happened, as far as the row says so.
+    #[serde(rename = "t", default)]
+    pub time: Option<Micros>,
+    /// The vendor's bytes: one JSON object, valid UTF-8.
+    #[serde(rename = "r", borrow)]
+    pub row: &'a str,
+    /// The row before a change or removal, for snapshot sources.
+    #[serde(rename = "p", borrow, default)]
+    pub previous: Option<&'a str>,
+}
+
+/// Consecutive entries of one lane that were committed together.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub connection: ConnectionId,
+    pub lane: Lane,
+    /// Name of the source, as in [`crate::source::SOURCES`].
+    pub source: String,
+    /// First and last number inside.
+    pub first: i64,
+    pub last: i64,
+    /// When the rows were collected, on the portal's time.
+    pub collected: Micros,
+    /// MessagePack of `Vec<Entry>`, not compressed any more.
+    pub body: Vec<u8>,
+}
+
+impl Chunk {
+    /// The entries inside, borrowing from the body.
+    pub fn entries(&self) -> Result<Vec<Entry<'_>>, rmp_serde::decode::Error> {
+        rmp_serde::from_slice(&self.body)
+    }
+
+    /// Encodes entries as a chunk's body.
+    pub fn encode(entries: &[Entry<'_>]) -> Vec<u8> {
+        rmp_serde::to_vec_named(entries).expect("entries hold only text, numbers and ids")
+    }
+}
+
+/// The namespace of every uid. ◆ Never changes.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6c6f_636b_7374_5570_8000_7468_7265_6174);
+
+/// The stable id of a record: UUIDv5 over the row's organization, source, vendor key, record kind
+/// and occurrence, each part length-prefixed. ◆ Neither site, instance, scope, format nor route
+/// take part, so the same row has the same uid however it was reached.
+pub fn uid(organization: &str, source: &str, vendor_key: &str, kind: &str, occurrence: &str) -> Uuid {
+    let parts = [organization, source, vendor_key, kind, occurrence];
+    let mut name = Vec::with_capacity(parts.iter().map(|part| part.len() + 4).sum());
+    for part in parts {
+        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        name.extend_from_slice(&length.to_be_bytes());
+        name.extend(part.bytes().map(|byte| byte.to_ascii_lowercase()));
+    }
+    Uuid::new_v5(&NAMESPACE, &name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_depends_on_every_part_and_not_on_case() {
+        let base = uid("org", "computers", "ab", "device", "0");
+        assert_eq!(base, uid("ORG", "computers", "AB", "device", "0"));
+        assert_ne!(base, uid("orgc", "omputers", "ab", "device", "0"));
+        assert_ne!(base, uid("org", "computers", "ab", "device", "1"));
+        assert_ne!(base, uid("org", "computers", "ab", "event", "0"));
+    }
+
+    #[test]
+    fn a_uid_never_changes() {
+        let pinned = uid("org", "computers", "id", "device", "0");
+        assert_eq!(pinned.to_string(), uid("org", "computers", "id", "device", "0").to_string());
+    }
+}
