@@ -7,5 +7,9 @@
 //! the sink has it.
 
 pub mod clock;
+pub mod coverage;
 pub mod model;
+pub mod normalise;
 pub mod portal;
+pub mod source;
+pub mod sources;

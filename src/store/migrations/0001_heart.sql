@@ -26,6 +26,7 @@ CREATE TABLE organization (
   slug TEXT NOT NULL,            -- frozen at first sight, unique within the connection
   first_seen INTEGER NOT NULL,
   last_checkin INTEGER,          -- newest check-in of any of its computers
+  last_listed INTEGER,           -- when a computers walk last listed any of its computers
   UNIQUE (connection_id, organization_id)
 ) STRICT;
 
