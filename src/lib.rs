@@ -13,3 +13,4 @@ pub mod normalise;
 pub mod portal;
 pub mod source;
 pub mod sources;
+pub mod store;
