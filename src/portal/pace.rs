@@ -77,7 +77,7 @@ impl Latency {
             None => (seen, seen),
             Some((current, usual)) => {
                 // The usual latency falls quickly and rises slowly, so a slow hour does not become the norm at once.
-                let weight = if seen < usual { 0.2 } else { 0.01 };
+                let weight = if seen < usual { 0.2 } else { 0.002 };
                 (current + 0.3 * (seen - current), usual + weight * (seen - usual))
             }
         });
