@@ -6,8 +6,10 @@
 //! meet only in the store. Nothing is remembered before it is safe on disk; nothing is forgotten before
 //! the sink has it.
 
+pub mod budget;
 pub mod clock;
 pub mod coverage;
+pub mod credentials;
 pub mod model;
 pub mod normalise;
 pub mod portal;
