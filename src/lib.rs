@@ -16,3 +16,4 @@ pub mod portal;
 pub mod source;
 pub mod sources;
 pub mod store;
+pub mod simulator;
