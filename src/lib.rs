@@ -7,5 +7,10 @@
 //! the sink has it.
 
 pub mod clock;
+pub mod durable;
+pub mod format;
+pub mod formats;
 pub mod model;
 pub mod portal;
+pub mod sink;
+pub mod sinks;
