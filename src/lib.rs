@@ -7,5 +7,7 @@
 //! the sink has it.
 
 pub mod clock;
+pub mod config;
+pub mod credentials;
 pub mod model;
 pub mod portal;
