@@ -110,7 +110,8 @@ pub(super) fn check_all(
         let path = format!("connections[{index}]");
         let mut tree = merged(template.clone(), unlimited_in_full(own.clone()));
         let section = Section::at(path.clone(), &tree, mistakes);
-        let site: Option<String> = section.required("site");
+        let site: Option<String> =
+            section.named("site", "a short label for this account, such as `site: acme`");
         if let Some(earlier) = site.as_ref().and_then(|site| sites.insert(site.to_lowercase(), path)) {
             section
                 .mistake("site", format!("is the same as in {earlier}; every site needs a name of its own"));
@@ -294,14 +295,15 @@ fn token_expiry(section: &Section<'_>) -> Option<Option<TokenExpiry>> {
     if section.value("token_expiry").is_none() {
         return Some(None);
     }
+    const EXPECTED: &str = "expected `{ unused_for: 365d }` as ticked in the portal, or `{ at: 2027-03-01 }`";
+    if !matches!(section.value("token_expiry").map(|value| &value.kind), Some(ValueKind::Table(_))) {
+        return section.refuse("token_expiry", EXPECTED);
+    }
     let inner = section.section("token_expiry")?;
     let expiry = match (inner.value("unused_for").is_some(), inner.value("at").is_some()) {
         (true, false) => inner.duration("unused_for", days(1), days(3650)).map(TokenExpiry::UnusedFor),
         (false, true) => inner.required("at").map(TokenExpiry::At),
-        _ => section.refuse(
-            "token_expiry",
-            "expected `{ unused_for: 365d }` as ticked in the portal, or `{ at: 2027-03-01 }`",
-        ),
+        _ => section.refuse("token_expiry", EXPECTED),
     };
     inner.close();
     expiry.map(Some)

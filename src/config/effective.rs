@@ -12,7 +12,7 @@ pub(super) fn yaml(table: &Table) -> String {
 }
 
 fn write_table(table: &Table, depth: usize, out: &mut String) {
-    for (key, value) in table {
+    for (key, value) in table.iter().filter(|(_, value)| value.kind != ValueKind::Nil) {
         out.push_str(&format!("{:indent$}{key}:", "", indent = depth * 2));
         match &value.kind {
             ValueKind::Table(inner) if !inner.is_empty() => {
@@ -62,12 +62,16 @@ fn inline(kind: &ValueKind) -> String {
     }
 }
 
-/// True where the text means itself without quotes.
+/// True where the text means itself without quotes: a word, a path, or a number with a unit behind it.
 fn plain(text: &str) -> bool {
-    let safe = |letter: char| letter.is_ascii_alphanumeric() || "./_-:@".contains(letter);
-    text.starts_with(|first: char| first.is_ascii_alphabetic() || "./".contains(first))
-        && text.chars().all(safe)
+    let word = text.starts_with(|first: char| first.is_ascii_alphabetic() || "./".contains(first))
+        && text.chars().all(|letter| letter.is_ascii_alphanumeric() || "./_-:@{}".contains(letter))
         && !text.ends_with(':')
         && !["true", "false", "null", "yes", "no", "on", "off", "y", "n", "."]
-            .contains(&text.to_lowercase().as_str())
+            .contains(&text.to_lowercase().as_str());
+    let (digits, unit) =
+        text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
+    let measured =
+        !digits.is_empty() && ["ms", "s", "m", "h", "d", "KiB", "MiB", "GiB", "TiB"].contains(&unit);
+    word || measured
 }

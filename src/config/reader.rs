@@ -77,7 +77,10 @@ impl<'a> Section<'a> {
 
     /// The value of a key, if something stands there.
     pub(super) fn value(&self, key: &'static str) -> Option<&'a Value> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
         self.values.get(key).filter(|value| value.kind != ValueKind::Nil)
     }
 
@@ -123,8 +126,10 @@ impl<'a> Section<'a> {
 
     /// A size in bytes between two bounds.
     pub(super) fn size(&self, key: &'static str, least: ByteSize, most: ByteSize) -> Option<u64> {
-        self.within(key, (least, most), |size| size.display().iec().to_string().replace(' ', ""))
-            .map(|size| size.0)
+        self.within(key, (least, most), |size| {
+            size.display().iec().to_string().replace(' ', "").replace(".0", "")
+        })
+        .map(|size| size.0)
     }
 
     /// A number between two bounds.
@@ -135,6 +140,14 @@ impl<'a> Section<'a> {
         self.within(key, (least, most), T::to_string)
     }
 
+    /// A setting that must be there, with an example for whoever left it out.
+    pub(super) fn named<T: Setting>(&self, key: &'static str, example: &str) -> Option<T> {
+        if self.value(key).is_none() {
+            return self.refuse(key, format!("is missing; write {example}"));
+        }
+        self.optional(key)
+    }
+
     /// One of the known words; `later` are words that are known but not built yet.
     pub(super) fn word(
         &self,
@@ -142,7 +155,10 @@ impl<'a> Section<'a> {
         known: &[&'static str],
         later: &[&str],
     ) -> Option<&'static str> {
-        let word: String = self.required(key)?;
+        if self.value(key).is_none() {
+            return self.refuse(key, format!("is missing; known here: {}", known.join(", ")));
+        }
+        let word: String = self.optional(key)?;
         self.known(key, &word, known, later)
     }
 
@@ -186,15 +202,14 @@ impl<'a> Section<'a> {
 
     /// Keys that belong to a later version: said so instead of "unknown".
     pub(super) fn not_yet(&self, keys: &[&'static str]) {
-        for key in keys {
-            if self.value(key).is_some() {
-                self.mistake(key, "is not built yet in this version; remove it");
-            }
+        for key in keys.iter().filter(|key| self.values.contains_key(**key)) {
+            self.value(key);
+            self.mistake(key, "is not built yet in this version; remove it");
         }
     }
 
     /// Every key that nobody asked for is a mistake.
-    pub(super) fn close(self) {
+    pub(super) fn close(&self) {
         let asked = self.asked.borrow();
         self.unknown(|key| format!("unknown key; {}", suggestion(key, asked.iter().copied())));
     }

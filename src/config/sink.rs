@@ -53,6 +53,7 @@ pub(super) fn check_all(
     mistakes: &Mistakes,
 ) -> (Vec<SinkConfig>, Vec<Value>) {
     let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let mut targets: BTreeMap<String, String> = BTreeMap::new();
     let (mut sinks, mut trees) = (Vec::new(), Vec::new());
     for (index, own) in given {
         let path = format!("sinks[{index}]");
@@ -62,24 +63,34 @@ pub(super) fn check_all(
         let template = templates.iter().find(of_type).cloned().unwrap_or_default();
         let tree = merged(template, own.clone());
         let section = Section::at(path.clone(), &tree, mistakes);
-        let name: Option<String> = section.required("name");
+        let name: Option<String> = section.named("name", "a short label for this sink, such as `name: out`");
         if let Some(earlier) = name.as_ref().and_then(|name| names.insert(name.to_lowercase(), path)) {
             section
                 .mistake("name", format!("is the same as in {earlier}; every sink needs a name of its own"));
         }
-        sinks.extend(check(section, name));
+        if let Some(sink) = check(&section, name) {
+            let (key, target) = match &sink.kind {
+                SinkKind::File { path, .. } => ("path", path.to_string()),
+                SinkKind::Stdout => ("type", String::new()),
+            };
+            if let Some(earlier) = targets.insert(target, format!("sinks[{index}]")) {
+                section
+                    .mistake(key, format!("writes to the same place as {earlier}; each sink needs its own"));
+            }
+            sinks.push(sink);
+        }
         trees.push(Value::new(None, ValueKind::Table(tree)));
     }
     (sinks, trees)
 }
 
-fn check(section: Section<'_>, name: Option<String>) -> Option<SinkConfig> {
+fn check(section: &Section<'_>, name: Option<String>) -> Option<SinkConfig> {
     // The other keys depend on the type: without it they are not looked at.
     let kind = section.word("type", &KINDS, &LATER)?;
     let format = section.word("format", &["raw"], &["ocsf", "ecs"]).map(|_| SinkFormat::Raw);
     section.not_yet(&["max_per_day"]);
     let kind = match kind {
-        "file" => file(&section),
+        "file" => file(section),
         _ => Some(SinkKind::Stdout),
     };
     section.close();
@@ -87,7 +98,7 @@ fn check(section: Section<'_>, name: Option<String>) -> Option<SinkConfig> {
 }
 
 fn file(section: &Section<'_>) -> Option<SinkKind> {
-    let path: Option<String> = section.required("path");
+    let path: Option<String> = section.named("path", "`path: \"out/{site}/{source}-{date}.ndjson\"`");
     let path = path.and_then(|path| match template_mistake(&path) {
         None => Some(path),
         Some(text) => section.refuse("path", text),

@@ -149,7 +149,9 @@ fn check(section: &Section<'_>, known: &Table) -> Option<(BTreeMap<&'static str,
             section.mistake(name, "is not collected by this version yet; remove it");
         }
     }
-    section.unknown(|name| format!("unknown source; {}", suggestion(name, SOURCE_NAMES)));
+    section.unknown(|name| {
+        format!("unknown source; {}", suggestion(name, SOURCE_NAMES.into_iter().chain(LATER)))
+    });
     Some((each?, discover_every?))
 }
 
