@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Where a secret comes from and how it is read anew.
 //!
 //! A file is read for every request: it is tiny, a request is not, and so a rotated token, a rewritten file
@@ -13,6 +14,13 @@ use thiserror::Error;
 
 /// A file above this is no secret but a mistake in the configuration.
 const LONGEST: u64 = 64 * 1024;
+=======
+//! Where a secret comes from.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+>>>>>>> config
 
 /// Where a secret is kept.
 #[derive(Clone, Debug)]
@@ -22,6 +30,7 @@ pub enum SecretSource {
     /// An environment variable as found at the start; changing it needs a restart.
     Env { name: String, value: SecretString },
 }
+<<<<<<< HEAD
 
 impl std::fmt::Display for SecretSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -170,3 +179,5 @@ mod tests {
         }
     }
 }
+=======
+>>>>>>> config

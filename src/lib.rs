@@ -13,6 +13,8 @@ pub mod credentials;
 pub mod durable;
 pub mod format;
 pub mod formats;
+pub mod config;
+pub mod credentials;
 pub mod model;
 pub mod normalise;
 pub mod portal;

@@ -1,0 +1,289 @@
+//! The checked configuration: everything that a user can set, in types that cannot hold nonsense.
+//!
+//! [`Config::load`] reads the layers (defaults, file, `conf.d/*.yaml` beside it, environment
+//! `LOCKSTEP__SECTION__KEY`) and reports *all* mistakes together, each with its path and a suggestion.
+//! It touches no network. The defaults stand in `config/defaults.yaml` beside this module and nowhere
+//! else; `config/lockstep.yaml` at the root of the repository explains every option. Relative paths are
+//! relative to the working directory. Secrets are only named here ([`SecretSource`]), never shown.
+
+mod connection;
+mod effective;
+mod layers;
+mod mistake;
+mod reader;
+mod sink;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::config::{Value, ValueKind};
+use bytesize::ByteSize;
+
+pub use connection::{Connection, Http, Organizations, Proxy, Rate, TokenExpiry};
+pub use layers::Environment;
+pub use mistake::Mistake;
+pub use reader::human;
+pub use sink::{SinkConfig, SinkFormat, SinkKind};
+pub use source::{SOURCE_NAMES, SourceConfig};
+
+use layers::{Layers, Table};
+use mistake::Mistakes;
+use reader::{Section, found};
+
+/// The built-in defaults as YAML, as `lockstep config --defaults` prints them.
+pub const DEFAULTS: &str = include_str!("config/defaults.yaml");
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// At least one, no two with the same site.
+    pub connections: Vec<Connection>,
+    pub state: State,
+    /// At least one, no two with the same name.
+    pub sinks: Vec<SinkConfig>,
+    pub server: Server,
+    /// Bytes that pages, queues and batches may hold together.
+    pub memory: u64,
+    pub outbox: Outbox,
+    pub dead_letters: DeadLetters,
+    pub log: Log,
+    /// How long the page in hand may still take after SIGTERM.
+    pub shutdown_grace: Duration,
+    effective: Effective,
+}
+
+/// Where the durable state lives.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub dir: PathBuf,
+}
+
+/// What the program listens on.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Health and metrics; `None` for `off`. Port 0 takes any free port.
+    pub ops: Option<SocketAddr>,
+}
+
+/// Bounds of what is collected and not everywhere delivered.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    /// Collecting pauses or a sink is detached when the outbox holds this many bytes.
+    pub limit_bytes: u64,
+    /// Delivered entries stay this long while there is room.
+    pub keep: Duration,
+}
+
+/// Bounds of what could not be read or delivered.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    pub limit_bytes: u64,
+    pub keep: Duration,
+}
+
+/// What goes to the log on stderr.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub level: tracing::Level,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{} is not valid YAML: {reason}", path.display())]
+    Syntax { path: PathBuf, reason: String },
+    #[error("environment variable {name} names no setting: \"{path}\" is not a path of keys")]
+    Variable { name: String, path: String },
+    #[error("{}", list(path, mistakes))]
+    Mistakes { path: PathBuf, mistakes: Vec<Mistake> },
+}
+
+fn list(path: &Path, mistakes: &[Mistake]) -> String {
+    let count = if mistakes.len() == 1 { "1 mistake" } else { &format!("{} mistakes", mistakes.len()) };
+    let lines: Vec<String> = mistakes.iter().map(|mistake| format!("\n  {mistake}")).collect();
+    format!("{} has {count}:{}", path.display(), lines.concat())
+}
+
+impl Config {
+    /// Reads and checks a configuration file with everything that is laid over it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Mistakes`] with every mistake at once, unless a file cannot be read at all.
+    pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        let layers = layers::read(file, environment)?;
+        let mistakes = Mistakes::default();
+        let config = check(&layers, environment, &mistakes);
+        let mistakes = mistakes.into_vec();
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => Err(ConfigError::Mistakes { path: file.to_owned(), mistakes }),
+        }
+    }
+
+    /// The configuration in force as YAML, defaults and all layers merged; secrets only by where they
+    /// come from.
+    pub fn effective(&self) -> String {
+        effective::yaml(&self.effective.0)
+    }
+}
+
+/// The merged settings that were checked.
+#[derive(Clone)]
+struct Effective(Table);
+
+impl fmt::Debug for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
+}
+
+/// Reads the merged layers; `None` only where a mistake is noted.
+fn check(layers: &Layers, environment: &Environment, mistakes: &Mistakes) -> Option<Config> {
+    let whole = layers::merged(layers.defaults.clone(), layers.given.clone());
+    let top = Section::root(&whole, mistakes);
+
+    let (templates, sink_templates) =
+        (entries(&layers.defaults, "connections"), entries(&layers.defaults, "sinks"));
+    let common = source::common(&top, &layers.defaults, mistakes);
+    let given =
+        list_of(&layers.given, "connections", "- { site: acme, instance: g, token: { file: … } }", mistakes);
+    let (connections, connection_trees) =
+        connection::check_all(&given, templates.first()?, &common, environment, mistakes);
+    let given = list_of(&layers.given, "sinks", "- { name: out, type: stdout }", mistakes);
+    let (sinks, sink_trees) = sink::check_all(&given, &sink_templates, mistakes);
+    for list in ["connections", "sinks"] {
+        top.value(list);
+    }
+
+    let state = top.section("state").and_then(state);
+    let server = top.section("server").and_then(server);
+    let outbox = top.section("outbox").and_then(|section| {
+        let (limit_bytes, keep) = bounded_store(section)?;
+        Some(Outbox { limit_bytes, keep })
+    });
+    let dead_letters = top.section("dead_letters").and_then(|section| {
+        let (limit_bytes, keep) = bounded_store(section)?;
+        Some(DeadLetters { limit_bytes, keep })
+    });
+    let log = top.section("log").and_then(log);
+    let memory = top.size("memory", ByteSize::mib(32), ByteSize::gib(64));
+    let shutdown_grace = top.duration("shutdown_grace", Duration::ZERO, Duration::from_secs(300));
+    top.close();
+
+    let mut effective = whole.clone();
+    for (key, trees) in [("connections", connection_trees), ("sinks", sink_trees)] {
+        effective.insert(key.to_owned(), Value::new(None, ValueKind::Array(trees)));
+    }
+    Some(Config {
+        connections,
+        state: state?,
+        sinks,
+        server: server?,
+        memory: memory?,
+        outbox: outbox?,
+        dead_letters: dead_letters?,
+        log: log?,
+        shutdown_grace: shutdown_grace?,
+        effective: Effective(effective),
+    })
+}
+
+fn state(section: Section<'_>) -> Option<State> {
+    let dir = section.required("dir");
+    section.close();
+    Some(State { dir: dir? })
+}
+
+fn server(section: Section<'_>) -> Option<Server> {
+    let off = section.value("ops").is_some_and(|value| is_word(value, "off"));
+    let ops = if off { None } else { Some(section.required("ops")) };
+    section.not_yet(&["console"]);
+    section.close();
+    Some(Server { ops: ops.map_or(Some(None), |ops| ops.map(Some))? })
+}
+
+fn bounded_store(section: Section<'_>) -> Option<(u64, Duration)> {
+    let limit = section.size("limit", ByteSize::mib(1), ByteSize::tib(64));
+    let keep = section.duration("keep", Duration::ZERO, days(3650));
+    section.close();
+    Some((limit?, keep?))
+}
+
+fn log(section: Section<'_>) -> Option<Log> {
+    let level = section.word("level", &["error", "warn", "info", "debug", "trace"], &[]);
+    let json = section.required("json");
+    section.close();
+    Some(Log { level: level?.parse().expect("every known level is one of tracing's"), json: json? })
+}
+
+/// The tables of a list in the defaults.
+fn entries(table: &Table, list: &str) -> Vec<Table> {
+    match table.get(list).map(|value| &value.kind) {
+        Some(ValueKind::Array(values)) => {
+            values.iter().filter_map(|value| value.clone().into_table().ok()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The entries that stand in a list of the configuration; an empty list is a mistake.
+fn list_of(given: &Table, list: &str, example: &str, mistakes: &Mistakes) -> Vec<(usize, Table)> {
+    let value = given.get(list);
+    let origin = value.and_then(Value::origin);
+    let entries = match value.map(|value| &value.kind) {
+        Some(ValueKind::Array(entries)) if !entries.is_empty() => entries,
+        None | Some(ValueKind::Nil | ValueKind::Array(_)) => {
+            mistakes.add(list, format!("at least one is needed, such as\n      {example}"), origin);
+            return Vec::new();
+        }
+        Some(_) if origin.is_some_and(|origin| origin.starts_with("environment")) => {
+            mistakes.add(list, "a list cannot be set by the environment; write it into a file", origin);
+            return Vec::new();
+        }
+        Some(ValueKind::Table(table)) if table.contains_key("dir") => {
+            mistakes.add(list, "a folder of connections is not built yet in this version; list them", origin);
+            return Vec::new();
+        }
+        Some(other) => {
+            mistakes.add(
+                list,
+                format!("expected a list, each entry with a leading dash, found {}", found(other)),
+                origin,
+            );
+            return Vec::new();
+        }
+    };
+    let mut tables = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        match &entry.kind {
+            ValueKind::Table(table) => tables.push((index, table.clone())),
+            other => {
+                let text = format!(
+                    "expected a section with keys of its own, such as\n      {example}\n    found {}",
+                    found(other)
+                );
+                mistakes.add(format!("{list}[{index}]"), text, entry.origin());
+            }
+        }
+    }
+    tables
+}
+
+fn is_word(value: &Value, word: &str) -> bool {
+    // YAML 1.1 readers take a bare `off` for false.
+    matches!(&value.kind, ValueKind::String(text) if text == word)
+        || (word == "off" && value.kind == ValueKind::Boolean(false))
+}
+
+const fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 86_400)
+}

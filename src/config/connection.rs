@@ -1,0 +1,389 @@
+//! What can be set for each connection.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::config::{Value, ValueKind};
+use bytesize::ByteSize;
+use chrono::NaiveDate;
+use reqwest::Url;
+use secrecy::SecretString;
+
+use super::layers::{Environment, Table, merged};
+use super::mistake::Mistakes;
+use super::reader::{Section, found, quoted};
+use super::source::{Common, SourceConfig, Sources, of_connection};
+use super::{days, is_word};
+use crate::credentials::SecretSource;
+use crate::model::OrganizationId;
+
+/// One registered portal account.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The user's label; letters, digits, `.`, `_` and `-`, since it stands in file names.
+    pub site: String,
+    /// `scheme://host[:port]`, without a path; plain http only to loopback.
+    pub base_url: String,
+    pub token: SecretSource,
+    /// `None`: unknown, which is not the same as never.
+    pub token_expiry: Option<TokenExpiry>,
+    pub organizations: Organizations,
+    /// The token's own organization, where it is not to be discovered.
+    pub organization_id: Option<OrganizationId>,
+    /// Whom to tell when the token lapses.
+    pub contact: Option<String>,
+    pub rate: Rate,
+    pub http: Http,
+    /// Every known source by its name, also those that are not enabled.
+    pub sources: BTreeMap<&'static str, SourceConfig>,
+    /// How often organizations are discovered.
+    pub discover_every: Duration,
+}
+
+/// When the portal lets the token lapse (contract section 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenExpiry {
+    /// Sliding: after so long without use.
+    UnusedFor(Duration),
+    /// At the start of this day, UTC.
+    At(NaiveDate),
+}
+
+/// Which organizations are collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Organizations {
+    /// Only the token's own.
+    Own,
+    /// Its own and everything below.
+    All,
+    /// These, by name or id.
+    Only(Vec<String>),
+}
+
+/// The pace towards the portal; connections with the same token share it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Requests a second; `None` for `unlimited`, which is allowed to loopback only.
+    pub per_second: Option<f64>,
+    /// Requests at the same time, at least 1.
+    pub concurrent: usize,
+}
+
+/// How the portal is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    pub proxy: Proxy,
+    /// PEM file with certificates to trust beside the built-in ones.
+    pub ca_file: Option<PathBuf>,
+    /// Accepts any certificate.
+    pub insecure_skip_verify: bool,
+    /// For one request from start to end.
+    pub timeout: Duration,
+    /// Bytes that one answer may have, unpacked.
+    pub body_limit: u64,
+}
+
+/// The proxy between us and the portal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// What `HTTPS_PROXY` and `NO_PROXY` say.
+    Environment,
+    /// None, whatever the environment says.
+    Off,
+    /// This one, without credentials in it.
+    Url(String),
+}
+
+/// Checks every connection; also gives the merged settings of each, for `config --effective`.
+pub(super) fn check_all(
+    given: &[(usize, Table)],
+    template: &Table,
+    common: &Common,
+    environment: &Environment,
+    mistakes: &Mistakes,
+) -> (Vec<Connection>, Vec<Value>) {
+    let mut sites: BTreeMap<String, String> = BTreeMap::new();
+    let (mut connections, mut trees) = (Vec::new(), Vec::new());
+    for (index, own) in given {
+        let path = format!("connections[{index}]");
+        let mut tree = merged(template.clone(), unlimited_in_full(own.clone()));
+        let section = Section::at(path.clone(), &tree, mistakes);
+        let site: Option<String> =
+            section.named("site", "a short label for this account, such as `site: acme`");
+        if let Some(earlier) = site.as_ref().and_then(|site| sites.insert(site.to_lowercase(), path)) {
+            section
+                .mistake("site", format!("is the same as in {earlier}; every site needs a name of its own"));
+        }
+        if let Some((connection, sources)) = check(section, site, common, environment) {
+            connections.push(connection);
+            tree.insert("sources".to_owned(), Value::new(None, ValueKind::Table(sources)));
+        }
+        trees.push(Value::new(None, ValueKind::Table(tree)));
+    }
+    (connections, trees)
+}
+
+/// `rate: unlimited` is short for `rate: { per_second: unlimited }`.
+fn unlimited_in_full(mut own: Table) -> Table {
+    if let Some(rate) = own.get_mut("rate")
+        && is_word(rate, "unlimited")
+    {
+        let inner = Value::new(None, ValueKind::String("unlimited".to_owned()));
+        rate.kind = ValueKind::Table([("per_second".to_owned(), inner)].into_iter().collect());
+    }
+    own
+}
+
+fn check(
+    section: Section<'_>,
+    site: Option<String>,
+    common: &Common,
+    environment: &Environment,
+) -> Option<(Connection, Table)> {
+    let site = site.and_then(|site| site_name(&section, site));
+    let base_url = base_url(&section);
+    let token = secret(&section, "token", environment);
+    let token_expiry = token_expiry(&section);
+    let organizations = organizations(&section);
+    let organization_id = organization_id(&section);
+    let contact = optional(&section, "contact");
+    section.word("access", &["portal"], &["reports", "auth_key"]);
+    section.word("own_reads", &["keep"], &["drop"]);
+    section.not_yet(&["own_user", "stretch"]);
+    let rate = section.section("rate").and_then(|rate_section| rate(rate_section, base_url.as_deref()));
+    let http = section.section("http").and_then(http);
+    let sources = of_connection(&section, common, base_url.as_deref());
+    section.close();
+    let Sources { each, discover_every, tree } = sources?;
+    let connection = Connection {
+        site: site?,
+        base_url: base_url?,
+        token: token?,
+        token_expiry: token_expiry?,
+        organizations: organizations?,
+        organization_id: organization_id?,
+        contact: contact?,
+        rate: rate?,
+        http: http?,
+        sources: each,
+        discover_every,
+    };
+    Some((connection, tree))
+}
+
+fn site_name(section: &Section<'_>, site: String) -> Option<String> {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    if site.len() > 64 || site.starts_with('.') || !site.chars().all(fits) {
+        let text =
+            format!("expected up to 64 letters, digits, \".\", \"_\" or \"-\", found {}", quoted(&site));
+        return section.refuse("site", text);
+    }
+    Some(site)
+}
+
+/// A setting that may be left out: `Some(None)` where it is, `None` for a mistake.
+fn optional<T: super::reader::Setting>(section: &Section<'_>, key: &'static str) -> Option<Option<T>> {
+    match section.value(key) {
+        None => Some(None),
+        Some(_) => section.optional(key).map(Some),
+    }
+}
+
+fn base_url(section: &Section<'_>) -> Option<String> {
+    match (section.value("instance"), section.value("base_url")) {
+        (Some(_), Some(_)) => {
+            section.refuse("base_url", "stands beside instance; keep one of them")
+        }
+        (None, None) => section.refuse(
+            "instance",
+            "is missing; the portal shows it under Help as \"ThreatLocker Access (G)\": write `instance: g`, or `base_url: https://…`",
+        ),
+        (Some(_), None) => {
+            let instance = section.required::<String>("instance")?.to_lowercase();
+            if instance.contains("://") {
+                return section.refuse("instance", "is a URL; write it as `base_url` instead");
+            }
+            if instance.len() > 32 || !instance.chars().all(|letter| letter.is_ascii_alphanumeric()) {
+                let text = format!("expected the letter or short name in \"ThreatLocker Access (G)\", found {}", quoted(&instance));
+                return section.refuse("instance", text);
+            }
+            Some(format!("https://portalapi.{instance}.threatlocker.com"))
+        }
+        (None, Some(_)) => {
+            let text = section.required::<String>("base_url")?;
+            match origin_of(&text) {
+                Ok(url) => Some(url),
+                Err(why) => section.refuse("base_url", why),
+            }
+        }
+    }
+}
+
+/// `scheme://host[:port]` of a URL that may be talked to.
+fn origin_of(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).map_err(|why| format!("expected https://host[:port], but {why}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user name or password; remove it: the token goes into `token`".to_owned());
+    }
+    let path = url.path().trim_end_matches('/');
+    if !path.is_empty() || url.query().is_some() || url.fragment().is_some() {
+        return Err("goes on after the host; leave that out: /portalapi is added by itself".to_owned());
+    }
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(text) => {}
+        "http" => {
+            return Err(
+                "plain http would show the token to the network; use https (http goes to loopback only)"
+                    .to_owned(),
+            );
+        }
+        other => return Err(format!("expected https://host[:port], found the scheme {other}")),
+    }
+    Ok(url.origin().ascii_serialization())
+}
+
+/// True when a URL leads to this machine itself.
+pub(super) fn is_loopback(base_url: &str) -> bool {
+    let Ok(url) = Url::parse(base_url) else { return false };
+    let Some(host) = url.host_str() else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// A secret, which is never in the configuration itself.
+pub(super) fn secret(
+    section: &Section<'_>,
+    key: &'static str,
+    environment: &Environment,
+) -> Option<SecretSource> {
+    let how = "write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`";
+    match section.value(key).map(|value| &value.kind) {
+        None => return section.refuse(key, format!("is missing; {how}")),
+        Some(ValueKind::Table(_)) => {}
+        Some(_) => {
+            return section.refuse(key, format!("a secret does not stand in the configuration; {how}"));
+        }
+    }
+    let inner = section.section(key)?;
+    let source = match (inner.value("file").is_some(), inner.value("env").is_some()) {
+        (true, false) => inner.required::<PathBuf>("file").and_then(|path| match std::fs::read(&path) {
+            Err(why) => inner.refuse("file", format!("cannot read {}: {why}", path.display())),
+            Ok(bytes) if bytes.trim_ascii().is_empty() => {
+                inner.refuse("file", format!("{} is empty", path.display()))
+            }
+            Ok(_) => Some(SecretSource::File(path)),
+        }),
+        (false, true) => inner.required::<String>("env").and_then(|name| match environment.get(&name) {
+            Some(value) if !value.trim().is_empty() => {
+                Some(SecretSource::Env { value: SecretString::from(value.trim()), name })
+            }
+            _ => inner.refuse("env", format!("environment variable {} is not set or empty", quoted(&name))),
+        }),
+        _ => {
+            section.mistake(key, how);
+            None
+        }
+    };
+    inner.close();
+    source
+}
+
+fn token_expiry(section: &Section<'_>) -> Option<Option<TokenExpiry>> {
+    if section.value("token_expiry").is_none() {
+        return Some(None);
+    }
+    const EXPECTED: &str = "expected `{ unused_for: 365d }` as ticked in the portal, or `{ at: 2027-03-01 }`";
+    if !matches!(section.value("token_expiry").map(|value| &value.kind), Some(ValueKind::Table(_))) {
+        return section.refuse("token_expiry", EXPECTED);
+    }
+    let inner = section.section("token_expiry")?;
+    let expiry = match (inner.value("unused_for").is_some(), inner.value("at").is_some()) {
+        (true, false) => inner.duration("unused_for", days(1), days(3650)).map(TokenExpiry::UnusedFor),
+        (false, true) => inner.required("at").map(TokenExpiry::At),
+        _ => section.refuse("token_expiry", EXPECTED),
+    };
+    inner.close();
+    expiry.map(Some)
+}
+
+fn organizations(section: &Section<'_>) -> Option<Organizations> {
+    const EXPECTED: &str = "expected own, all or a list of names or ids such as [\"Acme North\"]";
+    let value = section.value("organizations")?;
+    match &value.kind {
+        ValueKind::String(word) if word == "own" => Some(Organizations::Own),
+        ValueKind::String(word) if word == "all" => Some(Organizations::All),
+        ValueKind::Array(entries) if entries.is_empty() => {
+            section.refuse("organizations", format!("is empty; {EXPECTED}"))
+        }
+        ValueKind::Array(_) => section.required("organizations").map(Organizations::Only),
+        other => section.refuse("organizations", format!("{EXPECTED}, found {}", found(other))),
+    }
+}
+
+fn organization_id(section: &Section<'_>) -> Option<Option<OrganizationId>> {
+    match optional::<String>(section, "organization_id")? {
+        None => Some(None),
+        Some(id) if id.len() == 36 && uuid::Uuid::try_parse(&id).is_ok() => {
+            Some(Some(OrganizationId::new(&id)))
+        }
+        Some(id) => section.refuse(
+            "organization_id",
+            format!("expected an id such as 0fa8e7c2-5d0b-4c1f-9f5e-6a7b8c9d0e1f, found {}", quoted(&id)),
+        ),
+    }
+}
+
+fn rate(section: Section<'_>, base_url: Option<&str>) -> Option<Rate> {
+    let per_second = if section.value("per_second").is_some_and(|value| is_word(value, "unlimited")) {
+        if base_url.is_some_and(|base_url| !is_loopback(base_url)) {
+            section.mistake("per_second", "unlimited is for loopback only; write a number such as 5");
+        }
+        Some(None)
+    } else {
+        section.number("per_second", 0.01, 100.0).map(Some)
+    };
+    let concurrent = section.number("concurrent", 1_u32, 64);
+    section.close();
+    Some(Rate { per_second: per_second?, concurrent: concurrent?.try_into().expect("at most 64") })
+}
+
+fn http(section: Section<'_>) -> Option<Http> {
+    let proxy = proxy(&section);
+    let ca_file = optional::<PathBuf>(&section, "ca_file").and_then(|path| match path {
+        Some(path) if !path.is_file() => {
+            section.refuse("ca_file", format!("there is no file {}", path.display()))
+        }
+        path => Some(path),
+    });
+    let insecure_skip_verify = section.required("insecure_skip_verify");
+    let timeout = section.duration("timeout", Duration::from_millis(100), Duration::from_secs(600));
+    let body_limit = section.size("body_limit", ByteSize::kib(64), ByteSize::gib(1));
+    section.close();
+    Some(Http {
+        proxy: proxy?,
+        ca_file: ca_file?,
+        insecure_skip_verify: insecure_skip_verify?,
+        timeout: timeout?,
+        body_limit: body_limit?,
+    })
+}
+
+fn proxy(section: &Section<'_>) -> Option<Proxy> {
+    if section.value("proxy").is_some_and(|value| is_word(value, "off")) {
+        return Some(Proxy::Off);
+    }
+    let text: String = section.required("proxy")?;
+    if text == "environment" {
+        return Some(Proxy::Environment);
+    }
+    match Url::parse(&text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            section.refuse("proxy", "holds a user name or password; a secret does not stand in the configuration: set HTTPS_PROXY and write `proxy: environment`")
+        }
+        Ok(url) if ["http", "https"].contains(&url.scheme()) && url.host().is_some() => Some(Proxy::Url(text)),
+        _ => section.refuse("proxy", format!("expected environment, off or a URL such as http://proxy:3128, found {}", quoted(&text))),
+    }
+}

@@ -1,0 +1,236 @@
+//! What can be set for each source.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::connection::is_loopback;
+use super::layers::{Table, merged};
+use super::mistake::{Mistakes, suggestion};
+use super::reader::Section;
+use super::{days, is_word};
+use ::config::{Value, ValueKind};
+
+/// The sources that this version collects, by the names that they have in the configuration.
+pub const SOURCE_NAMES: [&str; 3] = ["unified_audit", "system_audit", "computers"];
+
+/// Sources of the design that are not collected yet.
+const LATER: [&str; 5] = ["reports", "threats", "policies", "remediations", "approval_requests"];
+
+/// Discovery of organizations: built in, only its interval can be set.
+const DISCOVERY: &str = "organizations";
+
+/// Answers of the vendor's filters (contract section 5.3) that `only` takes.
+const ACTIONS: [&str; 18] = [
+    "permit",
+    "deny",
+    "ringfenced",
+    "install_mode",
+    "execute",
+    "install",
+    "network",
+    "registry",
+    "read",
+    "write",
+    "move",
+    "delete",
+    "baseline",
+    "powershell",
+    "elevate",
+    "configuration",
+    "dns",
+    "web",
+];
+/// Action types (contract section 5.3) that `skip_types` takes.
+const TYPES: [&str; 15] = [
+    "execute",
+    "install",
+    "network",
+    "registry",
+    "read",
+    "write",
+    "move",
+    "delete",
+    "baseline",
+    "powershell",
+    "elevate",
+    "configuration",
+    "dns",
+    "newprocess",
+    "web",
+];
+
+/// How one source of one connection is collected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceConfig {
+    pub enabled: bool,
+    /// Time between two polls, before jitter.
+    pub every: Duration,
+    /// Rows asked for at once, 1 to 1000.
+    pub page_size: u32,
+    /// How long the newest time is left alone, since rows arrive late; zero for snapshot sources.
+    pub settle: Duration,
+    /// How far before the first start collecting begins; zero for snapshot sources.
+    pub backfill: Duration,
+    /// How long the portal keeps rows, until it is observed; zero for snapshot sources.
+    pub retention: Duration,
+    /// Snapshot sources: how often every row is sent again; `None` for `off`.
+    pub restate: Option<Duration>,
+    /// `unified_audit`: values of `sourceTableId`, 1 to 4, none twice.
+    pub tables: Vec<u8>,
+    /// `unified_audit`: actions and action types that are asked for; empty for all.
+    pub only: Vec<String>,
+    /// `unified_audit`: action types that are not asked for.
+    pub skip_types: Vec<String>,
+}
+
+/// The settings under the top-level `sources`, on which each connection's own are laid.
+pub(super) struct Common(Table);
+
+/// All sources of one connection.
+pub(super) struct Sources {
+    pub(super) each: BTreeMap<&'static str, SourceConfig>,
+    pub(super) discover_every: Duration,
+    /// The merged settings, for `config --effective`.
+    pub(super) tree: Table,
+}
+
+/// Checks the top-level `sources`. With a mistake in it the connections are checked on the defaults, so
+/// that it is reported once and not for every connection.
+pub(super) fn common(top: &Section<'_>, defaults: &Table, mistakes: &Mistakes) -> Common {
+    let built_in = table_of(defaults.get("sources"));
+    let before = mistakes.count();
+    if let Some(section) = top.section("sources") {
+        check(&section, &built_in);
+    }
+    let values = top.value("sources").filter(|_| mistakes.count() == before);
+    Common(values.map_or(built_in, |values| table_of(Some(values))))
+}
+
+/// The sources of one connection: its own settings laid on the common ones.
+pub(super) fn of_connection(
+    connection: &Section<'_>,
+    common: &Common,
+    base_url: Option<&str>,
+) -> Option<Sources> {
+    let own = connection.section("sources")?;
+    let tree = merged(common.0.clone(), own.values().clone());
+    let section = own.over(&tree);
+    let (each, discover_every) = check(&section, &common.0)?;
+    let floor = Duration::from_secs(10);
+    for (name, source) in each.iter().filter(|(_, source)| source.every < floor) {
+        if base_url.is_some_and(|base_url| !is_loopback(base_url)) {
+            let text = format!(
+                "below {} only towards loopback, found {}",
+                super::human(floor),
+                super::human(source.every)
+            );
+            section.mistake(&format!("{name}.every"), text);
+        }
+    }
+    Some(Sources { each, discover_every, tree })
+}
+
+fn check(section: &Section<'_>, known: &Table) -> Option<(BTreeMap<&'static str, SourceConfig>, Duration)> {
+    let mut each = Some(BTreeMap::new());
+    for name in SOURCE_NAMES {
+        let keys = table_of(known.get(name));
+        match (section.section(name).and_then(|source| one(source, &keys)), &mut each) {
+            (Some(source), Some(each)) => drop(each.insert(name, source)),
+            _ => each = None,
+        }
+    }
+    let discover_every = section.section(DISCOVERY).and_then(|discovery| {
+        let every = discovery.duration("every", MIN_EVERY, days(30));
+        discovery.close();
+        every
+    });
+    for name in LATER {
+        if section.value(name).is_some() {
+            section.mistake(name, "is not collected by this version yet; remove it");
+        }
+    }
+    section.unknown(|name| {
+        format!("unknown source; {}", suggestion(name, SOURCE_NAMES.into_iter().chain(LATER)))
+    });
+    Some((each?, discover_every?))
+}
+
+/// Below this a poll would follow the one before without a pause.
+const MIN_EVERY: Duration = Duration::from_millis(100);
+
+/// Reads one source; it has the keys that the defaults name for it.
+fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
+    let has = |key: &str| keys.contains_key(key);
+    let span = |key: &'static str, least, most| {
+        if has(key) { section.duration(key, least, most) } else { Some(Duration::ZERO) }
+    };
+    let enabled = section.required("enabled");
+    let every = section.duration("every", MIN_EVERY, days(30));
+    let page_size = section.number("page_size", 1, 1000);
+    let settle = span("settle", Duration::ZERO, Duration::from_secs(86_400));
+    let retention = span("retention", Duration::from_secs(3600), days(400));
+    let backfill = span("backfill", Duration::ZERO, days(400));
+    if let (Some(backfill), Some(retention)) = (backfill, retention)
+        && backfill > retention
+    {
+        let kept = super::human(retention);
+        section.mistake("backfill", format!("reaches further back than the portal keeps rows (retention: {kept}); raise retention if your portal keeps them longer"));
+    }
+    let restate = match has("restate") {
+        false => Some(None),
+        true if section.value("restate").is_some_and(|value| is_word(value, "off")) => Some(None),
+        true => section.duration("restate", Duration::from_secs(60), days(365)).map(Some),
+    };
+    let words = |key: &'static str, known: &[&'static str]| {
+        if has(key) { words(&section, key, known) } else { Some(Vec::new()) }
+    };
+    let only = words("only", &ACTIONS);
+    let skip_types = words("skip_types", &TYPES);
+    let tables = if has("tables") { tables(&section) } else { Some(Vec::new()) };
+    section.close();
+    Some(SourceConfig {
+        enabled: enabled?,
+        every: every?,
+        page_size: page_size?,
+        settle: settle?,
+        backfill: backfill?,
+        retention: retention?,
+        restate: restate?,
+        tables: tables?,
+        only: only?,
+        skip_types: skip_types?,
+    })
+}
+
+fn words(section: &Section<'_>, key: &'static str, known: &[&'static str]) -> Option<Vec<String>> {
+    let words: Vec<String> = section.required(key)?;
+    words.iter().map(|word| section.known(key, &word.to_lowercase(), known, &[]).map(str::to_owned)).collect()
+}
+
+fn tables(section: &Section<'_>) -> Option<Vec<u8>> {
+    let words: Vec<String> = section.required("tables")?;
+    let mut tables: Vec<u8> = Vec::new();
+    for word in &words {
+        match word.parse() {
+            Ok(table @ 1..=4) if !tables.contains(&table) => tables.push(table),
+            Ok(1..=4) => return section.refuse("tables", format!("names {word} twice")),
+            _ => {
+                let text = format!(
+                    "expected numbers from 1 to 4 (1 action log, 2 denies, 3 baseline, 4 event log), found {word:?}"
+                );
+                return section.refuse("tables", text);
+            }
+        }
+    }
+    if tables.is_empty() {
+        return section.refuse("tables", "is empty; set `enabled: false` to collect nothing of this source");
+    }
+    Some(tables)
+}
+
+fn table_of(value: Option<&Value>) -> Table {
+    match value.map(|value| &value.kind) {
+        Some(ValueKind::Table(table)) => table.clone(),
+        _ => Table::new(),
+    }
+}
