@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Where a secret comes from and how it is read anew.
 //!
 //! A file is read for every request: it is tiny, a request is not, and so a rotated token, a rewritten file
@@ -14,13 +13,6 @@ use thiserror::Error;
 
 /// A file above this is no secret but a mistake in the configuration.
 const LONGEST: u64 = 64 * 1024;
-=======
-//! Where a secret comes from.
-
-use std::path::PathBuf;
-
-use secrecy::SecretString;
->>>>>>> config
 
 /// Where a secret is kept.
 #[derive(Clone, Debug)]
@@ -30,7 +22,6 @@ pub enum SecretSource {
     /// An environment variable as found at the start; changing it needs a restart.
     Env { name: String, value: SecretString },
 }
-<<<<<<< HEAD
 
 impl std::fmt::Display for SecretSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -179,5 +170,3 @@ mod tests {
         }
     }
 }
-=======
->>>>>>> config

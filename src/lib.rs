@@ -8,19 +8,18 @@
 
 pub mod budget;
 pub mod clock;
+pub mod config;
 pub mod coverage;
 pub mod credentials;
 pub mod durable;
 pub mod format;
 pub mod formats;
-pub mod config;
-pub mod credentials;
 pub mod model;
 pub mod normalise;
 pub mod portal;
-pub mod source;
-pub mod sources;
-pub mod store;
 pub mod simulator;
 pub mod sink;
 pub mod sinks;
+pub mod source;
+pub mod sources;
+pub mod store;
