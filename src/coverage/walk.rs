@@ -24,9 +24,37 @@ pub enum Next {
     Closed,
     /// More rows than can be walked, or a listing that will not hold still: take a smaller interval.
     /// `parts` says into how many, when the total tells.
-    Smaller { parts: i64, why: &'static str },
+    Smaller { parts: i64, why: Why },
     /// Walks find nothing new and the total still differs.
-    Unproven { why: &'static str },
+    Unproven,
+}
+
+/// Why an interval cannot be walked as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    DepthLimit,
+    TotalMoves,
+    PageRepeats,
+    StopsAfterFullPage,
+    ListsMoreThanItCounts,
+    NeverStill,
+    DeepPageRefused,
+    TooMuchToHold,
+}
+
+impl Why {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::DepthLimit => "more rows than the portal lists at once",
+            Why::TotalMoves => "the total keeps changing",
+            Why::PageRepeats => "the portal repeats a page",
+            Why::StopsAfterFullPage => "the portal stops after a full page",
+            Why::ListsMoreThanItCounts => "the portal lists more rows than it counts",
+            Why::NeverStill => "the listing does not hold still",
+            Why::DeepPageRefused => "a deep page is refused",
+            Why::TooMuchToHold => "too many rows without id to hold at once",
+        }
+    }
 }
 
 /// Changes of the total after which an interval is taken smaller.
@@ -106,6 +134,11 @@ impl Walk {
         self.total
     }
 
+    /// Rows read in the pass at hand.
+    pub fn rows(&self) -> u64 {
+        self.pass.rows
+    }
+
     /// Every vendor row seen since the total last changed.
     pub fn listed(&self) -> &HashSet<u128> {
         &self.since
@@ -131,26 +164,26 @@ impl Walk {
         if let Some(total) = self.total.filter(|total| *total >= self.depth) {
             let parts = total.div_ceil((self.depth * 7 / 10).max(1)).clamp(2, 64);
             let parts = i64::try_from(parts).expect("clamped to 64");
-            return Next::Smaller { parts, why: "the total reaches the depth limit" };
+            return Next::Smaller { parts, why: Why::DepthLimit };
         }
         if self.changes >= CHANGES {
-            return Next::Smaller { parts: 2, why: "the total keeps changing" };
+            return Next::Smaller { parts: 2, why: Why::TotalMoves };
         }
         if repeated {
-            return Next::Smaller { parts: 2, why: "the portal repeats a page" };
+            return Next::Smaller { parts: 2, why: Why::PageRepeats };
         }
         let capped = self.looks_capped(rows.len());
         if !capped && self.complete() {
             return Next::Closed;
         }
         if rows.is_empty() && after_full_page && self.total.is_none_or(|total| total > self.pass.rows) {
-            return Next::Smaller { parts: 2, why: "the portal stops after a full page" };
+            return Next::Smaller { parts: 2, why: Why::StopsAfterFullPage };
         }
         if rows.is_empty() || (self.total.is_some_and(|total| self.pass.rows >= total) && !capped) {
             return self.end_pass();
         }
         if self.pass.rows >= self.depth {
-            return Next::Smaller { parts: 2, why: "the walk reaches the depth limit" };
+            return Next::Smaller { parts: 2, why: Why::DepthLimit };
         }
         self.page += 1;
         Next::Page(self.page)
@@ -231,7 +264,7 @@ impl Walk {
             && self.changes == 0
         {
             self.pass = pass;
-            return Next::Smaller { parts: 2, why: "the portal lists more rows than it counts" };
+            return Next::Smaller { parts: 2, why: Why::ListsMoreThanItCounts };
         }
         let same = self.former.as_ref().is_some_and(|former| former.shows_the_same_as(&pass));
         if self.total.is_none() && same {
@@ -241,11 +274,11 @@ impl Walk {
         self.barren = if pass.found_new || (!pass.content.is_empty() && !same) { 0 } else { self.barren + 1 };
         if self.total.is_some() && self.barren + 1 >= BARREN_PASSES && !pass.moved {
             self.pass = pass;
-            return Next::Unproven { why: "walks find nothing new and the portal still counts differently" };
+            return Next::Unproven;
         }
         if self.passes >= PASSES {
             self.pass = pass;
-            return Next::Smaller { parts: 2, why: "the listing does not hold still" };
+            return Next::Smaller { parts: 2, why: Why::NeverStill };
         }
         self.former = (!pass.moved).then_some(pass);
         self.page = 1;
