@@ -16,8 +16,11 @@ mod filesystem;
 mod lock;
 pub mod outbox;
 mod readers;
+pub mod seen;
 pub mod sinks;
+pub mod snapshots;
 mod sqlite;
+pub mod streams;
 mod writer;
 
 use std::path::{Path, PathBuf};
