@@ -183,3 +183,6 @@ fn running_total(db: &Connection, table: &str) -> Result<(u64, u64), StoreError>
     let mut total = db.prepare_cached("SELECT rows, bytes FROM usage WHERE what = ?1")?;
     Ok(total.query_row([table], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -19,7 +19,8 @@ pub(super) const WAL_LIMIT: u64 = 64 * 1024 * 1024;
 /// Up to this size the whole file is checked at every start, about a second per gigabyte on a
 /// local disk. Above it the outbox is left out: its chunks carry checksums of their own.
 const WHOLE_CHECK_LIMIT: u64 = 1024 * 1024 * 1024;
-const BUSY: Duration = Duration::from_secs(5);
+/// How long a job waits for another program's lock.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// What is made once, with the state.
 #[derive(Clone, Copy, Debug)]
