@@ -163,13 +163,6 @@ impl Faults {
             .filter(move |fault| fault.endpoint.is_none_or(|own| own == endpoint))
             .filter_map(|fault| fault.organization)
     }
-
-    /// Whether connections are refused at the door.
-    pub fn refuses_connections(&self) -> bool {
-        self.standing.iter().any(|(_, fault)| {
-            fault.effect == Effect::Down { reset: true } && fault.endpoint.is_none() && fault.share.is_none()
-        })
-    }
 }
 
 /// The dice of one request's faults.
