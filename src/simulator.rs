@@ -2,7 +2,7 @@
 //!
 //! Deterministic from a seed, with a movable clock, live rows, fault scripts and dialects for what is
 //! unknown of the real one. [`answer::answer`] is the pure core; it needs neither HTTP nor JSON.
-//! Shares no code with the client ([`crate::portal`]), so that neither hides the other's mistakes.
+//! Shares no code with the client, so that neither hides the other's mistakes.
 //!
 //! | module | holds |
 //! |---|---|

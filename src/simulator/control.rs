@@ -1,4 +1,13 @@
 //! The simulator's own paths: clock, faults, truth and statistics.
+//!
+//! | path | does |
+//! |---|---|
+//! | `GET`, `POST /_clock` | `{"advance_seconds":21600}`, `{"set":"2026-03-01T00:00:00Z"}`, `{"freeze":true}` |
+//! | `GET`, `POST`, `DELETE /_faults[?id=N]` | `{"times":2,"effect":{"status":{"status":503}}}`, `{"share":0.1,"effect":"cut_body"}` |
+//! | `GET`, `POST /_dialect` | a [`Dialect`]; members left out are the plain portal's |
+//! | `POST /_world` | `{"burst":{"source":"unified_audit","organization":1,"rows":60000}}` and others |
+//! | `GET /_truth/SOURCE` | a line for each row: `?ever=true`, `?rows=true`; computers: `?history=true` |
+//! | `GET /_stats`, `GET /_requests?since=N` | what was asked |
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -26,7 +35,7 @@ const CHUNK: usize = 500;
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/_clock", get(show_clock).post(move_clock))
-        .route("/_faults", post(add_fault).delete(clear_faults))
+        .route("/_faults", get(show_faults).post(add_fault).delete(clear_faults))
         .route("/_dialect", get(show_dialect).post(set_dialect))
         .route("/_world", post(act))
         .route("/_stats", get(stats))
@@ -66,6 +75,10 @@ async fn move_clock(State(shared): State<Shared>, Json(asked): Json<ClockMove>) 
 
 async fn add_fault(State(shared): State<Shared>, Json(fault): Json<Fault>) -> Json<Value> {
     Json(json!({ "id": shared.lock().faults.add(fault) }))
+}
+
+async fn show_faults(State(shared): State<Shared>) -> Response {
+    Json(shared.lock().faults.standing()).into_response()
 }
 
 #[derive(Deserialize)]

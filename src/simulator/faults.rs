@@ -128,6 +128,12 @@ impl Faults {
         self.last
     }
 
+    /// The standing faults with their numbers.
+    pub fn standing(&self) -> &[(u64, Fault)] {
+        &self.standing
+    }
+
+    /// Ends one fault, or all of them.
     pub fn clear(&mut self, number: Option<u64>) {
         self.standing.retain(|(own, _)| number.is_some_and(|number| number != *own));
     }

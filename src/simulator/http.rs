@@ -16,7 +16,7 @@ use super::reply::{Reply, http_date};
 use super::requests::Endpoint;
 use super::stage::{Request, Stage};
 
-/// Status line and headers of an answer are never longer than this.
+/// Status line and headers of an answer are never longer than this, and never shorter than a quarter of it.
 const HEAD: usize = 400;
 
 /// The stage, shared by the service and its owner.
@@ -88,7 +88,8 @@ async fn portal(
     if reply.reset {
         line.cut_after(0);
     } else if reply.cut {
-        line.cut_after(HEAD + reply.body.len() / 2);
+        let short = reply.body.len() < 2 * HEAD;
+        line.cut_after(if short { HEAD / 4 } else { HEAD + reply.body.len() / 2 });
     }
     response(reply, &http_date(now))
 }

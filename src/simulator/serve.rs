@@ -103,6 +103,11 @@ impl Simulator {
         Ok(())
     }
 
+    /// The id of the organization at this index; 0 is the parent.
+    pub fn organization(&self, index: usize) -> uuid::Uuid {
+        self.stage().world.organizations[index].id
+    }
+
     /// The portal's now.
     pub fn now(&self) -> Micros {
         self.stage().tick()

@@ -128,7 +128,7 @@ impl Stage {
         for effect in effects {
             if let Effect::NoPermission { answer } = effect {
                 return Err(match answer {
-                    NoPermission::Empty => Reply::json(b"[]".to_vec()),
+                    NoPermission::Empty => self.empty(endpoint, request.number),
                     NoPermission::Denied => {
                         let message = format!("Missing the '{}' permission", endpoint.permission());
                         self.error(401, &message, request.number)
@@ -142,7 +142,8 @@ impl Stage {
             (None, NoOrganization::Empty) => None,
         };
         let Some(organization) = home else {
-            return Ok(self.empty(endpoint));
+            // An organization out of reach looks like one without rows.
+            return Ok(self.empty(endpoint, request.number));
         };
         let reply = self.played(endpoint, organization, request, effects, logged);
         if self.world.options.own_noise {
@@ -213,7 +214,7 @@ impl Stage {
                 return Err(self.refused(Refusal::OPAQUE, request.number));
             }
             if !request.new_search {
-                return Ok(self.empty(endpoint));
+                return Ok(self.empty(endpoint, request.number));
             }
             if body.export_mode == Some(true) {
                 self.stats.violation("exportMode asks for text in place of JSON".to_owned());
@@ -408,10 +409,10 @@ impl Stage {
     }
 
     /// What an endpoint says where there is nothing to see.
-    fn empty(&self, endpoint: Endpoint) -> Reply {
+    fn empty(&self, endpoint: Endpoint, number: u64) -> Reply {
         match endpoint {
             Endpoint::ApprovalCount => Reply::json(b"0".to_vec()),
-            _ => self.nothing(),
+            _ => self.page(Vec::new(), 0, 1, 25, self.dialect.total(0, number)),
         }
     }
 

@@ -380,6 +380,101 @@ async fn the_truth_streams_and_bodies_are_compressed_for_those_who_ask() {
     assert_eq!(packed.execute(request).await.unwrap().headers()["content-encoding"], "gzip");
 }
 
+#[tokio::test]
+async fn faults_and_dialects_are_scripted_over_http() {
+    let simulator = started(Dialect::default()).await;
+    let client = Client::builder().no_proxy().build().unwrap();
+    let post = |path: &str, body: Value| {
+        let request = client.post(format!("{}{path}", simulator.url));
+        request.header("Content-Type", "application/json").body(body.to_string()).send()
+    };
+    let child = simulator.organization(1).to_string();
+    for fault in [
+        json!({ "times": 1, "effect": { "status": { "status": 503, "retry_after": { "seconds": 7 } } } }),
+        json!({ "share": 0.0, "endpoint": "computers", "effect": "cut_body" }),
+        json!({ "organization": child, "effect": "silent_organization" }),
+    ] {
+        assert_eq!(post("/_faults", fault).await.unwrap().status(), 200);
+    }
+    let body = window(simulator.now() - DAY, simulator.now(), 1);
+    let failed = send(asked(&simulator, UNIFIED), &body).await;
+    assert_eq!((failed.status().as_u16(), &failed.headers()["retry-after"]), (503, &"7".parse().unwrap()));
+    let standing = client.get(format!("{}/_faults", simulator.url)).send().await.unwrap();
+    assert_eq!(serde_json::from_slice::<Vec<Value>>(&standing.bytes().await.unwrap()).unwrap().len(), 2);
+    client.delete(format!("{}/_faults", simulator.url)).send().await.unwrap();
+
+    assert_eq!(post("/_dialect", json!({ "axis": "imported" })).await.unwrap().status(), 204);
+    assert_eq!(post("/_dialect", json!({ "axes": "imported" })).await.unwrap().status(), 422);
+    let before = total_of(&send(asked(&simulator, UNIFIED), &body).await);
+    let act = json!({ "burst": { "source": "unified_audit", "organization": 1, "rows": 60_000 } });
+    assert_eq!(post("/_world", act).await.unwrap().status(), 204);
+    assert_eq!(total_of(&send(asked(&simulator, UNIFIED), &body).await), before + 60_000);
+    let stats = client.get(format!("{}/_stats", simulator.url)).send().await.unwrap();
+    let stats: Value = serde_json::from_slice(&stats.bytes().await.unwrap()).unwrap();
+    assert_eq!((&stats["requests"], &stats["statuses"]["503"]), (&json!(3), &json!(1)));
+    let since = client.get(format!("{}/_requests?since=1", simulator.url)).send().await.unwrap();
+    let since: Vec<Value> = serde_json::from_slice(&since.bytes().await.unwrap()).unwrap();
+    assert_eq!((since.len(), &since[1]["total"]), (2, &json!(before + 60_000)));
+}
+
+#[tokio::test]
+async fn a_portal_that_is_down_stays_down_until_it_is_cleared() {
+    let simulator = started(Dialect::default()).await;
+    let body = json!({ "pageSize": 1 });
+    simulator.fault(Fault::always(Effect::Down { reset: false }));
+    assert_eq!(send(asked(&simulator, COMPUTERS), &body).await.status(), 503);
+    simulator.clear_faults(None);
+    simulator.fault(Fault::always(Effect::Down { reset: true }));
+    assert!(asked(&simulator, COMPUTERS).body("{}").send().await.is_err());
+    simulator.clear_faults(None);
+    simulator.fault(Fault::always(Effect::TokenRevoked));
+    assert_eq!(send(asked(&simulator, COMPUTERS), &body).await.status(), 403);
+    simulator.clear_faults(None);
+    simulator.fault(Fault::next(1, Effect::CutBody));
+    let path = "/portalapi/Organization/OrganizationGetForMoveComputers";
+    let move_list = Client::builder().no_proxy().build().unwrap().get(format!("{}{path}", simulator.url));
+    assert!(move_list.header("Authorization", &simulator.token).send().await.is_err());
+    assert_eq!(send(asked(&simulator, COMPUTERS), &body).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_unticked_role_answers_with_nothing() {
+    let simulator = started(Dialect::default()).await;
+    let lost = Effect::NoPermission { answer: NoPermission::Empty };
+    simulator.fault(Fault::always(lost).at(Endpoint::Computers));
+    let answer = send(asked(&simulator, COMPUTERS), &json!({ "childOrganizations": true })).await;
+    assert_eq!(total_of(&answer), 0);
+    assert!(rows_of(answer).await.is_empty());
+}
+
+#[tokio::test]
+async fn hostile_rows_do_not_hurt_the_page_around_them() {
+    let simulator = started(Dialect::default()).await;
+    let now = simulator.now();
+    let hostile = rows::hostile_rows();
+    for (second, bytes) in (1..).zip(&hostile) {
+        simulator.stage().world.inject_raw(Source::UnifiedAudit, 1, now - second * SECOND, *bytes);
+    }
+    let answer = send(asked(&simulator, UNIFIED), &window(now - 60 * SECOND, now, 1)).await;
+    let listed = simulator.requests_since(0).last().unwrap().rows;
+    assert!(listed >= hostile.len());
+    let bytes = answer.bytes().await.unwrap();
+    for row in hostile {
+        assert!(bytes.windows(row.len()).any(|part| part == row));
+    }
+}
+
+#[test]
+fn a_dialect_is_read_from_a_name_or_from_json() {
+    for name in Dialect::NAMES {
+        assert!(name.parse::<Dialect>().is_ok());
+    }
+    let capped: Dialect = r#"{"totals":{"capped":10000}}"#.parse().unwrap();
+    assert_eq!(capped, Dialect { totals: Totals::Capped(10_000), ..Dialect::default() });
+    let error = "plane".parse::<Dialect>().unwrap_err().to_string();
+    assert!(error.contains("plain, imported"), "{error}");
+}
+
 #[test]
 fn the_demo_has_a_day_of_backlog() {
     let world = demo_world();
