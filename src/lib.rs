@@ -6,7 +6,9 @@
 //! meet only in the store. Nothing is remembered before it is safe on disk; nothing is forgotten before
 //! the sink has it.
 
+pub mod budget;
 pub mod clock;
+pub mod deliver;
 pub mod durable;
 pub mod format;
 pub mod formats;
@@ -14,3 +16,4 @@ pub mod model;
 pub mod portal;
 pub mod sink;
 pub mod sinks;
+pub mod store;

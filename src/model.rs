@@ -97,6 +97,9 @@ impl Lane {
     }
 }
 
+/// The last number confirmed in each lane.
+pub type Positions = std::collections::BTreeMap<(ConnectionId, Lane), i64>;
+
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

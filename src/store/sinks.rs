@@ -1,0 +1,146 @@
+//! How far each sink has come in each lane, and what it keeps for itself.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{StoreError, outbox};
+use crate::model::Positions;
+
+/// A configured sink, as the state knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkRow {
+    pub name: String,
+    /// `type` in the configuration.
+    pub kind: String,
+    /// Pinned at first start.
+    pub format: String,
+    /// Opaque, belongs to the sink; empty at first.
+    pub state: Vec<u8>,
+}
+
+/// Takes over the configured sinks, as (name, type, format), and answers them in the same order. A new
+/// one begins with the oldest entry that is retained. One that is left out pins nothing from then on;
+/// when it comes back it goes on from its old position, as far as entries are still there
+/// ([`outbox::missed`]).
+///
+/// # Errors
+/// [`StoreError::SinkChanged`] when a known name comes with another type or format.
+pub fn configure(db: &Connection, sinks: &[(&str, &str, &str)]) -> Result<Vec<SinkRow>, StoreError> {
+    db.execute("UPDATE sink SET configured = 0", [])?;
+    let mut rows = Vec::with_capacity(sinks.len());
+    for (name, kind, format) in sinks {
+        let known = db
+            .prepare_cached("SELECT type, format, state FROM sink WHERE name = ?1")?
+            .query_row([name], |row| {
+                let (kind, format, state) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(SinkRow { name: (*name).to_owned(), kind, format, state })
+            })
+            .optional()?;
+        if let Some(row) = &known {
+            same(name, "type", &row.kind, kind)?;
+            same(name, "format", &row.format, format)?;
+        }
+        db.prepare_cached(
+            "INSERT INTO sink (name, type, format, state, configured) VALUES (?1, ?2, ?3, x'', 1)
+             ON CONFLICT (name) DO UPDATE SET configured = 1",
+        )?
+        .execute([name, kind, format])?;
+        rows.push(known.unwrap_or_else(|| SinkRow {
+            name: (*name).to_owned(),
+            kind: (*kind).to_owned(),
+            format: (*format).to_owned(),
+            state: Vec::new(),
+        }));
+    }
+    Ok(rows)
+}
+
+fn same(sink: &str, what: &'static str, pinned: &str, configured: &str) -> Result<(), StoreError> {
+    if pinned == configured {
+        return Ok(());
+    }
+    Err(StoreError::SinkChanged {
+        sink: sink.to_owned(),
+        what,
+        pinned: pinned.to_owned(),
+        configured: configured.to_owned(),
+    })
+}
+
+/// The last number that a sink has confirmed in each lane; a lane that is missing has 0.
+pub fn positions(db: &Connection, sink: &str) -> Result<Positions, StoreError> {
+    let mut rows = db.prepare_cached("SELECT connection_id, lane, number FROM position WHERE sink = ?1")?;
+    let rows = rows.query_map([sink], |row| Ok(((row.get(0)?, outbox::lane(row, 1)?), row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Keeps a sink's own state without moving its positions.
+pub fn save_state(db: &Connection, sink: &str, state: &[u8]) -> Result<(), StoreError> {
+    let changed =
+        db.prepare_cached("UPDATE sink SET state = ?2 WHERE name = ?1")?.execute(params![sink, state])?;
+    if changed == 0 {
+        return Err(StoreError::UnknownSink { sink: sink.to_owned() });
+    }
+    Ok(())
+}
+
+/// Keeps a sink's state and moves its positions forward, together. A position never goes back.
+pub fn confirm(db: &Connection, sink: &str, positions: &Positions, state: &[u8]) -> Result<(), StoreError> {
+    save_state(db, sink, state)?;
+    let mut put = db.prepare_cached(
+        "INSERT INTO position (sink, connection_id, lane, number) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (sink, connection_id, lane) DO UPDATE SET number = max(number, excluded.number)",
+    )?;
+    for (&(connection, lane), number) in positions {
+        put.execute(params![sink, connection, lane.code(), number])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Lane;
+    use crate::store::connections::register;
+    use crate::store::tests::memory;
+
+    #[test]
+    fn another_format_or_type_under_a_known_name_is_refused_with_both_named() {
+        let db = memory();
+        configure(&db, &[("out", "file", "raw")]).unwrap();
+        let error = configure(&db, &[("out", "file", "ocsf")]).unwrap_err().to_string();
+        assert!(error.contains("out") && error.contains("`raw`") && error.contains("`ocsf`"), "{error}");
+        let error = configure(&db, &[("out", "kafka", "raw")]).unwrap_err().to_string();
+        assert!(error.contains("type") && error.contains("`file`") && error.contains("`kafka`"), "{error}");
+    }
+
+    #[test]
+    fn a_sink_that_comes_back_goes_on_where_it_was() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        configure(&db, &[("out", "file", "raw"), ("lake", "kafka", "raw")]).unwrap();
+        confirm(&db, "out", &Positions::from([((acme, Lane::Live), 5)]), b"five").unwrap();
+        assert_eq!(configure(&db, &[("lake", "kafka", "raw")]).unwrap().len(), 1);
+        let back = configure(&db, &[("lake", "kafka", "raw"), ("out", "file", "raw")]).unwrap();
+        assert_eq!((back[1].name.as_str(), back[1].state.as_slice()), ("out", b"five".as_slice()));
+        assert_eq!(positions(&db, "out").unwrap(), Positions::from([((acme, Lane::Live), 5)]));
+    }
+
+    #[test]
+    fn a_position_never_goes_back() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        configure(&db, &[("out", "file", "raw")]).unwrap();
+        let key = (acme, Lane::Backfill);
+        confirm(&db, "out", &Positions::from([(key, 5)]), b"1").unwrap();
+        confirm(&db, "out", &Positions::from([(key, 3)]), b"2").unwrap();
+        assert_eq!(positions(&db, "out").unwrap(), Positions::from([(key, 5)]));
+        assert_eq!(configure(&db, &[("out", "file", "raw")]).unwrap()[0].state, b"2");
+    }
+
+    #[test]
+    fn a_sink_that_nobody_configured_cannot_confirm() {
+        let db = memory();
+        let error = confirm(&db, "ghost", &Positions::new(), b"").unwrap_err().to_string();
+        assert!(error.contains("ghost"), "{error}");
+    }
+}
