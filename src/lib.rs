@@ -8,6 +8,7 @@
 
 pub mod budget;
 pub mod clock;
+pub mod credentials;
 pub mod deliver;
 pub mod durable;
 pub mod format;
