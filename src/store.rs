@@ -3,7 +3,7 @@
 //! One SQLite file in the state directory, held by one process. `collect` writes a page's new rows,
 //! seen ids and coverage in one job; `deliver` reads the outbox and confirms positions. Every call of
 //! [`Store::write`] is a transaction of its own for the caller, and its answer means durable: the
-//! writing thread commits every waiting job at once ([`writer`]) with an fsync before it answers.
+//! writing thread commits every waiting job at once (`store/writer.rs`) with an fsync before it answers.
 //!
 //! The functions in the modules below take the connection that a job is given, so that a caller
 //! composes what must stand or fall together.
