@@ -97,8 +97,8 @@ pub struct Log {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read the configuration {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the configuration {}: {error}", path.display())]
+    Unreadable { path: PathBuf, error: std::io::Error },
     #[error("{} is not valid YAML: {reason}", path.display())]
     Syntax { path: PathBuf, reason: String },
     #[error("environment variable {name} names no setting: \"{path}\" is not a path of keys")]

@@ -6,6 +6,7 @@
 //! meet only in the store. Nothing is remembered before it is safe on disk; nothing is forgotten before
 //! the sink has it.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod credentials;
