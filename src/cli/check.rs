@@ -8,7 +8,7 @@ use clap::Args;
 use rustix::fs::{Access, access};
 
 use super::{ConfigFile, Usage, out};
-use crate::config::{Config, Connection, Environment, Organizations, SinkKind, human};
+use crate::config::{Config, Connection, Environment, Organizations, SinkKind, human, human_size};
 use crate::credentials::SecretSource;
 
 /// Requests that an idle stream costs for each poll.
@@ -151,7 +151,7 @@ impl fmt::Display for Summary<'_> {
         for sink in &self.0.sinks {
             match &sink.kind {
                 SinkKind::File { path, rotate_size, rotate_age } => {
-                    let size = bytesize::ByteSize(*rotate_size).display().iec();
+                    let size = human_size(*rotate_size);
                     let age = human(*rotate_age);
                     writeln!(f, "sink {}: files {path}, a new one after {size} or {age}", sink.name)?;
                 }
