@@ -35,6 +35,11 @@ impl Clock {
         self.random.lock().expect("no holder of the dice panics").random()
     }
 
+    /// Random bytes, fit for secrets when the clock is the system's.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        self.random.lock().expect("no holder of the dice panics").random()
+    }
+
     /// `length` changed by up to `share` of itself in either direction.
     pub fn jittered(&self, length: std::time::Duration, share: f64) -> std::time::Duration {
         length.mul_f64(1.0 + share * (2.0 * self.fraction() - 1.0))

@@ -6,9 +6,22 @@
 //! meet only in the store. Nothing is remembered before it is safe on disk; nothing is forgotten before
 //! the sink has it.
 
+pub mod budget;
 pub mod cli;
 pub mod clock;
+pub mod collect;
 pub mod config;
+pub mod coverage;
 pub mod credentials;
+pub mod durable;
+pub mod format;
+pub mod formats;
 pub mod model;
+pub mod normalise;
 pub mod portal;
+pub mod simulator;
+pub mod sink;
+pub mod sinks;
+pub mod source;
+pub mod sources;
+pub mod store;

@@ -26,7 +26,9 @@ CREATE TABLE organization (
   slug TEXT NOT NULL,            -- frozen at first sight, unique within the connection
   first_seen INTEGER NOT NULL,
   last_checkin INTEGER,          -- newest check-in of any of its computers
-  UNIQUE (connection_id, organization_id)
+  last_listed INTEGER,           -- when a computers walk last listed any of its computers
+  UNIQUE (connection_id, organization_id),
+  UNIQUE (connection_id, slug)
 ) STRICT;
 
 -- (organization, source) has one claimant: the first connection to read it.
@@ -113,6 +115,16 @@ CREATE TABLE occurrence (
   PRIMARY KEY (set_id, organization, vendor_id, fingerprint)
 ) STRICT, WITHOUT ROWID;
 
+-- What has gone through each lane, so that the backlog of a sink is two look-ups and no scan.
+CREATE TABLE lane (
+  connection_id INTEGER NOT NULL REFERENCES connection(id),
+  lane INTEGER NOT NULL,
+  last INTEGER NOT NULL,         -- number of its newest entry
+  bytes INTEGER NOT NULL,        -- stored bytes ever appended
+  pruned INTEGER NOT NULL DEFAULT 0, -- highest number deleted again
+  PRIMARY KEY (connection_id, lane)
+) STRICT, WITHOUT ROWID;
+
 -- Entries, a page at a time; `body` is zstd of the MessagePack of the entries.
 CREATE TABLE outbox (
   connection_id INTEGER NOT NULL REFERENCES connection(id),
@@ -122,6 +134,7 @@ CREATE TABLE outbox (
   source TEXT NOT NULL,
   collected INTEGER NOT NULL,
   stored INTEGER NOT NULL,       -- our clock, for the time delivered entries are kept
+  lane_bytes INTEGER NOT NULL,   -- lane.bytes with this chunk counted
   body BLOB NOT NULL,
   UNIQUE (connection_id, lane, last)
 ) STRICT;
@@ -152,7 +165,31 @@ CREATE TABLE dead_letter (
   uid BLOB,
   vendor_id TEXT,
   reason TEXT NOT NULL,
-  stored INTEGER NOT NULL,
+  identity BLOB NOT NULL,        -- uid, or a hash of the body: a retry enters nothing twice
+  stored INTEGER NOT NULL,       -- our clock
   body BLOB NOT NULL             -- zstd of the row or record as received
 ) STRICT;
-CREATE UNIQUE INDEX dead_letter_once ON dead_letter (ifnull(sink, ''), connection_id, source, uid);
+CREATE UNIQUE INDEX dead_letter_once ON dead_letter (ifnull(sink, ''), connection_id, source, identity);
+CREATE INDEX dead_letter_age ON dead_letter (stored);
+
+-- Running totals, kept by triggers: asked at every poll, so never counted by a scan. 128 stands for
+-- the columns and index entries beside a body.
+CREATE TABLE usage (
+  what TEXT PRIMARY KEY,         -- name of the table
+  rows INTEGER NOT NULL,
+  bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO usage VALUES ('outbox', 0, 0), ('dead_letter', 0, 0);
+
+CREATE TRIGGER outbox_added AFTER INSERT ON outbox BEGIN
+  UPDATE usage SET rows = rows + 1, bytes = bytes + 128 + length(NEW.body) WHERE what = 'outbox';
+END;
+CREATE TRIGGER outbox_deleted AFTER DELETE ON outbox BEGIN
+  UPDATE usage SET rows = rows - 1, bytes = bytes - 128 - length(OLD.body) WHERE what = 'outbox';
+END;
+CREATE TRIGGER dead_letter_added AFTER INSERT ON dead_letter BEGIN
+  UPDATE usage SET rows = rows + 1, bytes = bytes + 128 + length(NEW.body) WHERE what = 'dead_letter';
+END;
+CREATE TRIGGER dead_letter_deleted AFTER DELETE ON dead_letter BEGIN
+  UPDATE usage SET rows = rows - 1, bytes = bytes - 128 - length(OLD.body) WHERE what = 'dead_letter';
+END;

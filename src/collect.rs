@@ -1,0 +1,89 @@
+//! One poll, start to commit. Knows the portal and the store, no schema and no sink.
+//!
+//! [`window`] collects what is asked by interval of time, [`snapshot`] what is asked as a whole. Both
+//! are written against two small traits: [`Listing`], which the portal or a simulated one answers, and a
+//! ledger, which the store keeps. So the same code that runs in service is driven through thousands of
+//! random schedules in memory.
+
+pub mod window;
+
+use std::future::Future;
+
+use bytes::Bytes;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::coverage::walk::RowId;
+use crate::model::{Kind, Micros, OrganizationId, uid};
+use crate::portal::{PortalError, Remedy};
+use crate::source::Query;
+use crate::store::StoreError;
+
+/// What can be asked for pages of one source.
+pub trait Listing: Send + Sync {
+    /// The portal's time.
+    fn now(&self) -> Micros;
+    /// One page. Retries and the pace are inside.
+    fn list(&self, query: &Query) -> impl Future<Output = Result<Listed, CollectError>> + Send;
+}
+
+/// One page of rows, keyed.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// In the portal's order.
+    pub rows: Vec<ListedRow>,
+    /// Elements that are no rows: their bytes and why.
+    pub undecodable: Vec<(Bytes, String)>,
+    /// The portal's count of the whole listing.
+    pub total: Option<u64>,
+    /// Keeps the memory of the page reserved until it is stored.
+    pub reservation: Option<Box<dyn std::any::Any + Send + Sync>>,
+}
+
+/// One row of a page.
+#[derive(Clone, Debug)]
+pub struct ListedRow {
+    pub id: RowId,
+    pub organization: OrganizationId,
+    pub organization_name: Option<String>,
+    pub vendor_id: Option<String>,
+    /// When it happened.
+    pub at: Option<Micros>,
+    /// When the portal received it.
+    pub imported: Option<Micros>,
+    /// The vendor's bytes; valid UTF-8.
+    pub body: Bytes,
+}
+
+/// The uid of a row without an id: its unchanging content and its place among its equals.
+pub fn content_uid(organization: &OrganizationId, source: &str, kind: Kind, hash: [u8; 16], ordinal: u32) -> Uuid {
+    let key = format!("#{:032x}/{ordinal}", u128::from_be_bytes(hash));
+    uid(organization.as_str(), source, &key, kind.as_str(), "0")
+}
+
+/// Why a poll stopped. What was committed before stays.
+#[derive(Debug, Error)]
+pub enum CollectError {
+    /// A page that is no JSON: fewer rows at a time may be.
+    #[error("{0}")]
+    Undecodable(Box<PortalError>),
+    /// The portal refuses this very request: another interval or page may be answered.
+    #[error("{0}")]
+    Refused(Box<PortalError>),
+    /// Anything else that the portal or the way to it did.
+    #[error("{0}")]
+    Portal(Box<PortalError>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<PortalError> for CollectError {
+    fn from(error: PortalError) -> Self {
+        let error = Box::new(error);
+        match error.remedy() {
+            Remedy::SmallerPage => CollectError::Undecodable(error),
+            Remedy::SkipPoll => CollectError::Refused(error),
+            _ => CollectError::Portal(error),
+        }
+    }
+}

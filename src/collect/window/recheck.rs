@@ -1,0 +1,469 @@
+//! Looking again at what was proven: rows arrive late, are deleted, or come from agents with wrong clocks.
+//!
+//! Counting is cheap, walking is not: a range is counted, compared with what is held, halved where the
+//! two differ, and only the small piece that differs becomes pending again.
+
+use super::{DAY, End, Enter, Ledger, Listing, WindowStream};
+use crate::collect::CollectError;
+use crate::coverage::{Axis, Interval, State};
+use crate::model::{Lane, Micros, SECOND, Seconds};
+
+/// Ages at which every interval is counted again, in seconds: one watermark per age.
+pub(crate) const AGES: [Seconds; 4] = [600, 3_600, 21_600, 86_400];
+/// Requests that one piece of background work may take, so that the live edge never waits long.
+const EFFORT: u64 = 32;
+/// Share of the retention that each scrub walks again, whatever it counts: equal counts can hide one row
+/// gone and one added.
+const REWALK_SHARES: u32 = 8;
+/// Rows dated after this are not looked for: no portal shows them.
+const FAR_FUTURE: Seconds = 4_102_444_800;
+/// Rows dated before this are not looked for.
+const FAR_PAST: Seconds = 946_684_800;
+/// The count of a time that the portal does not count.
+const UNCOUNTED: u64 = u64::MAX;
+/// The longest request made before the portal has refused one.
+const LONGEST: Seconds = 31 * DAY;
+
+impl<L: Listing, S: Ledger> WindowStream<L, S> {
+    /// Does one piece of background work, the most urgent there is. Answers whether there was any.
+    pub async fn background(&mut self) -> Result<bool, CollectError> {
+        let edge = self.edge();
+        let start = self.begin(edge).await?;
+        Ok(self.count_baseline(start, edge).await?
+            || self.recheck(0, edge).await?
+            || self.recheck(1, edge).await?
+            || self.fill_gap(start, edge).await?
+            || self.recheck(2, edge).await?
+            || self.recheck(3, edge).await?
+            || self.look_ahead(edge).await?
+            || self.scrub(start, edge).await?
+            || self.walk_share_again().await?)
+    }
+
+    /// Does all there is to do and counts the whole retention once, as `once` wants it.
+    pub async fn everything(&mut self) -> Result<(), CollectError> {
+        self.live().await?;
+        while self.background().await? {}
+        let edge = self.edge();
+        self.notes.scrubbed = edge - DAY;
+        self.notes.future_checked = 0;
+        while self.background().await? {}
+        for (checked, age) in self.notes.checked.iter_mut().zip(AGES) {
+            *checked = (*checked).max(edge - age);
+        }
+        self.live().await?;
+        while self.background().await? {}
+        Ok(())
+    }
+
+    /// The oldest second that the portal still keeps.
+    fn horizon(&self) -> Seconds {
+        self.listing.now().div_euclid(SECOND) - self.settings.retention
+    }
+
+    fn longest(&self) -> Seconds {
+        self.notes.longest.unwrap_or(LONGEST)
+    }
+
+    /// Walks the newest part of the newest gap.
+    async fn fill_gap(&mut self, start: Seconds, edge: Seconds) -> Result<bool, CollectError> {
+        let horizon = self.horizon();
+        if start < horizon && self.expire(start, horizon).await? {
+            return Ok(true);
+        }
+        let Some(&(from, to)) = self.coverage.gaps(start.max(horizon), edge).last() else { return Ok(false) };
+        // What the live poll will take in a moment is no gap.
+        if to == edge && edge - from <= self.settings.live_span {
+            let Some(&(from, to)) = self.coverage.gaps(start.max(horizon), from).last() else {
+                return Ok(false);
+            };
+            self.cover(from.max(to - self.piece()), to, Lane::Backfill).await?;
+            return Ok(true);
+        }
+        self.cover(from.max(to - self.piece()), to, Lane::Backfill).await?;
+        Ok(true)
+    }
+
+    fn piece(&self) -> Seconds {
+        self.notes.span.unwrap_or(DAY).min(self.longest()).max(1)
+    }
+
+    /// Time that the portal kept no longer before it was covered is a gap for ever, and said so.
+    async fn expire(&mut self, start: Seconds, horizon: Seconds) -> Result<bool, CollectError> {
+        let gaps = self.coverage.gaps(start, horizon);
+        let checked = self.listing.now();
+        for &(from, to) in &gaps {
+            let reason = Some("the portal's retention ended before it was collected".to_owned());
+            self.coverage.set(Interval { from, to, state: State::Expired, listed: None, held: 0, checked, reason });
+        }
+        if !gaps.is_empty() {
+            self.save(super::Commit::default()).await?;
+        }
+        Ok(!gaps.is_empty())
+    }
+
+    /// The portal's count of `[from, to)` as padded, and what should be held of it; `None` where a count
+    /// proves nothing.
+    async fn count(&mut self, from: Seconds, to: Seconds) -> Result<(Option<u64>, Option<u64>), CollectError> {
+        let request = self.notes.observed.padded(from, to);
+        let mut query = self.query(request, 1, 1, None);
+        query.size = 1;
+        let listed = self.page(&query).await?;
+        if self.notes.observed.axis == Axis::Mixed {
+            return Ok((listed.total, None));
+        }
+        let ((first, last), doubtful) = self.notes.observed.listed_range(request);
+        for time in doubtful {
+            if self.ledger.held(time, time + 1).await? > 0 {
+                return Ok((listed.total, None));
+            }
+        }
+        Ok((listed.total, Some(self.ledger.held(first, last).await?)))
+    }
+
+    /// Counts `[from, to)` from its beginning with limited effort. Answers the small pieces whose count
+    /// differs from what is held, and how far it came.
+    async fn compare(
+        &mut self,
+        from: Seconds,
+        to: Seconds,
+    ) -> Result<(Vec<(Seconds, Seconds)>, Seconds), CollectError> {
+        let mut open = vec![(from, to)];
+        let mut differing = Vec::new();
+        let before = self.requests;
+        while let Some((from, to)) = open.pop() {
+            if self.requests - before >= EFFORT {
+                return Ok((differing, from));
+            }
+            let depth = self.notes.observed.depth();
+            let middle = from + (to - from) / 2;
+            let too_long = to - from > self.longest();
+            if to - from > 1
+                && (too_long || self.ledger.held(from * SECOND, to * SECOND).await? >= depth * 8 / 10)
+            {
+                open.extend([(middle, to), (from, middle)]);
+                continue;
+            }
+            let (total, held) = match self.count(from, to).await {
+                Err(CollectError::Refused(_)) if to - from > DAY => {
+                    self.notes.longest = Some(DAY);
+                    open.push((from, to));
+                    continue;
+                }
+                counted => counted?,
+            };
+            match total {
+                Some(total) if Some(total) == held => {
+                    let now = self.listing.now();
+                    self.coverage.confirm(from, to, now);
+                }
+                Some(total) if to - from > 1 && total > 4 * u64::from(self.settings.page_size) => {
+                    open.extend([(middle, to), (from, middle)]);
+                }
+                None if to - from > DAY => open.extend([(middle, to), (from, middle)]),
+                _ => differing.push((from, to)),
+            }
+        }
+        Ok((differing, to))
+    }
+
+    /// Counts what has reached an age since the last time, a bounded piece at a time.
+    async fn recheck(&mut self, age: usize, edge: Seconds) -> Result<bool, CollectError> {
+        let until = edge - AGES[age];
+        let from = self.notes.checked[age];
+        // Often enough that nothing waits for much more than its age, seldom enough to be cheap.
+        if until - from < (AGES[age] / 2).max(600) {
+            return Ok(false);
+        }
+        self.notes.checked[age] = match self.first_covered(from, until) {
+            Some((first, last)) => {
+                let (differing, reached) = self.compare(first, last).await?;
+                self.make_pending(&differing);
+                reached
+            }
+            None => until,
+        };
+        self.save(super::Commit::default()).await?;
+        Ok(true)
+    }
+
+    /// The first unbroken covered stretch in `[from, to)`.
+    fn first_covered(&self, from: Seconds, to: Seconds) -> Option<(Seconds, Seconds)> {
+        let mut stretch: Option<(Seconds, Seconds)> = None;
+        for interval in self.coverage.within(from, to) {
+            if matches!(interval.state, State::Expired | State::Baseline | State::Unreachable) {
+                if stretch.is_some() {
+                    break;
+                }
+                continue;
+            }
+            match &mut stretch {
+                None => stretch = Some((interval.from.max(from), interval.to.min(to))),
+                Some((_, end)) if *end == interval.from => *end = interval.to.min(to),
+                Some(_) => break,
+            }
+        }
+        stretch
+    }
+
+    fn make_pending(&mut self, pieces: &[(Seconds, Seconds)]) {
+        for &(from, to) in pieces {
+            tracing::info!(source = self.settings.source, scope = self.settings.scope.name(), from, to,
+                "the portal counts other rows than are held: walking again");
+            self.coverage.forget(from, to);
+        }
+    }
+
+    /// Before the start: counts once what the portal keeps, so that a later rise shows late rows.
+    async fn count_baseline(&mut self, start: Seconds, edge: Seconds) -> Result<bool, CollectError> {
+        let horizon = self.horizon();
+        let Some(&(from, to)) = self.coverage.gaps(horizon, start.min(edge)).last() else {
+            let first_time = self.notes.ancient.is_none();
+            if first_time {
+                self.scrub_ancient(horizon).await?;
+                self.save(super::Commit::default()).await?;
+            }
+            return Ok(first_time);
+        };
+        let mut from = from.max(to - self.longest());
+        loop {
+            let walked = self.baseline_piece(from, to).await;
+            match walked {
+                Ok(true) => return Ok(true),
+                Ok(false) => from = to - ((to - from) / 2).max(1),
+                Err(CollectError::Refused(_)) if to - from > DAY => {
+                    self.notes.longest = Some(DAY);
+                    from = to - DAY;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Counts one piece; where a page holds it all its rows are remembered, so that nothing that arrives
+    /// from now on can hide. Answers false when it holds more than a listing.
+    async fn baseline_piece(&mut self, from: Seconds, to: Seconds) -> Result<bool, CollectError> {
+        let (total, _) = self.count(from, to).await?;
+        let depth = self.notes.observed.depth();
+        if total.is_some_and(|total| total >= depth) && to - from > 1 {
+            return Ok(false);
+        }
+        let mut held = 0;
+        if total.is_none_or(|total| total > 0 && total <= u64::from(self.settings.page_size)) {
+            match self.walk_uncovered(from, to, false).await? {
+                Some(walked) => held = walked,
+                None if to - from > 1 => return Ok(false),
+                None => {}
+            }
+        }
+        self.set_baseline(from, to, total.or(Some(held)), held);
+        self.save(super::Commit::default()).await?;
+        Ok(true)
+    }
+
+    fn set_baseline(&mut self, from: Seconds, to: Seconds, listed: Option<u64>, held: u64) {
+        let checked = self.listing.now();
+        let state = State::Baseline;
+        self.coverage.set(Interval { from, to, state, listed, held, checked, reason: None });
+    }
+
+    /// Walks time that coverage does not claim: only rows received since the first contact enter, and
+    /// with `undated` new ones that do not say when they were received. Answers how many rows it lists,
+    /// or `None` where it cannot be listed at once.
+    async fn walk_uncovered(
+        &mut self,
+        from: Seconds,
+        to: Seconds,
+        undated: bool,
+    ) -> Result<Option<u64>, CollectError> {
+        let request = self.notes.observed.padded(from, to);
+        let enter = Enter::ImportedSince { since: self.notes.first_contact, undated };
+        let walked = self.walk(request, Lane::Backfill, None, enter).await?;
+        self.save(walked.pending).await?;
+        Ok(match walked.end {
+            End::Closed => {
+                self.reconcile(request, walked.listed).await?;
+                Some(walked.walk.held())
+            }
+            End::Unproven => Some(walked.walk.held()),
+            End::Smaller { .. } => None,
+        })
+    }
+
+    /// Walks all of `[from, to)` that coverage does not claim, in pieces as small as it takes.
+    async fn walk_all_uncovered(&mut self, from: Seconds, to: Seconds) -> Result<u64, CollectError> {
+        let (mut open, mut rows) = (vec![(from, to)], 0);
+        while let Some((from, to)) = open.pop() {
+            match self.walk_uncovered(from, to, true).await? {
+                Some(held) => rows += held,
+                None if to - from > 1 => {
+                    let middle = from + (to - from) / 2;
+                    open.extend([(from, middle), (middle, to)]);
+                }
+                None => {}
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Rows dated after now, by agents whose clock is ahead: delivered, never called covered.
+    async fn look_ahead(&mut self, edge: Seconds) -> Result<bool, CollectError> {
+        if edge - self.notes.future_checked.max(0) < 3_600 {
+            return Ok(false);
+        }
+        let now = self.listing.now().div_euclid(SECOND);
+        let from = now + 300;
+        let to = if self.notes.longest.is_some() { now + self.longest() } else { FAR_FUTURE };
+        self.notes.future_checked = edge;
+        match self.count(from, to).await {
+            Ok((total, held)) => {
+                if total.is_none() || total != held {
+                    self.walk_future(from, to).await?;
+                }
+            }
+            Err(CollectError::Refused(_)) => self.notes.longest = Some(DAY),
+            Err(error) => return Err(error),
+        }
+        self.save(super::Commit::default()).await?;
+        Ok(true)
+    }
+
+    async fn walk_future(&mut self, from: Seconds, to: Seconds) -> Result<(), CollectError> {
+        let mut open = vec![(from, to)];
+        while let Some((from, to)) = open.pop() {
+            let request = self.notes.observed.padded(from, to);
+            let walked = self.walk(request, Lane::Backfill, None, Enter::All).await?;
+            self.save(walked.pending).await?;
+            match walked.end {
+                End::Closed => self.reconcile(request, walked.listed).await?,
+                End::Smaller { .. } if to - from > 1 => {
+                    let middle = from + (to - from) / 2;
+                    open.extend([(middle, to), (from, middle)]);
+                }
+                End::Smaller { .. } | End::Unproven => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Once a day: counts the whole retention, walks a rotating share of it again, recounts what lies
+    /// before the start and before the retention, and forgets what the portal keeps no longer.
+    async fn scrub(&mut self, start: Seconds, edge: Seconds) -> Result<bool, CollectError> {
+        if self.notes.scrub_at.is_none() && edge - self.notes.scrubbed.max(0) < DAY {
+            return Ok(false);
+        }
+        let horizon = self.horizon();
+        let from = self.notes.scrub_at.unwrap_or(FAR_PAST).max(FAR_PAST);
+        if from < horizon {
+            self.scrub_ancient(horizon).await?;
+            // Gaps stay reported for as long again as the portal kept the rows.
+            let kept = horizon - self.settings.retention;
+            self.coverage.expire_before(kept);
+            self.notes.start = Some(start.max(kept));
+            self.notes.scrub_at = Some(horizon);
+            self.save(super::Commit::default()).await?;
+            return Ok(true);
+        }
+        if let Some(bucket) = self.next_baseline(from, start) {
+            self.scrub_baseline(&bucket).await?;
+            self.notes.scrub_at = Some(bucket.to.max(from + 1));
+            self.save(super::Commit::default()).await?;
+            return Ok(true);
+        }
+        if let Some((first, last)) = self.first_covered(from.max(start), edge) {
+            let (differing, reached) = self.compare(first, last).await?;
+            self.make_pending(&differing);
+            self.notes.scrub_at = Some(reached);
+            self.save(super::Commit::default()).await?;
+            return Ok(true);
+        }
+        let share = (edge - horizon) / Seconds::from(REWALK_SHARES);
+        let first = horizon + share * Seconds::from(self.notes.rewalk);
+        self.rewalk = Some((first.max(start), first + share));
+        self.notes.scrub_at = None;
+        self.notes.scrubbed = edge;
+        self.notes.rewalk = (self.notes.rewalk + 1) % REWALK_SHARES;
+        self.save(super::Commit::default()).await?;
+        Ok(true)
+    }
+
+    fn next_baseline(&self, from: Seconds, start: Seconds) -> Option<Interval> {
+        self.coverage
+            .within(from, start.max(from))
+            .find(|one| one.state == State::Baseline && one.to > from)
+            .cloned()
+    }
+
+    async fn scrub_baseline(&mut self, bucket: &Interval) -> Result<(), CollectError> {
+        let (from, to) = (bucket.from.max(self.horizon()), bucket.to);
+        if from >= to {
+            return Ok(());
+        }
+        if bucket.held > 0 || bucket.listed == Some(0) {
+            // Its rows are remembered one by one, so a rise can be narrowed down.
+            let (differing, _) = self.compare(from, to).await?;
+            for (from, to) in differing {
+                self.walk_all_uncovered(from, to).await?;
+            }
+            let held = self.ledger.held(from * SECOND, to * SECOND).await?;
+            self.set_baseline(from, to, Some(held), held);
+            return Ok(());
+        }
+        let (total, _) = self.count(from, to).await?;
+        if total.is_none_or(|total| total > bucket.listed.unwrap_or(0)) || from > bucket.from {
+            let held = self.walk_all_uncovered(from, to).await?;
+            self.set_baseline(from, to, total.or(Some(held)), held);
+        } else {
+            self.set_baseline(from, to, total, 0);
+        }
+        Ok(())
+    }
+
+    /// Before the retention: rows of agents whose clock is far behind. Only what was received since the
+    /// retention began can be new; all older was collected, or never promised.
+    async fn scrub_ancient(&mut self, horizon: Seconds) -> Result<(), CollectError> {
+        let depth = self.notes.observed.depth();
+        let mut counted = (None, None);
+        if self.notes.longest.is_none() {
+            match self.count(FAR_PAST, horizon).await {
+                Err(CollectError::Refused(_)) => self.notes.longest = Some(DAY),
+                answer => counted = answer?,
+            }
+        }
+        let (total, held) = counted;
+        if total.is_some_and(|total| total < depth) && total != held && total != self.notes.ancient {
+            let since = self.notes.first_contact.max(horizon * SECOND);
+            let enter = Enter::ImportedSince { since, undated: self.notes.ancient.is_some() };
+            let request = self.notes.observed.padded(FAR_PAST, horizon);
+            let walked = self.walk(request, Lane::Backfill, None, enter).await?;
+            self.save(walked.pending).await?;
+            if matches!(walked.end, End::Closed) {
+                self.reconcile(request, walked.listed).await?;
+            }
+        }
+        self.notes.ancient = Some(total.unwrap_or(UNCOUNTED));
+        let spare_listed = !self.settings.has_imported && self.notes.ancient != Some(0);
+        let before: Micros = (horizon - DAY) * SECOND;
+        self.ledger.prune(before, spare_listed).await?;
+        Ok(())
+    }
+
+    /// Walks one piece of the share that the last scrub chose, in place: what is proven stays so
+    /// meanwhile.
+    async fn walk_share_again(&mut self) -> Result<bool, CollectError> {
+        let Some((from, to)) = self.rewalk.take() else { return Ok(false) };
+        let Some((first, last)) = self.last_covered(from, to) else { return Ok(false) };
+        let (_, reached) = self.cover(first.max(last - self.piece()), last, Lane::Backfill).await?;
+        self.rewalk = (reached > from).then_some((from, reached));
+        Ok(true)
+    }
+
+    /// The last covered interval that touches `[from, to)`, cut to it.
+    fn last_covered(&self, from: Seconds, to: Seconds) -> Option<(Seconds, Seconds)> {
+        self.coverage
+            .within(from, to)
+            .rev()
+            .find(|one| matches!(one.state, State::Proven | State::EmptyUnconfirmed))
+            .map(|one| (one.from.max(from), one.to.min(to)))
+    }
+}

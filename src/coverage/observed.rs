@@ -1,0 +1,97 @@
+//! What the portal has shown of its own ways: by which time it filters, whether the ends of a request
+//! count, how deep a listing goes. All of it is unknown beforehand (contract section 14, rows 5 to 7).
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Micros, SECOND, Seconds};
+
+/// The time by which the portal filters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Axis {
+    /// Every row so far fits both.
+    #[default]
+    Unknown,
+    /// When it happened.
+    DateTime,
+    /// When the portal received it.
+    Imported,
+    /// Rows contradict each other: counts of a range prove nothing.
+    Mixed,
+}
+
+/// Traits of a listing, learned from its answers and stored with the stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Observed {
+    pub axis: Axis,
+    /// Whether a row exactly at the start of a request is listed.
+    pub start_included: Option<bool>,
+    /// Whether a row exactly at the end of a request is listed.
+    pub end_included: Option<bool>,
+    /// Whether answers carry totals: absent until the first answer.
+    pub totals: Option<bool>,
+    /// Rows beyond which a listing cannot be walked; 10,000 until learned (contract section 1.6).
+    pub depth_limit: Option<u64>,
+}
+
+impl Observed {
+    /// Rows beyond which a listing is taken apart.
+    pub fn depth(&self) -> u64 {
+        self.depth_limit.unwrap_or(10_000)
+    }
+
+    /// The request that surely lists all of `[from, to)`: a second more on each side until the ends are
+    /// known, one at the start where the start is known to be left out.
+    pub fn padded(&self, from: Seconds, to: Seconds) -> (Seconds, Seconds) {
+        let start = if self.start_included == Some(true) { from } else { from - 1 };
+        let end = if self.end_included.is_some() { to } else { to + 1 };
+        (start, end)
+    }
+
+    /// The times that a request for `(from, to)` lists, as a range in microseconds `[from, to)`. Where it
+    /// is not known whether an end counts, the range leaves it out and the end is returned as doubtful.
+    pub fn listed_range(&self, (from, to): (Seconds, Seconds)) -> ((Micros, Micros), Vec<Micros>) {
+        let (from, to) = (from * SECOND, to * SECOND);
+        let first = if self.start_included == Some(true) { from } else { from + 1 };
+        let last = if self.end_included == Some(true) { to + 1 } else { to };
+        let doubtful = [(self.start_included, from), (self.end_included, to)];
+        let doubtful =
+            doubtful.into_iter().filter(|(known, _)| known.is_none()).map(|(_, time)| time).collect();
+        ((first, last), doubtful)
+    }
+
+    /// Learns from one listed row of a request.
+    pub fn listed_row(
+        &mut self,
+        (from, to): (Seconds, Seconds),
+        at: Option<Micros>,
+        imported: Option<Micros>,
+    ) {
+        let inside = |time: Micros| (from * SECOND..=to * SECOND).contains(&time);
+        let fits = (at.is_some_and(inside), imported.is_some_and(inside));
+        self.axis = match (self.axis, fits) {
+            (Axis::Unknown, (true, false)) if imported.is_some() => Axis::DateTime,
+            (Axis::Unknown, (false, true)) if at.is_some() => Axis::Imported,
+            (Axis::DateTime, (false, true)) | (Axis::Imported, (true, false)) => Axis::Mixed,
+            (axis, _) => axis,
+        };
+        let time = if self.axis == Axis::Imported { imported } else { at };
+        if time == Some(from * SECOND) {
+            self.start_included = Some(true);
+        }
+        if time == Some(to * SECOND) {
+            self.end_included = Some(true);
+        }
+    }
+
+    /// Learns from held rows that stand exactly on an end and are not listed by a complete walk.
+    pub fn left_out(&mut self, (from, to): (Seconds, Seconds), time: Micros) {
+        if time == from * SECOND && self.start_included.is_none() {
+            self.start_included = Some(false);
+        }
+        if time == to * SECOND && self.end_included.is_none() {
+            self.end_included = Some(false);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Reading one interval page by page until it is proven, or until it is plain why it cannot be.
+//!
+//! Nothing relies on the order of rows: rows may shift between requests, ties may be shuffled, the total
+//! may move. A walk closes when the distinct rows seen *in requests since the total last changed* equal
+//! the total. Without totals only an empty page ends a pass and two equal passes close.
+
+use std::collections::{HashMap, HashSet};
+
+/// A row's identity in a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowId {
+    /// Of a row with the vendor's id.
+    Vendor(u128),
+    /// Of a row without one: the hash of what never changes in it. Several may be equal.
+    Content([u8; 16]),
+}
+
+/// What to do after a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Ask this page.
+    Page(u32),
+    /// Every listed row was seen.
+    Closed,
+    /// More rows than can be walked, or a listing that will not hold still: take a smaller interval.
+    /// `parts` says into how many, when the total tells.
+    Smaller { parts: i64, why: Why },
+    /// Walks find nothing new and the total still differs.
+    Unproven,
+}
+
+/// Why an interval cannot be walked as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    DepthLimit,
+    TotalMoves,
+    PageRepeats,
+    StopsAfterFullPage,
+    ListsMoreThanItCounts,
+    NeverStill,
+    DeepPageRefused,
+    TooMuchToHold,
+}
+
+impl Why {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::DepthLimit => "more rows than the portal lists at once",
+            Why::TotalMoves => "the total keeps changing",
+            Why::PageRepeats => "the portal repeats a page",
+            Why::StopsAfterFullPage => "the portal stops after a full page",
+            Why::ListsMoreThanItCounts => "the portal lists more rows than it counts",
+            Why::NeverStill => "the listing does not hold still",
+            Why::DeepPageRefused => "a deep page is refused",
+            Why::TooMuchToHold => "too many rows without id to hold at once",
+        }
+    }
+}
+
+/// Changes of the total after which an interval is taken smaller.
+const CHANGES: u32 = 3;
+/// Passes that found nothing new after which an interval stays unproven.
+const BARREN_PASSES: u32 = 3;
+/// Passes altogether. Ties shuffled at each request need several: each pass of a listing of `n` pages
+/// misses a row with a probability below `1 - 1/n`.
+const PASSES: u32 = 24;
+
+/// One walk over one interval with one page size.
+#[derive(Debug)]
+pub struct Walk {
+    size: u32,
+    depth: u64,
+    total: Option<u64>,
+    changes: u32,
+    page: u32,
+    /// Vendor rows seen since the total last changed.
+    since: HashSet<u128>,
+    /// Every vendor row seen.
+    ever: HashSet<u128>,
+    pass: Pass,
+    /// The last pass that stood still from its first to its last page.
+    former: Option<Pass>,
+    passes: u32,
+    barren: u32,
+    last_page: Vec<RowId>,
+    /// Rows on a page that was not the last although it held fewer than asked.
+    clamp: Option<usize>,
+}
+
+/// What one run over all pages saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Pass {
+    vendor: HashSet<u128>,
+    content: HashMap<[u8; 16], u32>,
+    rows: u64,
+    repeats: bool,
+    found_new: bool,
+    /// The total changed, or a page was passed over, so the pass shows no single state of the listing.
+    moved: bool,
+}
+
+impl Pass {
+    fn copies(&self) -> u64 {
+        self.content.values().map(|count| u64::from(*count)).sum()
+    }
+
+    fn shows_the_same_as(&self, other: &Pass) -> bool {
+        self.vendor == other.vendor && self.content == other.content
+    }
+}
+
+impl Walk {
+    /// `size`: rows a page. `depth`: rows beyond which the portal lists nothing.
+    pub fn new(size: u32, depth: u64) -> Self {
+        Self {
+            size,
+            depth,
+            total: None,
+            changes: 0,
+            page: 1,
+            since: HashSet::new(),
+            ever: HashSet::new(),
+            pass: Pass::default(),
+            former: None,
+            passes: 0,
+            barren: 0,
+            last_page: Vec::new(),
+            clamp: None,
+        }
+    }
+
+    /// The portal's last total.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// Rows read in the pass at hand.
+    pub fn rows(&self) -> u64 {
+        self.pass.rows
+    }
+
+    /// Every vendor row seen since the total last changed.
+    pub fn listed(&self) -> &HashSet<u128> {
+        &self.since
+    }
+
+    /// The copies of each row without id in the pass that closed the walk.
+    pub fn copies(&self) -> &HashMap<[u8; 16], u32> {
+        &self.pass.content
+    }
+
+    /// Distinct rows seen, copies counted.
+    pub fn held(&self) -> u64 {
+        self.since.len() as u64 + self.pass.copies()
+    }
+
+    /// Takes in one page, `rows` in the portal's order, and says what comes next. Rows that could not
+    /// be decoded are among them, as copies of their bytes: they are listed, too.
+    pub fn page(&mut self, rows: &[RowId], total: Option<u64>) -> Next {
+        self.take_total(total);
+        let repeated = self.page > 1 && !rows.is_empty() && rows == self.last_page;
+        let after_full_page = self.page > 1 && self.full(self.last_page.len());
+        self.take_rows(rows);
+        if let Some(total) = self.total.filter(|total| *total >= self.depth) {
+            let parts = total.div_ceil((self.depth * 7 / 10).max(1)).clamp(2, 64);
+            let parts = i64::try_from(parts).expect("clamped to 64");
+            return Next::Smaller { parts, why: Why::DepthLimit };
+        }
+        if self.changes >= CHANGES {
+            return Next::Smaller { parts: 2, why: Why::TotalMoves };
+        }
+        if repeated {
+            return Next::Smaller { parts: 2, why: Why::PageRepeats };
+        }
+        let capped = self.looks_capped(rows.len());
+        if !capped && self.complete() {
+            return Next::Closed;
+        }
+        if rows.is_empty() && after_full_page && self.total.is_none_or(|total| total > self.pass.rows) {
+            return Next::Smaller { parts: 2, why: Why::StopsAfterFullPage };
+        }
+        if rows.is_empty() || (self.total.is_some_and(|total| self.pass.rows >= total) && !capped) {
+            return self.end_pass();
+        }
+        if self.pass.rows >= self.depth {
+            return Next::Smaller { parts: 2, why: Why::DepthLimit };
+        }
+        self.page += 1;
+        Next::Page(self.page)
+    }
+
+    /// Whether a page of so many rows was as full as pages get: as asked, or as the portal clamps.
+    fn full(&self, rows: usize) -> bool {
+        rows == self.size as usize || self.clamp == Some(rows)
+    }
+
+    fn take_total(&mut self, total: Option<u64>) {
+        let Some(total) = total else { return };
+        match self.total {
+            Some(before) if before != total => {
+                self.changes += 1;
+                self.since.clear();
+                self.pass.moved = self.page > 1;
+                self.former = None;
+            }
+            // Pages read before the first total prove nothing about it.
+            None if self.page > 1 => {
+                self.since.clear();
+                self.pass.moved = true;
+            }
+            _ => {}
+        }
+        self.total = Some(total);
+    }
+
+    fn take_rows(&mut self, rows: &[RowId]) {
+        for row in rows {
+            self.pass.rows += 1;
+            match *row {
+                RowId::Vendor(id) => {
+                    self.since.insert(id);
+                    self.pass.found_new |= self.ever.insert(id);
+                    self.pass.repeats |= !self.pass.vendor.insert(id);
+                }
+                RowId::Content(hash) => *self.pass.content.entry(hash).or_default() += 1,
+            }
+        }
+        let before = self.last_page.len();
+        if self.page > 1 && !rows.is_empty() && before < self.size as usize {
+            self.clamp = Some(before);
+        }
+        self.last_page = rows.to_vec();
+    }
+
+    /// Whether the rows seen are all that is listed.
+    fn complete(&mut self) -> bool {
+        let Some(total) = self.total else { return false };
+        let still = !self.pass.moved && !self.pass.repeats && self.pass.rows == total;
+        if self.pass.content.is_empty() {
+            if still {
+                self.since.clone_from(&self.pass.vendor);
+            }
+            return self.since.len() as u64 == total;
+        }
+        // Copies can only be counted in a pass that stood still. One page is one state of the listing;
+        // several pages must show the same twice.
+        still
+            && (self.page == 1
+                || self.former.as_ref().is_some_and(|former| former.shows_the_same_as(&self.pass)))
+    }
+
+    /// A total that ends exactly with a full page may be a cap: one more page tells.
+    fn looks_capped(&self, on_this_page: usize) -> bool {
+        on_this_page > 0 && self.full(on_this_page) && self.total == Some(self.pass.rows)
+    }
+
+    /// The pass is over and did not close the walk.
+    fn end_pass(&mut self) -> Next {
+        self.passes += 1;
+        let pass = std::mem::take(&mut self.pass);
+        if self.total.is_some_and(|total| pass.rows > total)
+            && !pass.moved
+            && !pass.repeats
+            && self.changes == 0
+        {
+            self.pass = pass;
+            return Next::Smaller { parts: 2, why: Why::ListsMoreThanItCounts };
+        }
+        let same = self.former.as_ref().is_some_and(|former| former.shows_the_same_as(&pass));
+        if self.total.is_none() && same {
+            self.pass = pass;
+            return Next::Closed;
+        }
+        self.barren = if pass.found_new || (!pass.content.is_empty() && !same) { 0 } else { self.barren + 1 };
+        if self.total.is_some() && self.barren + 1 >= BARREN_PASSES && !pass.moved {
+            self.pass = pass;
+            return Next::Unproven;
+        }
+        if self.passes >= PASSES {
+            self.pass = pass;
+            return Next::Smaller { parts: 2, why: Why::NeverStill };
+        }
+        self.former = (!pass.moved).then_some(pass);
+        self.page = 1;
+        self.last_page.clear();
+        Next::Page(1)
+    }
+}

@@ -1,0 +1,3 @@
+//! One file a format; [`crate::format`] chooses between them.
+
+pub mod raw;

@@ -1,0 +1,182 @@
+//! The `raw` format: the vendor's row in an envelope, one JSON object a line.
+//!
+//! Keys, in this order: `uid`, `source`, `kind`, `change`, `site`, `organization_id`, `vendor_id`, `time`,
+//! `collected`, `lane`, `number`, `row`, and `previous` where a row came before. `organization_id`,
+//! `vendor_id` and `time` are null when unknown. Times are RFC 3339 in UTC with microseconds. `row` and
+//! `previous` are the vendor's bytes, except that line breaks between tokens are spaces.
+
+use std::io::Write;
+
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
+use serde::de::IgnoredAny;
+
+use crate::format::{FormatError, Origin};
+use crate::model::{Entry, Micros};
+
+/// Appends one line to `out`; what was appended before an error is left for the caller to cut off.
+pub(crate) fn encode(origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
+    check("row", entry.row)?;
+    if let Some(previous) = entry.previous {
+        check("previous row", previous)?;
+    }
+    let collected = time(origin.collected).ok_or(FormatError::Collected(origin.collected))?;
+
+    out.reserve(entry.row.len() + entry.previous.map_or(0, str::len) + 512);
+    put(out, "{\"uid\":\"");
+    put(out, entry.uid.hyphenated().encode_lower(&mut [0; 36]));
+    put(out, "\",\"source\":");
+    text(out, origin.source);
+    put(out, ",\"kind\":");
+    text(out, entry.kind.as_str());
+    put(out, ",\"change\":");
+    text(out, entry.change.as_str());
+    put(out, ",\"site\":");
+    text(out, origin.site);
+    put(out, ",\"organization_id\":");
+    optional_text(out, Some(entry.organization).filter(|organization| !organization.is_empty()));
+    put(out, ",\"vendor_id\":");
+    optional_text(out, entry.vendor_id);
+    put(out, ",\"time\":");
+    optional_text(out, entry.time.and_then(time).as_deref());
+    put(out, ",\"collected\":");
+    text(out, &collected);
+    put(out, ",\"lane\":");
+    text(out, origin.lane.as_str());
+    write!(out, ",\"number\":{},\"row\":", entry.number).expect("a vector takes every write");
+    verbatim(out, entry.row);
+    if let Some(previous) = entry.previous {
+        put(out, ",\"previous\":");
+        verbatim(out, previous);
+    }
+    put(out, "}\n");
+    Ok(())
+}
+
+/// One row that is no JSON would make its line, and for some readers the file, unreadable.
+fn check(what: &'static str, json: &str) -> Result<(), FormatError> {
+    match serde_json::from_str::<IgnoredAny>(json) {
+        Ok(IgnoredAny) => Ok(()),
+        Err(error) => Err(FormatError::NotJson { what, reason: error.to_string() }),
+    }
+}
+
+/// None outside of the years that RFC 3339 can say.
+fn time(at: Micros) -> Option<String> {
+    let at: DateTime<Utc> = DateTime::from_timestamp_micros(at)?;
+    (0..=9999).contains(&at.year()).then(|| at.to_rfc3339_opts(SecondsFormat::Micros, true))
+}
+
+fn put(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("text is always JSON, and a vector takes every write");
+}
+
+fn optional_text(out: &mut Vec<u8>, value: Option<&str>) {
+    match value {
+        Some(value) => text(out, value),
+        None => put(out, "null"),
+    }
+}
+
+/// A JSON string holds no raw line break, so every one here stands between tokens.
+fn verbatim(out: &mut Vec<u8>, json: &str) {
+    out.extend(json.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::format::Format;
+    use crate::model::{Change, Kind, Lane};
+
+    const ORIGIN: Origin<'_> = Origin {
+        site: "acme \"north\"",
+        source: "computers",
+        lane: Lane::Backfill,
+        collected: 1_795_305_600_000_001,
+    };
+
+    fn entry<'a>(row: &'a str, previous: Option<&'a str>) -> Entry<'a> {
+        Entry {
+            number: 7,
+            uid: Uuid::from_u128(1),
+            kind: Kind::Device,
+            change: Change::Changed,
+            organization: "0a",
+            vendor_id: Some("v"),
+            time: Some(-1),
+            row,
+            previous,
+        }
+    }
+
+    fn line(entry: &Entry<'_>) -> String {
+        let mut out = Vec::new();
+        Format::Raw.encode(ORIGIN, entry, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_the_keys_in_order_and_the_rows_verbatim() {
+        insta::assert_snapshot!(line(&entry(r#"{ "a" : 1.0, "b": "\ud800" }"#, Some("{}"))), @r#"{"uid":"00000000-0000-0000-0000-000000000001","source":"computers","kind":"device","change":"changed","site":"acme \"north\"","organization_id":"0a","vendor_id":"v","time":"1969-12-31T23:59:59.999999Z","collected":"2026-11-22T00:00:00.000001Z","lane":"backfill","number":7,"row":{ "a" : 1.0, "b": "\ud800" },"previous":{}}"#);
+    }
+
+    #[test]
+    fn what_is_unknown_is_null_and_a_row_without_a_former_one_has_no_previous() {
+        let mut unknown = entry("{}", None);
+        (unknown.organization, unknown.vendor_id, unknown.time) = ("", None, None);
+        let value: Value = serde_json::from_str(&line(&unknown)).unwrap();
+        assert_eq!(
+            (&value["organization_id"], &value["vendor_id"], &value["time"]),
+            (&Value::Null, &Value::Null, &Value::Null)
+        );
+        assert!(value.get("previous").is_none());
+    }
+
+    #[test]
+    fn a_time_that_no_date_can_say_is_null() {
+        for time in [i64::MAX, i64::MIN, 253_402_300_800_000_000] {
+            let mut far = entry("{}", None);
+            far.time = Some(time);
+            let value: Value = serde_json::from_str(&line(&far)).unwrap();
+            assert_eq!(value["time"], Value::Null);
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_no_json_is_refused_and_leaves_nothing_behind() {
+        let mut out = b"before".to_vec();
+        for row in ["", "{", "{}{}", "{\"a\":\"line\nbreak\"}"] {
+            Format::Raw.encode(ORIGIN, &entry(row, None), &mut out).unwrap_err();
+            Format::Raw.encode(ORIGIN, &entry("{}", Some(row)), &mut out).unwrap_err();
+        }
+        assert_eq!(out, b"before");
+    }
+
+    proptest! {
+        #[test]
+        fn any_row_in_any_layout_is_one_line_that_reads_back_the_same(
+            text in ".*", key in "\\PC*", gap in "[ \n\r\t]*", number in any::<f64>(), site in ".*",
+        ) {
+            let pretty = serde_json::json!({ key: [text, number], "z": {} });
+            let row = serde_json::to_string_pretty(&pretty).unwrap() + &gap;
+            let mut out = Vec::new();
+            let origin = Origin { site: &site, ..ORIGIN };
+            Format::Raw.encode(origin, &entry(&row, Some(&row)), &mut out).unwrap();
+            prop_assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), 1);
+            prop_assert!(!out.contains(&b'\r'));
+            let read: Value = serde_json::from_slice(&out).unwrap();
+            let wanted: Value = serde_json::from_str(&row).unwrap();
+            prop_assert_eq!(&read["row"], &wanted);
+            prop_assert_eq!(&read["previous"], &wanted);
+            prop_assert_eq!(read["site"].as_str().unwrap(), site);
+        }
+    }
+}

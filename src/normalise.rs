@@ -1,0 +1,215 @@
+//! Reading single values of vendor rows: fields by name, text of any type, times of every form.
+//!
+//! Nothing here fails on an odd value; a value that cannot be read is absent, and the raw row keeps it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use chrono::{NaiveDate, NaiveTime};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::model::{Micros, SECOND};
+
+/// Takes the named fields of a JSON object without reading the others. Names match exactly or, since
+/// the vendor's casing varies, in any case. A repeated key counts once, the last.
+pub fn fields<'a, const N: usize>(
+    row: &'a str,
+    names: &[&str; N],
+) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_str(row);
+    let picked = Fields { names }.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(picked)
+}
+
+struct Fields<'n, const N: usize> {
+    names: &'n [&'n str; N],
+}
+
+impl<'de, const N: usize> DeserializeSeed<'de> for Fields<'_, N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, const N: usize> Visitor<'de> for Fields<'_, N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut picked = [None; N];
+        while let Some(place) = map.next_key_seed(Place { names: self.names })? {
+            match place {
+                Some(place) => picked[place] = Some(map.next_value()?),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(picked)
+    }
+}
+
+/// Reads a key as its place in the list of wanted names.
+struct Place<'n, const N: usize> {
+    names: &'n [&'n str; N],
+}
+
+impl<'de, const N: usize> DeserializeSeed<'de> for Place<'_, N> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+/// Keys are read as bytes: a key with a lone surrogate is no text, and none of ours.
+impl<const N: usize> Visitor<'_> for Place<'_, N> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, key: &[u8]) -> Result<Self::Value, E> {
+        Ok(self.names.iter().position(|name| name.as_bytes().eq_ignore_ascii_case(key)))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        self.visit_bytes(key.as_bytes())
+    }
+}
+
+/// The text of a string, number or boolean; `None` for null, an empty string, an object or an array.
+/// A string that is no Unicode (a lone surrogate) gives its escaped form, so that it still tells rows apart.
+pub fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    let raw = value?.get();
+    match raw.as_bytes().first()? {
+        b'"' => {
+            let inner = raw.get(1..raw.len() - 1)?;
+            let text = if inner.contains('\\') {
+                serde_json::from_str::<String>(raw).map_or(Cow::Borrowed(inner), Cow::Owned)
+            } else {
+                Cow::Borrowed(inner)
+            };
+            (!text.is_empty()).then_some(text)
+        }
+        b'n' | b'{' | b'[' => None,
+        _ => Some(Cow::Borrowed(raw)),
+    }
+}
+
+/// A time in any form of contract section 1.5; `None` when unset (year 1) or no time.
+pub fn time(value: Option<&RawValue>) -> Option<Micros> {
+    parse_time(&text(value)?)
+}
+
+/// Date, `T` or space, time, any number of fraction digits (cut to microseconds), optional `Z` or
+/// offset; without a zone it is UTC; year 1 means unset (contract section 1.5).
+///
+/// ```
+/// use lockstep::normalise::parse_time;
+/// assert_eq!(parse_time("1970-01-01T00:00:01.5Z"), Some(1_500_000));
+/// assert_eq!(parse_time("1970-01-01 01:00:00+01:00"), Some(0));
+/// assert_eq!(parse_time("0001-01-01T00:00:00"), None);
+/// ```
+pub fn parse_time(text: &str) -> Option<Micros> {
+    let text = text.trim();
+    let (date, rest) = (text.get(..10)?, text.get(10..)?);
+    let date = NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?;
+    let mut rest = rest.strip_prefix(['T', 't', ' '])?;
+    let clock = NaiveTime::parse_from_str(rest.get(..8)?, "%H:%M:%S").ok()?;
+    rest = rest.get(8..)?;
+    let mut micros = 0;
+    if let Some(fraction) = rest.strip_prefix(['.', ',']) {
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 {
+            return None;
+        }
+        for place in 0..6 {
+            let digit = fraction.as_bytes().get(place).filter(|_| place < digits).map_or(0, |b| b - b'0');
+            micros = micros * 10 + i64::from(digit);
+        }
+        rest = fraction.get(digits..)?;
+    }
+    if date == NaiveDate::from_ymd_opt(1, 1, 1)? {
+        return None;
+    }
+    let seconds = date.and_time(clock).and_utc().timestamp() - offset(rest.trim())?;
+    seconds.checked_mul(SECOND)?.checked_add(micros)
+}
+
+/// Seconds east of UTC: empty, `Z`, `±hh:mm`, `±hhmm` or `±hh`.
+fn offset(zone: &str) -> Option<i64> {
+    if zone.is_empty() || zone.eq_ignore_ascii_case("z") {
+        return Some(0);
+    }
+    let sign = match zone.as_bytes().first()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let digits: Vec<i64> = zone
+        .get(1..)?
+        .bytes()
+        .filter(|byte| *byte != b':')
+        .map(|byte| byte.is_ascii_digit().then(|| i64::from(byte - b'0')))
+        .collect::<Option<_>>()?;
+    let (hours, minutes) = match digits[..] {
+        [a, b] => (a * 10 + b, 0),
+        [a, b, c, d] => (a * 10 + b, c * 10 + d),
+        _ => return None,
+    };
+    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
+}
+
+/// The vendor's all-zero GUID means "none" (contract section 1.4).
+pub fn is_zero_guid(text: &str) -> bool {
+    text == "00000000-0000-0000-0000-000000000000"
+}
+
+/// What a row is known by when it is compared with its former self: every member but the volatile
+/// ones, in the order of the names, without nulls, since a portal version may add members (contract
+/// section 1.4) that mean nothing yet.
+pub fn fingerprint(row: &str, volatile: &[&str]) -> Result<[u8; 16], serde_json::Error> {
+    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&lossy(row))?;
+    object
+        .retain(|key, value| !value.is_null() && !volatile.iter().any(|name| name.eq_ignore_ascii_case(key)));
+    let canonical = serde_json::to_vec(&object).map_err(serde_json::Error::custom)?;
+    Ok(digest(&[&canonical]))
+}
+
+/// Lone surrogates have no place in a Rust string: for comparing, their escapes become plain text.
+fn lossy(row: &str) -> Cow<'_, str> {
+    if serde_json::from_str::<IgnoredText>(row).is_ok() {
+        Cow::Borrowed(row)
+    } else {
+        Cow::Owned(row.replace("\\u", "u"))
+    }
+}
+
+struct IgnoredText;
+
+impl<'de> serde::Deserialize<'de> for IgnoredText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde_json::Value::deserialize(deserializer).map(|_| IgnoredText)
+    }
+}
+
+/// The first 16 bytes of a BLAKE3 hash over the parts, each with its length.
+pub fn digest(parts: &[&[u8]]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    let mut first = [0; 16];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    first
+}

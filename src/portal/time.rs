@@ -1,0 +1,91 @@
+//! The portal's time: what its `Date` header said, carried on by the monotonic clock.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::model::{Micros, SECOND};
+
+/// What the portal's `Date` header says, carried on by our clock while it is silent.
+///
+/// Before the first answer it is our own clock. A header has whole seconds, so a later header corrects the
+/// time only when the two differ by more than that.
+#[derive(Clone)]
+pub struct PortalTime {
+    clock: Clock,
+    heard: Arc<Mutex<Option<(Micros, Instant)>>>,
+}
+
+impl PortalTime {
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, heard: Arc::default() }
+    }
+
+    /// The portal's time now.
+    pub fn now(&self) -> Micros {
+        let heard = *self.heard.lock().expect("no holder of the time panics");
+        heard.map_or_else(|| self.ours(), carried)
+    }
+
+    /// Whether the portal has ever told its time.
+    pub fn heard(&self) -> bool {
+        self.heard.lock().expect("no holder of the time panics").is_some()
+    }
+
+    /// How far the portal's time is ahead of our clock; zero before it told.
+    pub fn offset(&self) -> Micros {
+        self.now() - self.ours()
+    }
+
+    /// Takes a `Date` header that arrived just now.
+    pub fn hear(&self, date: Micros) {
+        let mut heard = self.heard.lock().expect("no holder of the time panics");
+        let now = match *heard {
+            Some(last) => carried(last).clamp(date, date.saturating_add(SECOND - 1)),
+            None => date,
+        };
+        *heard = Some((now, Instant::now()));
+    }
+
+    fn ours(&self) -> Micros {
+        self.clock.now().timestamp_micros()
+    }
+}
+
+fn carried((then, at): (Micros, Instant)) -> Micros {
+    then.saturating_add(Micros::try_from(at.elapsed().as_micros()).unwrap_or(Micros::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEAR: Micros = SECOND / 2;
+
+    #[test]
+    fn the_time_is_ours_until_the_portal_tells_and_then_the_portals_while_it_is_silent() {
+        let time = PortalTime::new(Clock::shifted(chrono::Duration::days(-2), 1));
+        let ours = time.now();
+        assert!(!time.heard() && time.offset().abs() < NEAR);
+        let portal = ours + 2 * 86_400 * SECOND;
+        time.hear(portal);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(time.heard());
+        assert!((portal + 20_000..portal + NEAR).contains(&time.now()));
+        assert!((time.offset() - 2 * 86_400 * SECOND).abs() < NEAR);
+    }
+
+    #[test]
+    fn a_later_header_corrects_only_what_its_whole_seconds_contradict() {
+        let time = PortalTime::new(Clock::system());
+        time.hear(100 * SECOND);
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        time.hear(100 * SECOND);
+        assert!(time.now() >= 100 * SECOND + 30_000, "the same second again does not turn it back");
+        time.hear(7000 * SECOND);
+        assert!((7000 * SECOND..7001 * SECOND).contains(&time.now()));
+        time.hear(50 * SECOND);
+        assert!((50 * SECOND..52 * SECOND).contains(&time.now()));
+    }
+}

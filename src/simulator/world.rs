@@ -1,0 +1,300 @@
+//! What the simulated portal holds: organizations, computers and the rows of both audits.
+//!
+//! A world depends on nothing but its options and on what is done to it; which moments it is asked at
+//! changes nothing. Rows are small structs; their JSON is written when they are served ([`super::rows`]).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::answer::{Content, Row};
+use super::computers::Fleet;
+use super::dialect::{Axis, DAY};
+use super::dice::Dice;
+use super::listing::Listing;
+use super::text::guid;
+use crate::model::{Micros, SECOND};
+
+/// A source that is asked by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    UnifiedAudit,
+    SystemAudit,
+}
+
+/// How a world is made and how it goes on.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    pub seed: u64,
+    /// The portal's time at which the world begins to be watched; the backlog lies before it.
+    pub start: Micros,
+    /// Parent and children together; at least 1.
+    pub organizations: u16,
+    pub computers: u32,
+    /// Unified-audit rows a day, of all organizations.
+    pub rows_per_day: i64,
+    /// System-audit rows a day, the requests' own not counted.
+    pub audit_rows_per_day: i64,
+    /// Changes of modes, users and versions, additions and removals a day.
+    pub computer_changes_per_day: i64,
+    pub backlog_hours: i64,
+    /// Rows go on coming after the start.
+    pub live: bool,
+    /// Share of rows that reach the portal late, and by how many days at most.
+    pub late_share: f64,
+    pub late_days: i64,
+    /// Share of rows dated up to three days after they reach the portal.
+    pub future_share: f64,
+    /// Agents' clocks are wrong by up to this.
+    pub skew_seconds: i64,
+    /// Share of rows that stand in another source table than 1.
+    pub other_table_share: f64,
+    /// Share of unified-audit rows of odd shapes (contract section 15): long lines, cloud rows, missing members.
+    pub odd_share: f64,
+    /// Share of system-audit rows whose id is null.
+    pub no_id_share: f64,
+    /// Each request writes a `Read` row into the system audit (contract section 4.1, LC).
+    pub own_noise: bool,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            start: 1_772_366_400 * SECOND,
+            organizations: 3,
+            computers: 20,
+            rows_per_day: 10_000,
+            audit_rows_per_day: 200,
+            computer_changes_per_day: 40,
+            backlog_hours: 24,
+            live: true,
+            late_share: 0.15,
+            late_days: 25,
+            future_share: 0.0,
+            skew_seconds: 20,
+            other_table_share: 0.0,
+            odd_share: 0.01,
+            no_id_share: 0.02,
+            own_noise: true,
+        }
+    }
+}
+
+/// A tenant.
+#[derive(Clone, Debug)]
+pub struct Organization {
+    pub id: Uuid,
+    /// As it stands in JSON, escapes included.
+    pub name: String,
+    pub added: Micros,
+}
+
+/// Numbers of rows that are put in by hand start here; generated rows count from the epoch.
+const OWN_NUMBERS: u64 = 1 << 40;
+
+/// The purposes that ids and dice are drawn for.
+pub mod purpose {
+    pub const ORGANIZATION: u64 = 1;
+    pub const COMPUTER: u64 = 2;
+    pub const UNIFIED_ROW: u64 = 3;
+    pub const AUDIT_ROW: u64 = 4;
+    pub const POLICY: u64 = 5;
+    pub const GROUP: u64 = 6;
+    pub const LOGGER: u64 = 7;
+    pub const LIVE_UNIFIED: u64 = 8;
+    pub const LIVE_AUDIT: u64 = 9;
+    pub const LIVE_COMPUTER: u64 = 10;
+    pub const TOKEN: u64 = 11;
+    pub const PERSON: u64 = 12;
+    pub const FAULT: u64 = 13;
+}
+
+const NAMES: [&str; 6] = [
+    "Example MSP",
+    "Bäckerei Müßig GmbH",
+    "Zahnarztpraxis Łukasz & Söhne",
+    "歯科 東京 🦷",
+    "Example \\\"Quoted\\\" Ltd",
+    "Contoso Sample",
+];
+
+/// Everything that the portal holds.
+pub struct World {
+    pub options: WorldOptions,
+    pub organizations: Vec<Organization>,
+    pub fleet: Fleet,
+    unified: Listing,
+    audit: Listing,
+    raw: Vec<Bytes>,
+    next_id: u64,
+    /// The latest moment that the world was advanced to.
+    now: Micros,
+    /// Rows of whole seconds before this exist.
+    pub(super) generated_until: i64,
+}
+
+impl World {
+    /// A world with its backlog.
+    pub fn new(options: WorldOptions) -> Self {
+        let organizations: Vec<_> = (0..options.organizations.max(1))
+            .map(|index| {
+                let name = NAMES[usize::from(index) % NAMES.len()];
+                let round = usize::from(index) / NAMES.len();
+                Organization {
+                    id: guid(options.seed, purpose::ORGANIZATION, u64::from(index)),
+                    name: if round == 0 { name.to_owned() } else { format!("{name} {}", round + 1) },
+                    added: options.start - (400 - Micros::from(index % 300)) * DAY,
+                }
+            })
+            .collect();
+        let beginning = options.start - options.backlog_hours * 3_600 * SECOND;
+        let fleet = Fleet::new(&options, organizations.len(), beginning);
+        let mut world = Self {
+            organizations,
+            fleet,
+            unified: Listing::new(Axis::Event),
+            audit: Listing::new(Axis::Event),
+            raw: Vec::new(),
+            next_id: OWN_NUMBERS,
+            now: beginning,
+            generated_until: beginning.div_euclid(SECOND),
+            options,
+        };
+        world.generate(world.options.start);
+        world.now = world.options.start;
+        world
+    }
+
+    /// Lets the portal's time reach `now`: everything due until then exists afterwards. Time that
+    /// goes back changes nothing.
+    pub fn advance(&mut self, now: Micros) {
+        self.now = now;
+        if self.options.live {
+            self.generate(now);
+        }
+    }
+
+    pub fn now(&self) -> Micros {
+        self.now
+    }
+
+    /// The rows of a source, ordered by the axis last set.
+    pub fn rows(&self, source: Source) -> &[Row] {
+        self.listing(source).rows()
+    }
+
+    /// Orders both audits by the axis of a dialect.
+    pub fn set_axis(&mut self, axis: Axis) {
+        self.unified.set_axis(axis);
+        self.audit.set_axis(axis);
+    }
+
+    /// The bytes of [`Content::Raw`].
+    pub fn raw(&self, index: u32) -> &Bytes {
+        &self.raw[index as usize]
+    }
+
+    /// The index of an organization, by its id in any case.
+    pub fn organization(&self, id: &str) -> Option<u16> {
+        let id = Uuid::try_parse(id.trim()).ok()?;
+        let index = self.organizations.iter().position(|organization| organization.id == id)?;
+        u16::try_from(index).ok()
+    }
+
+    /// A new number for a row.
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    /// Puts rows into a source as they are.
+    pub fn insert(&mut self, source: Source, rows: impl IntoIterator<Item = Row>) {
+        self.listing_mut(source).insert(rows);
+    }
+
+    /// Puts one row with a new id into a source, listed from now on: late when `at` lies in the past.
+    pub fn add_row(&mut self, source: Source, organization: u16, at: Micros, imported: Micros) -> u64 {
+        let id = self.next_id();
+        let row = self.fresh_row(organization, at, imported, Some(id), id);
+        self.insert(source, [row]);
+        id
+    }
+
+    /// Puts equal rows without an id into the system audit.
+    pub fn add_equal_rows(&mut self, organization: u16, at: Micros, copies: usize) {
+        let text = self.next_id();
+        let row = self.fresh_row(organization, at, at, None, text);
+        self.insert(Source::SystemAudit, std::iter::repeat_n(row, copies));
+    }
+
+    /// Puts `rows` rows into the minute after `at`, listed from now on.
+    pub fn burst(&mut self, source: Source, organization: u16, at: Micros, rows: u32) {
+        let mut dice = Dice::new(self.options.seed, purpose::FAULT, self.next_id);
+        let batch: Vec<_> = (0..rows)
+            .map(|_| {
+                let id = self.next_id();
+                let at = at + dice.below(60 * SECOND);
+                self.fresh_row(organization, at, at, Some(id), id)
+            })
+            .collect();
+        self.insert(source, batch);
+    }
+
+    /// Serves these bytes as a row of a source, whatever they are, from now on.
+    pub fn inject_raw(&mut self, source: Source, organization: u16, at: Micros, bytes: impl Into<Bytes>) {
+        let index = u32::try_from(self.raw.len()).expect("fewer raw rows than 2^32");
+        self.raw.push(bytes.into());
+        let row = Row { content: Content::Raw(index), ..self.fresh_row(organization, at, at, None, 0) };
+        self.insert(source, [row]);
+    }
+
+    /// Writes the `Read` row of a request (contract section 4.1, LC).
+    pub(super) fn note_request(&mut self, organization: u16, endpoint: u8) {
+        let id = self.next_id();
+        let own = self.fresh_row(organization, self.now, self.now, Some(id), id);
+        let row = Row { content: Content::Own(endpoint), action: super::rows::AUDIT_READ, ..own };
+        self.insert(Source::SystemAudit, [row]);
+    }
+
+    /// Ends the listing of the chosen rows of a source and says how many there were.
+    pub fn delete(&mut self, source: Source, chosen: impl Fn(&Row) -> bool) -> usize {
+        let now = self.now;
+        self.listing_mut(source).delete(now, chosen)
+    }
+
+    /// Ends the listing of a row by its place.
+    pub(super) fn delete_at(&mut self, source: Source, index: usize) {
+        let now = self.now;
+        self.listing_mut(source).delete_at(index, now);
+    }
+
+    fn fresh_row(&self, organization: u16, at: Micros, imported: Micros, id: Option<u64>, text: u64) -> Row {
+        Row {
+            id,
+            content: Content::Generated(text),
+            at,
+            imported,
+            listed_from: self.now,
+            deleted_at: None,
+            organization: organization.min(self.options.organizations.max(1) - 1),
+            action: 0,
+            table: 1,
+        }
+    }
+
+    fn listing(&self, source: Source) -> &Listing {
+        match source {
+            Source::UnifiedAudit => &self.unified,
+            Source::SystemAudit => &self.audit,
+        }
+    }
+
+    fn listing_mut(&mut self, source: Source) -> &mut Listing {
+        match source {
+            Source::UnifiedAudit => &mut self.unified,
+            Source::SystemAudit => &mut self.audit,
+        }
+    }
+}

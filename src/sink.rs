@@ -1,0 +1,217 @@
+//! Where records go: one sink a destination, an enum over the handful that there are.
+//!
+//! A sink knows neither the store nor the rows. It gets batches of encoded records, and an opaque
+//! [`SinkState`] that `deliver` keeps for it in the same commit as the positions. How `deliver` calls it:
+//!
+//! 1. [`Sink::recover`] with the saved state, at start and again after every error of any call;
+//! 2. [`Sink::prepare`]: a state that it returns is saved before the next call;
+//! 3. [`Sink::write`] returns once the far side has the whole batch; its state is saved with the positions;
+//! 4. [`Sink::idle`] from time to time in between: a state that it returns is saved, then it is called again.
+//!
+//! So a sink may take for granted at each call that the last state it gave is safe. A crash at any point
+//! leads to 1 with the last state saved.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, Utc};
+use uuid::Uuid;
+
+use crate::durable::fault;
+use crate::format::Format;
+use crate::model::{ConnectionId, Kind, Lane, OrganizationId};
+use crate::sinks::file::{FileSink, PathTemplate};
+use crate::sinks::stdout::StdoutSink;
+
+/// One sink of the configuration, checked.
+#[derive(Clone, Debug)]
+pub struct SinkConfig {
+    pub name: String,
+    pub format: Format,
+    pub kind: SinkKind,
+}
+
+/// The kind of a sink with what only that kind needs.
+#[derive(Clone, Debug)]
+pub enum SinkKind {
+    File {
+        path: PathTemplate,
+        /// Bytes after which a file is closed and the next one begun; one batch may be larger.
+        rotate_size: u64,
+        /// Time after its first record after which a file is closed.
+        rotate_age: Duration,
+    },
+    Stdout,
+}
+
+impl SinkKind {
+    /// Default of `rotate.size`, in bytes.
+    pub const ROTATE_SIZE: u64 = 256 << 20;
+    /// Default of `rotate.age`.
+    pub const ROTATE_AGE: Duration = Duration::from_secs(3600);
+
+    /// The type's key in the configuration and in the state; never changes once released.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            SinkKind::File { .. } => "file",
+            SinkKind::Stdout => "stdout",
+        }
+    }
+}
+
+/// What a sink must find again after a crash; only the sink that made it can read it. Empty at first start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkState(pub Vec<u8>);
+
+/// Encoded records in the order of delivery. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub records: Arc<[Record]>,
+    /// The records' bytes, one after another.
+    pub buffer: Bytes,
+}
+
+/// One encoded entry and what a sink may route by.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Where in the buffer it stands, its line feed included.
+    pub bytes: Range<usize>,
+    pub connection: ConnectionId,
+    pub lane: Lane,
+    pub number: i64,
+    pub uid: Uuid,
+    pub kind: Kind,
+    /// UTC day of collection, on the portal's time.
+    pub day: NaiveDate,
+    pub site: Arc<str>,
+    pub source: Arc<str>,
+    pub organization: OrganizationId,
+    /// Short name of the organization, frozen at first sight; empty when unknown.
+    pub slug: Arc<str>,
+}
+
+/// What went wrong at a sink. [`SinkError::remedy`] says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error(
+        "{} holds {} bytes but {confirmed} were delivered: records were lost outside of lockstep; put the file \
+         back, or create the empty file {} to go on without them",
+        path.display(), found.map_or("no".to_owned(), |found| found.to_string()), marker.display()
+    )]
+    Lost { path: PathBuf, found: Option<u64>, confirmed: u64, marker: PathBuf },
+    #[error("cannot write to standard output: {0}; start lockstep again with a reader that stays")]
+    Stdout(io::Error),
+    #[error("the saved state of this sink cannot be read ({0}); was it written by a newer version?")]
+    State(String),
+    #[error("the writer of this sink stopped in the middle of its work: {0}")]
+    Stopped(String),
+    #[error("fault injected: {0}")]
+    Injected(io::Error),
+}
+
+/// What to do about a [`SinkError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Recover and try again, at a growing pace: it may pass by itself.
+    Retry,
+    /// An operator has to act; look again now and then.
+    Hold,
+}
+
+impl SinkError {
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            SinkError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidFilename => Remedy::Hold,
+            SinkError::Io { .. } | SinkError::Stopped(_) | SinkError::Injected(_) => Remedy::Retry,
+            SinkError::Lost { .. } | SinkError::Stdout(_) | SinkError::State(_) => Remedy::Hold,
+        }
+    }
+}
+
+/// A destination of records.
+#[derive(Debug)]
+pub enum Sink {
+    File(Box<FileSink>),
+    Stdout(StdoutSink),
+}
+
+impl Sink {
+    /// Makes the sink; touches nothing before [`Sink::recover`]. `batch_bytes` is the usual bound of a batch.
+    pub fn new(config: &SinkConfig, batch_bytes: u64) -> Self {
+        match &config.kind {
+            SinkKind::File { path, rotate_size, rotate_age } => {
+                let sink = FileSink::new(path.clone(), *rotate_size, *rotate_age, batch_bytes);
+                Sink::File(Box::new(sink))
+            }
+            SinkKind::Stdout => Sink::Stdout(StdoutSink::default()),
+        }
+    }
+
+    /// Brings the far side back to where the saved state says it is.
+    pub async fn recover(&mut self, saved: &SinkState) -> Result<(), SinkError> {
+        match self {
+            Sink::File(sink) => sink.recover(saved).await,
+            Sink::Stdout(sink) => sink.recover(),
+        }
+    }
+
+    /// Looks what writing this batch will change: a state returned must be safe before [`Sink::write`].
+    pub async fn prepare(
+        &mut self,
+        batch: &Batch,
+        now: DateTime<Utc>,
+    ) -> Result<Option<SinkState>, SinkError> {
+        match self {
+            Sink::File(sink) => sink.prepare(batch, now).await,
+            Sink::Stdout(_) => Ok(None),
+        }
+    }
+
+    /// Writes the batch prepared last. The far side has all of it when this returns.
+    pub async fn write(&mut self, batch: &Batch) -> Result<SinkState, SinkError> {
+        fault("sink.write.before").map_err(SinkError::Injected)?;
+        let state = match self {
+            Sink::File(sink) => sink.write(batch).await?,
+            Sink::Stdout(sink) => sink.write(batch).await?,
+        };
+        fault("sink.write.after").map_err(SinkError::Injected)?;
+        Ok(state)
+    }
+
+    /// What time alone brings about, such as closing old files. To be called until it returns nothing, each
+    /// state being saved before the next call.
+    pub async fn idle(&mut self, now: DateTime<Utc>) -> Result<Option<SinkState>, SinkError> {
+        match self {
+            Sink::File(sink) => sink.idle(now).await,
+            Sink::Stdout(_) => Ok(None),
+        }
+    }
+
+    /// What an operator should know of what the sink did, since the last time this was asked.
+    pub fn notices(&mut self) -> Vec<String> {
+        match self {
+            Sink::File(sink) => sink.notices(),
+            Sink::Stdout(_) => Vec::new(),
+        }
+    }
+}
+
+impl Batch {
+    /// The bytes of one record of this batch.
+    pub fn bytes(&self, record: &Record) -> &[u8] {
+        &self.buffer[record.bytes.clone()]
+    }
+}
+
+impl fmt::Display for SinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,160 @@
+//! The kinds of portal rows: how to ask for each and what collecting needs to know of a row.
+//!
+//! A source does no I/O; `collect` does the paging, pace, coverage and storing for all of them alike.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::DateTime;
+use thiserror::Error;
+
+use crate::model::{Kind, Micros, OrganizationId, Seconds};
+use crate::portal::{Endpoint, PageRequest};
+use crate::sources::{computers, system_audit, unified_audit};
+
+/// One kind of portal row.
+pub trait Source: Sync {
+    /// Key in the configuration, in metrics and of the coverage; never changes once released.
+    fn name(&self) -> &'static str;
+    /// Asked by time interval, or as a whole.
+    fn shape(&self) -> Shape;
+    /// What a row is: an event, a device, a state.
+    fn kind(&self) -> Kind;
+    /// The portal permission that the API user's role needs (contract section 1.8).
+    fn permission(&self) -> &'static str;
+    /// Where to ask.
+    fn endpoint(&self) -> Endpoint;
+    /// The request body that asks `query`.
+    fn body(&self, query: &Query) -> serde_json::Value;
+    /// What collecting needs to know of a row without reading all of it.
+    fn key<'a>(&self, row: &'a str, part: u8) -> Result<RowKey<'a>, Rejected>;
+}
+
+/// Every source that this version collects.
+pub static SOURCES: [&dyn Source; 3] =
+    [&unified_audit::UnifiedAudit, &system_audit::SystemAudit, &computers::Computers];
+
+/// The source of that name.
+pub fn by_name(name: &str) -> Option<&'static dyn Source> {
+    SOURCES.into_iter().find(|source| source.name() == name)
+}
+
+/// How a source is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// By interval of time. `splits` are the action types by which a second too full to be listed is taken apart.
+    Window { splits: &'static [&'static str] },
+    /// As a whole, compared with what is known; `volatile` fields do not count as a change.
+    Snapshot { volatile: &'static [&'static str] },
+}
+
+/// Whose rows are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The own organization and all below it, in one walk with the child flag.
+    Tree(OrganizationId),
+    /// One organization alone.
+    Organization(OrganizationId),
+}
+
+impl Scope {
+    /// The organization that the request is made for.
+    pub fn organization(&self) -> &OrganizationId {
+        match self {
+            Scope::Tree(organization) | Scope::Organization(organization) => organization,
+        }
+    }
+
+    /// The scope's name in the store and in status: `tree`, or the organization's id.
+    pub fn name(&self) -> &str {
+        match self {
+            Scope::Tree(_) => "tree",
+            Scope::Organization(organization) => organization.as_str(),
+        }
+    }
+
+    pub fn is_tree(&self) -> bool {
+        matches!(self, Scope::Tree(_))
+    }
+}
+
+/// One page of one listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    pub scope: Scope,
+    /// The unified-audit table (`sourceTableId`); 0 where a source has no parts.
+    pub part: u8,
+    /// `(from, to)` as sent; whether the portal includes the ends is observed, not known. For window sources.
+    pub span: Option<(Seconds, Seconds)>,
+    /// From 1.
+    pub page: u32,
+    pub size: u32,
+    /// Only this action type.
+    pub split: Option<&'static str>,
+    /// Also list what was deleted, where the portal can.
+    pub deleted: bool,
+    /// Narrowing at the source as the operator asked for it.
+    pub filter: Filter,
+}
+
+/// What the operator leaves out at the source; another filter is another stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Action types to ask for; empty means all.
+    pub action_types: Vec<String>,
+    /// Vendor action ids to ask for, one query each; `None` means all.
+    pub action_id: Option<i64>,
+}
+
+impl Query {
+    /// The HTTP request that asks this of `source`.
+    pub fn request(&self, source: &dyn Source, timeout: Duration) -> PageRequest {
+        PageRequest {
+            endpoint: source.endpoint(),
+            organization: Some(self.scope.organization().clone()),
+            body: Bytes::from(self.body(source)),
+            query: String::new(),
+            timeout,
+        }
+    }
+
+    fn body(&self, source: &dyn Source) -> Vec<u8> {
+        serde_json::to_vec(&source.body(self)).expect("a JSON value of text keys can be written")
+    }
+}
+
+/// A second as the portal takes it: `YYYY-MM-DDTHH:MM:SSZ` (contract section 1.5).
+pub fn request_time(second: Seconds) -> String {
+    DateTime::from_timestamp(second, 0)
+        .unwrap_or(DateTime::UNIX_EPOCH)
+        .format("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
+}
+
+/// What collecting needs to know of a row.
+#[derive(Debug)]
+pub struct RowKey<'a> {
+    /// The row's own organization, lower-case; none when it names none.
+    pub organization: OrganizationId,
+    pub organization_name: Option<Cow<'a, str>>,
+    /// The vendor's id, as it stands in the row.
+    pub vendor_id: Option<Cow<'a, str>>,
+    /// What tells rows without an id apart: a hash of the fields that never change.
+    pub content: [u8; 16],
+    /// When it happened.
+    pub at: Option<Micros>,
+    /// When the portal received it, for rows that say so.
+    pub imported: Option<Micros>,
+}
+
+/// A row that no source can use, and why.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Rejected(pub String);
+
+impl From<serde_json::Error> for Rejected {
+    fn from(error: serde_json::Error) -> Self {
+        Rejected(format!("not a JSON object: {error}"))
+    }
+}

@@ -1,0 +1,25 @@
+//! Row bodies are kept as zstd with a checksum, and unpacked within a bound.
+
+use zstd::zstd_safe::{CParameter, get_frame_content_size};
+
+/// Packs a body at the fastest level.
+pub(super) fn pack(body: &[u8]) -> Vec<u8> {
+    let mut packer = zstd::bulk::Compressor::new(1).expect("level 1 exists");
+    packer.set_parameter(CParameter::ChecksumFlag(true)).expect("every zstd has checksums");
+    packer.compress(body).expect("packing into memory cannot fail")
+}
+
+/// How many bytes a packed body says that it holds.
+pub(super) fn unpacked_bytes(packed: &[u8]) -> usize {
+    let bytes = get_frame_content_size(packed).ok().flatten().unwrap_or(0);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Unpacks a body of at most `limit` bytes; the error is a reason in words.
+pub(super) fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+    let bytes = unpacked_bytes(packed);
+    if bytes > limit {
+        return Err(format!("it says to hold {bytes} bytes, above the bound of {limit}"));
+    }
+    zstd::bulk::decompress(packed, bytes).map_err(|error| error.to_string())
+}

@@ -1,0 +1,153 @@
+//! Registered connections, the organizations they show, and who claims what.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::StoreError;
+use crate::model::{ConnectionId, Micros, OrganizationId};
+
+/// A registered portal account, as the state knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionRow {
+    pub id: ConnectionId,
+    pub site: String,
+    /// The unit of ownership; always 0 with one process.
+    pub shard: i64,
+    /// Rises when another process takes over; [`super::outbox::append`] is fenced by it.
+    pub epoch: i64,
+    /// The last number given to an entry of any lane.
+    pub head: i64,
+    /// Its own organization, once discovered.
+    pub organization_id: Option<OrganizationId>,
+    /// When the portal was first heard, on the portal's time.
+    pub first_contact: Option<Micros>,
+}
+
+const COLUMNS: &str = "id, site, shard, epoch, head, organization_id, first_contact";
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ConnectionRow> {
+    Ok(ConnectionRow {
+        id: row.get(0)?,
+        site: row.get(1)?,
+        shard: row.get(2)?,
+        epoch: row.get(3)?,
+        head: row.get(4)?,
+        organization_id: row.get::<_, Option<String>>(5)?.map(OrganizationId::from),
+        first_contact: row.get(6)?,
+    })
+}
+
+/// The connection of a site, entered at first sight.
+pub fn register(db: &Connection, site: &str) -> Result<ConnectionRow, StoreError> {
+    db.prepare_cached("INSERT INTO connection (site, shard) VALUES (?1, 0) ON CONFLICT (site) DO NOTHING")?
+        .execute([site])?;
+    let get = format!("SELECT {COLUMNS} FROM connection WHERE site = ?1");
+    Ok(db.prepare_cached(&get)?.query_row([site], read)?)
+}
+
+/// Every connection ever registered, in the order of registration.
+pub fn list(db: &Connection) -> Result<Vec<ConnectionRow>, StoreError> {
+    let get = format!("SELECT {COLUMNS} FROM connection ORDER BY id");
+    Ok(db.prepare_cached(&get)?.query_map([], read)?.collect::<Result<_, _>>()?)
+}
+
+/// Remembers the connection's own organization.
+pub fn set_organization(
+    db: &Connection,
+    id: ConnectionId,
+    organization: &OrganizationId,
+) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE connection SET organization_id = ?2 WHERE id = ?1")?
+        .execute(params![id, organization.as_str()])?;
+    Ok(())
+}
+
+/// Remembers when the portal was first heard; the first answer stays.
+pub fn set_first_contact(db: &Connection, id: ConnectionId, at: Micros) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE connection SET first_contact = ifnull(first_contact, ?2) WHERE id = ?1")?
+        .execute(params![id, at])?;
+    Ok(())
+}
+
+/// The short key of an organization within a connection, entered at first sight. A new name is taken
+/// over; the slug stays what it was, since files are named by it.
+pub fn organization(
+    db: &Connection,
+    connection: ConnectionId,
+    organization: &OrganizationId,
+    name: Option<&str>,
+    now: Micros,
+) -> Result<i64, StoreError> {
+    let known: Option<(i64, Option<String>)> = db
+        .prepare_cached(
+            "SELECT id, name FROM organization WHERE connection_id = ?1 AND organization_id = ?2",
+        )?
+        .query_row(params![connection, organization.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((id, old)) = known {
+        if name.is_some() && name != old.as_deref() {
+            db.prepare_cached("UPDATE organization SET name = ?2 WHERE id = ?1")?
+                .execute(params![id, name])?;
+        }
+        return Ok(id);
+    }
+    let slug = free_slug(db, connection, &slug(name.unwrap_or_default(), organization))?;
+    let mut insert = db.prepare_cached(
+        "INSERT INTO organization (connection_id, organization_id, name, slug, first_seen)
+         VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id",
+    )?;
+    Ok(insert.query_row(params![connection, organization.as_str(), name, slug, now], |row| row.get(0))?)
+}
+
+/// Lower-case ASCII letters, digits and single hyphens, fit for a file name; from the id when the
+/// name has none of them, `none` for rows without an organization.
+fn slug(name: &str, organization: &OrganizationId) -> String {
+    const LONGEST: usize = 48;
+    [name, organization.as_str()]
+        .into_iter()
+        .map(|text| {
+            let mut slug = String::new();
+            for letter in text.chars().take(4 * LONGEST) {
+                if letter.is_ascii_alphanumeric() {
+                    slug.push(letter.to_ascii_lowercase());
+                } else if !slug.is_empty() && !slug.ends_with('-') {
+                    slug.push('-');
+                }
+            }
+            slug.truncate(LONGEST);
+            slug.trim_end_matches('-').to_owned()
+        })
+        .find(|slug| !slug.is_empty())
+        .unwrap_or_else(|| "none".to_owned())
+}
+
+fn free_slug(db: &Connection, connection: ConnectionId, wanted: &str) -> Result<String, StoreError> {
+    let mut taken = db.prepare_cached("SELECT 1 FROM organization WHERE connection_id = ?1 AND slug = ?2")?;
+    let mut slug = wanted.to_owned();
+    let mut next = 2_u64;
+    while taken.exists(params![connection, slug])? {
+        slug = format!("{wanted}-{next}");
+        next += 1;
+    }
+    Ok(slug)
+}
+
+/// Claims a source of an organization for a connection, if nobody has. Answers whose it is: the
+/// first connection to read it.
+pub fn claim(
+    db: &Connection,
+    organization: &OrganizationId,
+    source: &str,
+    connection: ConnectionId,
+) -> Result<ConnectionId, StoreError> {
+    let get = "SELECT connection_id FROM claim WHERE organization_id = ?1 AND source = ?2";
+    let owner: Option<ConnectionId> = db
+        .prepare_cached(get)?
+        .query_row(params![organization.as_str(), source], |row| row.get(0))
+        .optional()?;
+    if let Some(owner) = owner {
+        return Ok(owner);
+    }
+    db.prepare_cached("INSERT INTO claim (organization_id, source, connection_id) VALUES (?1, ?2, ?3)")?
+        .execute(params![organization.as_str(), source, connection])?;
+    Ok(connection)
+}

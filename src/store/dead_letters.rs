@@ -1,0 +1,158 @@
+//! Rows and records that cannot be read, or that a sink refuses for ever, with their reason.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::outbox::Pruned;
+use super::{StoreError, compress};
+use crate::model::{ConnectionId, Micros};
+
+/// The largest body kept; above it the front is kept.
+const LARGEST_BODY: usize = 64 * 1024 * 1024;
+
+/// A dead letter to be entered.
+#[derive(Clone, Debug)]
+pub struct NewDeadLetter<'a> {
+    /// Absent when the row could not be read at collection, so that no sink has it.
+    pub sink: Option<&'a str>,
+    pub connection: ConnectionId,
+    pub source: &'a str,
+    pub organization_id: Option<&'a str>,
+    /// Of the entry, when it became one.
+    pub number: Option<i64>,
+    pub uid: Option<Uuid>,
+    pub vendor_id: Option<&'a str>,
+    /// Why, in words; holds no part of the body.
+    pub reason: &'a str,
+    /// When, on our clock.
+    pub stored: Micros,
+    /// The row or record as received, of any bytes.
+    pub body: &'a [u8],
+}
+
+/// A dead letter as kept, without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub id: i64,
+    pub sink: Option<String>,
+    pub connection: ConnectionId,
+    pub site: String,
+    pub source: String,
+    pub organization_id: Option<String>,
+    pub number: Option<i64>,
+    pub uid: Option<Uuid>,
+    pub vendor_id: Option<String>,
+    pub reason: String,
+    /// On our clock.
+    pub stored: Micros,
+}
+
+/// Enters a dead letter; false when it is there already, by its uid or else by its bytes.
+pub fn insert(db: &Connection, letter: &NewDeadLetter<'_>) -> Result<bool, StoreError> {
+    let body = letter.body.get(..LARGEST_BODY).unwrap_or(letter.body);
+    let identity = match letter.uid {
+        Some(uid) => uid.as_bytes().to_vec(),
+        None => blake3::hash(body).as_bytes().to_vec(),
+    };
+    let added = db
+        .prepare_cached(
+            "INSERT INTO dead_letter (sink, connection_id, source, organization_id, number, uid, vendor_id,
+                                      reason, identity, stored, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            letter.sink,
+            letter.connection,
+            letter.source,
+            letter.organization_id,
+            letter.number,
+            letter.uid.map(|uid| uid.as_bytes().to_vec()),
+            letter.vendor_id,
+            letter.reason,
+            identity,
+            letter.stored,
+            compress::pack(body),
+        ])?;
+    Ok(added > 0)
+}
+
+const COLUMNS: &str = "d.id, d.sink, d.connection_id, c.site, d.source, d.organization_id, d.number, d.uid,
+     d.vendor_id, d.reason, d.stored";
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeadLetter> {
+    let uid: Option<Vec<u8>> = row.get(7)?;
+    Ok(DeadLetter {
+        id: row.get(0)?,
+        sink: row.get(1)?,
+        connection: row.get(2)?,
+        site: row.get(3)?,
+        source: row.get(4)?,
+        organization_id: row.get(5)?,
+        number: row.get(6)?,
+        uid: uid.and_then(|bytes| Uuid::from_slice(&bytes).ok()),
+        vendor_id: row.get(8)?,
+        reason: row.get(9)?,
+        stored: row.get(10)?,
+    })
+}
+
+/// Up to `limit` dead letters, newest first, leaving out the first `offset`.
+pub fn list(db: &Connection, limit: usize, offset: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    let get = format!(
+        "SELECT {COLUMNS} FROM dead_letter d JOIN connection c ON c.id = d.connection_id
+         ORDER BY d.id DESC LIMIT ?1 OFFSET ?2"
+    );
+    Ok(db.prepare_cached(&get)?.query_map(params![limit, offset], read)?.collect::<Result<_, _>>()?)
+}
+
+/// One dead letter with its body.
+pub fn show(db: &Connection, id: i64) -> Result<Option<(DeadLetter, Vec<u8>)>, StoreError> {
+    let get = format!(
+        "SELECT {COLUMNS}, d.body FROM dead_letter d JOIN connection c ON c.id = d.connection_id WHERE d.id = ?1"
+    );
+    let found: Option<(DeadLetter, Vec<u8>)> =
+        db.prepare_cached(&get)?.query_row([id], |row| Ok((read(row)?, row.get(11)?))).optional()?;
+    found
+        .map(|(letter, packed)| {
+            let body = compress::unpack(&packed, LARGEST_BODY)
+                .map_err(|reason| StoreError::Damaged { what: format!("dead letter {id}"), reason })?;
+            Ok((letter, body))
+        })
+        .transpose()
+}
+
+/// How many dead letters there are, and their stored bytes, from running totals.
+pub fn usage(db: &Connection) -> Result<(u64, u64), StoreError> {
+    super::running_total(db, "dead_letter")
+}
+
+/// Deletes up to `batch` dead letters, oldest first: those stored before `older_than` (our clock), and
+/// younger ones while all together are above `limit_bytes`. A caller that would rather hold the sink
+/// than lose one passes `u64::MAX`.
+pub fn prune(
+    db: &Connection,
+    older_than: Micros,
+    limit_bytes: u64,
+    batch: usize,
+) -> Result<Pruned, StoreError> {
+    let (_, mut held) = usage(db)?;
+    let mut pruned = Pruned::default();
+    for _ in 0..batch {
+        let oldest: Option<(i64, Micros, u64)> = db
+            .prepare_cached(
+                "SELECT id, stored, 128 + length(body) FROM dead_letter ORDER BY stored, id LIMIT 1",
+            )?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((id, stored, bytes)) = oldest else { break };
+        if stored >= older_than && held <= limit_bytes {
+            break;
+        }
+        db.prepare_cached("DELETE FROM dead_letter WHERE id = ?1")?.execute([id])?;
+        held = held.saturating_sub(bytes);
+        pruned.rows += 1;
+        pruned.bytes += bytes;
+    }
+    Ok(pruned)
+}
