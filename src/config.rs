@@ -4,7 +4,7 @@
 //! `LOCKSTEP__SECTION__KEY`) and reports *all* mistakes together, each with its path and a suggestion.
 //! It touches no network. The defaults stand in `config/defaults.yaml` beside this module and nowhere
 //! else; `config/lockstep.yaml` at the root of the repository explains every option. Relative paths are
-//! relative to the working directory. Secrets are only named here ([`SecretSource`]), never shown.
+//! relative to the working directory. Secrets are only named here ([`SecretSource`](crate::credentials::SecretSource)), never shown.
 
 mod connection;
 mod effective;
@@ -27,7 +27,7 @@ use bytesize::ByteSize;
 pub use connection::{Connection, Http, Organizations, Proxy, Rate, TokenExpiry};
 pub use layers::Environment;
 pub use mistake::Mistake;
-pub use reader::human;
+pub use reader::{human, human_size};
 pub use sink::{SinkConfig, SinkFormat, SinkKind};
 pub use source::{SOURCE_NAMES, SourceConfig};
 
@@ -97,8 +97,8 @@ pub struct Log {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read the configuration {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the configuration {}: {error}", path.display())]
+    Unreadable { path: PathBuf, error: std::io::Error },
     #[error("{} is not valid YAML: {reason}", path.display())]
     Syntax { path: PathBuf, reason: String },
     #[error("environment variable {name} names no setting: \"{path}\" is not a path of keys")]

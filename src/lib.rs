@@ -7,6 +7,7 @@
 //! the sink has it.
 
 pub mod budget;
+pub mod cli;
 pub mod clock;
 pub mod collect;
 pub mod config;

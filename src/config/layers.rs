@@ -53,7 +53,7 @@ pub(super) fn read(file: &Path, environment: &Environment) -> Result<Layers, Con
     let mut given = Table::new();
     for (path, main) in files(file)? {
         let text = std::fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            .map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
         let mut table = parse(&text)
             .map_err(|reason| ConfigError::Syntax { path: path.clone(), reason: reason.to_string() })?;
         if !main {
@@ -103,7 +103,7 @@ fn files(file: &Path) -> Result<Vec<(PathBuf, bool)>, ConfigError> {
     if !folder.is_dir() {
         return Ok(found);
     }
-    let unreadable = |source| ConfigError::Unreadable { path: folder.clone(), source };
+    let unreadable = |error| ConfigError::Unreadable { path: folder.clone(), error };
     let mut more = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -116,7 +116,7 @@ fn files(file: &Path) -> Result<Vec<(PathBuf, bool)>, ConfigError> {
     Ok(found)
 }
 
-fn parse(text: &str) -> Result<Table, ::config::ConfigError> {
+pub(super) fn parse(text: &str) -> Result<Table, ::config::ConfigError> {
     File::<FileSourceString, FileFormat>::from_str(text, FileFormat::Yaml).collect()
 }
 

@@ -126,10 +126,7 @@ impl<'a> Section<'a> {
 
     /// A size in bytes between two bounds.
     pub(super) fn size(&self, key: &'static str, least: ByteSize, most: ByteSize) -> Option<u64> {
-        self.within(key, (least, most), |size| {
-            size.display().iec().to_string().replace(' ', "").replace(".0", "")
-        })
-        .map(|size| size.0)
+        self.within(key, (least, most), |size| human_size(size.0)).map(|size| size.0)
     }
 
     /// A number between two bounds.
@@ -255,6 +252,11 @@ pub fn human(length: Duration) -> String {
         }
     }
     if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// A size as it is written in a configuration: `256MiB`.
+pub fn human_size(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string().replace(' ', "").replace(".0", "")
 }
 
 impl Setting for bool {

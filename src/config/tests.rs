@@ -1,3 +1,5 @@
+mod documented;
+
 use std::path::PathBuf;
 
 use insta::assert_snapshot;

@@ -1,0 +1,18 @@
+.DEFAULT_GOAL := help
+.PHONY: help build demo test deny
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the release binary, target/release/lockstep
+	cargo build --release --locked
+
+demo: ## Play a portal and collect from it; nothing to set up. DEMO="--for 30s" ends it
+	cargo run --release --locked -- demo $(DEMO)
+
+test: ## Everything that must hold: format, lints, tests, documentation
+	tests/run
+
+deny: ## Licences, bans and sources of the dependencies; builds cargo-deny once (about 3 minutes)
+	cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --version '^0.20'
+	cargo deny --locked check licenses bans sources

@@ -1,0 +1,95 @@
+//! The command line: what can be asked for, how results are shown and which exit code they give.
+//!
+//! One file a command under `cli/`. Human text goes to stderr, data to stdout ([`out`]).
+
+pub mod check;
+pub mod config;
+pub mod dead_letters;
+pub mod demo;
+pub mod once;
+pub mod out;
+pub mod run;
+pub mod simulate;
+pub mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Environment};
+
+/// Keeps a SIEM and an asset inventory in step with ThreatLocker, and proves what it has seen.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100, after_help = FIRST_STEPS)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  lockstep config --defaults           show every option with its default
+  lockstep check -c lockstep.yaml      find every mistake in a configuration at once
+
+Exit codes: 0 done, 1 failed while running, 2 usage or configuration. All times are UTC.
+Human text goes to stderr, data to stdout.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Check),
+    Config(config::Show),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// What went wrong, as a chain that an operator can read; [`exit_code`] tells what to exit with.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let environment = Environment::of_process();
+        match self.command {
+            Command::Check(command) => command.run(&environment),
+            Command::Config(command) => command.run(&environment),
+        }
+    }
+}
+
+/// The configuration file that a command works on.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigFile {
+    /// Configuration file in YAML; `conf.d/*.yaml` beside it and LOCKSTEP__SECTION__KEY variables are laid
+    /// over it.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub path: PathBuf,
+}
+
+impl ConfigFile {
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// Every mistake in it at once.
+    pub fn load(&self, environment: &Environment) -> Result<Config, ConfigError> {
+        Config::load(&self.path, environment)
+    }
+}
+
+/// A command that cannot be carried out as it was given; exits with 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// 2 for usage and configuration, 1 for everything that failed while running.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let ours = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<Usage>());
+    ExitCode::from(if ours { 2 } else { 1 })
+}
+
+/// Reads a duration of the command line, such as `30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a duration such as 30s, 5m or 1h30m".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! `lockstep check`: every mistake at once, and what the configuration amounts to.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rustix::fs::{Access, access};
+
+use super::{ConfigFile, Usage, out};
+use crate::config::{Config, Connection, Environment, Organizations, SinkKind, human, human_size};
+use crate::credentials::SecretSource;
+
+/// Requests that an idle stream costs for each poll.
+const REQUESTS_PER_POLL: f64 = 2.0;
+
+/// Find every mistake in a configuration at once, without starting anything.
+///
+/// Each mistake is named by its path with what to write instead. A configuration without mistakes is
+/// summed up: sites, sources, sinks, and the requests a second that idle polling needs against those that
+/// are allowed. Exits with 2 on a mistake.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  lockstep check -c lockstep.yaml")]
+pub struct Check {
+    #[command(flatten)]
+    pub config: ConfigFile,
+}
+
+impl Check {
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
+        let config = self.config.load(environment)?;
+        out::say(format_args!("{} has no mistake\n\n{}", self.config.path.display(), Summary(&config)));
+        let troubles = troubles(&config);
+        if troubles.is_empty() { Ok(()) } else { Err(Usage(troubles.join("\n")).into()) }
+    }
+}
+
+/// What only shows when the parts are put together or the disk is looked at.
+fn troubles(config: &Config) -> Vec<String> {
+    let mut troubles = Vec::new();
+    for (credential, load) in loads(config) {
+        if let Some(share) = load.share().filter(|share| *share > 1.0) {
+            troubles.push(format!(
+                "polling with {credential} needs {:.0} % of the requests that rate.per_second allows: raise `every` \
+                 of its sources or allow more",
+                share * 100.0
+            ));
+        }
+    }
+    for (what, path) in written(config) {
+        if !can_write(&path) {
+            let path = path.display();
+            troubles.push(format!("{what}: this user cannot write to {path}; change its owner or its mode"));
+        }
+    }
+    troubles
+}
+
+/// Requests of all connections that share a credential.
+#[derive(Default)]
+struct Load {
+    /// Requests a second that idle polling needs.
+    needed: f64,
+    /// Requests a second that are allowed; the least of all connections, `None` for unlimited.
+    allowed: Option<f64>,
+}
+
+impl Load {
+    fn share(&self) -> Option<f64> {
+        self.allowed.map(|allowed| self.needed / allowed)
+    }
+}
+
+/// The load on each credential, by where it comes from.
+fn loads(config: &Config) -> BTreeMap<String, Load> {
+    let mut loads: BTreeMap<String, Load> = BTreeMap::new();
+    for connection in &config.connections {
+        let load = loads.entry(token(connection)).or_default();
+        load.needed += idle_requests(connection);
+        let rates = [load.allowed, connection.rate.per_second];
+        load.allowed = rates.into_iter().flatten().min_by(f64::total_cmp);
+    }
+    loads
+}
+
+/// Requests a second that a connection needs when nothing happens.
+fn idle_requests(connection: &Connection) -> f64 {
+    let walks = match &connection.organizations {
+        // One walk of the tree shows all.
+        Organizations::Own | Organizations::All => 1,
+        Organizations::Only(names) => names.len(),
+    };
+    let sources = connection.sources.values().filter(|source| source.enabled).map(|source| {
+        let streams = walks * source.tables.len().max(1);
+        REQUESTS_PER_POLL * f64::from(u32::try_from(streams).unwrap_or(u32::MAX)) / source.every.as_secs_f64()
+    });
+    sources.sum::<f64>() + REQUESTS_PER_POLL / connection.discover_every.as_secs_f64()
+}
+
+/// The folders that the program will write to, and what for.
+fn written(config: &Config) -> Vec<(String, PathBuf)> {
+    let mut folders = vec![("state.dir".to_owned(), config.state.dir.clone())];
+    for sink in &config.sinks {
+        if let SinkKind::File { path, .. } = &sink.kind {
+            // What stands before the first placeholder is the same for every file.
+            let text = path.to_string();
+            let fixed = text.split('{').next().unwrap_or_default();
+            let folder = fixed
+                .rsplit_once('/')
+                .map_or(".", |(folder, _)| if folder.is_empty() { "/" } else { folder });
+            folders.push((format!("sink {}", sink.name), PathBuf::from(folder)));
+        }
+    }
+    folders
+}
+
+/// True when this user can make files in a folder, or the folder itself where it is not there yet.
+fn can_write(folder: &Path) -> bool {
+    let there = folder.ancestors().find(|part| part.exists() && !part.as_os_str().is_empty());
+    let there = there.unwrap_or(Path::new("."));
+    there.is_dir() && access(there, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+fn token(connection: &Connection) -> String {
+    match &connection.token {
+        SecretSource::File(path) => format!("token file {}", path.display()),
+        SecretSource::Env { name, .. } => format!("token variable {name}"),
+    }
+}
+
+/// The configuration as a page for people.
+struct Summary<'a>(&'a Config);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for connection in &self.0.connections {
+            write_connection(f, connection)?;
+        }
+        for (credential, load) in loads(self.0) {
+            write!(f, "{credential}: idle polling needs {:.2} requests/s", load.needed)?;
+            match (load.allowed, load.share()) {
+                (Some(allowed), Some(share)) => {
+                    writeln!(f, " of {allowed}/s allowed ({:.0} %)", share * 100.0)?
+                }
+                _ => writeln!(f, ", any number is allowed")?,
+            }
+        }
+        f.write_char('\n')?;
+        for sink in &self.0.sinks {
+            match &sink.kind {
+                SinkKind::File { path, rotate_size, rotate_age } => {
+                    let size = human_size(*rotate_size);
+                    let age = human(*rotate_age);
+                    writeln!(f, "sink {}: files {path}, a new one after {size} or {age}", sink.name)?;
+                }
+                SinkKind::Stdout => writeln!(f, "sink {}: standard output", sink.name)?,
+            }
+        }
+        let dir = &self.0.state.dir;
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+        writeln!(f, "state: {}", dir.display())?;
+        match self.0.server.ops {
+            Some(address) => write!(f, "health and metrics: {address}"),
+            None => write!(f, "health and metrics: off"),
+        }
+    }
+}
+
+fn write_connection(f: &mut fmt::Formatter<'_>, connection: &Connection) -> fmt::Result {
+    let organizations = match &connection.organizations {
+        Organizations::Own => "own organization".to_owned(),
+        Organizations::All => "all organizations".to_owned(),
+        Organizations::Only(names) => format!("organizations {}", names.join(", ")),
+    };
+    writeln!(f, "site {}: {}, {organizations}", connection.site, connection.base_url)?;
+    for (name, source) in &connection.sources {
+        if !source.enabled {
+            writeln!(f, "  {name:<14} off")?;
+            continue;
+        }
+        write!(f, "  {name:<14} every {:<4}", human(source.every))?;
+        match source.restate {
+            _ if !source.settle.is_zero() || !source.backfill.is_zero() => {
+                writeln!(f, "  settle {:<4}  backfill {}", human(source.settle), human(source.backfill))?;
+            }
+            Some(restate) => writeln!(f, "  sent again every {}", human(restate))?,
+            None => writeln!(f)?,
+        }
+    }
+    if connection.token_expiry.is_none() {
+        writeln!(f, "  note: token_expiry is not set, so nobody can be warned before the token lapses")?;
+    }
+    if connection.http.insecure_skip_verify {
+        writeln!(
+            f,
+            "  warning: insecure_skip_verify lets anybody between here and the portal read the token"
+        )?;
+    }
+    f.write_char('\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_is_writable_when_its_parent_is() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(can_write(&dir.path().join("a/b")));
+        assert!(can_write(Path::new("out/x")));
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(!can_write(&dir.path().join("file/a")));
+    }
+}

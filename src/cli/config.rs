@@ -1,0 +1,39 @@
+//! `lockstep config`: the defaults, or what is in force.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+
+use super::{ConfigFile, out};
+use crate::config::{DEFAULTS, Environment};
+
+/// Show the defaults of every option, or a configuration as it is in force.
+///
+/// Prints YAML. A secret is shown only by where it comes from.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  lockstep config --defaults
+  lockstep config --effective -c lockstep.yaml      defaults, file, conf.d and environment merged")]
+#[command(group(ArgGroup::new("what").required(true)))]
+pub struct Show {
+    /// Every option with its default.
+    #[arg(long, group = "what")]
+    defaults: bool,
+    /// All layers merged.
+    #[arg(long, group = "what", requires = "file")]
+    effective: bool,
+    /// Configuration file in YAML, for --effective.
+    #[arg(id = "file", short = 'c', long = "config", value_name = "FILE", conflicts_with = "defaults")]
+    config: Option<PathBuf>,
+}
+
+impl Show {
+    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
+        match self.config {
+            None => out::data(DEFAULTS)?,
+            Some(path) => out::data(ConfigFile { path }.load(environment)?.effective())?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! The two ways out: data to stdout, human text to stderr.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
+/// Writes data to stdout. A reader that has enough (`| head`) is no failure.
+///
+/// # Errors
+/// What stdout says, but for a closed pipe.
+pub fn data(text: impl Display) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Writes a line for people to stderr; nobody can be told when that fails.
+pub fn say(text: impl Display) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
