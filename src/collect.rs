@@ -56,7 +56,13 @@ pub struct ListedRow {
 }
 
 /// The uid of a row without an id: its unchanging content and its place among its equals.
-pub fn content_uid(organization: &OrganizationId, source: &str, kind: Kind, hash: [u8; 16], ordinal: u32) -> Uuid {
+pub fn content_uid(
+    organization: &OrganizationId,
+    source: &str,
+    kind: Kind,
+    hash: [u8; 16],
+    ordinal: u32,
+) -> Uuid {
     let key = format!("#{:032x}/{ordinal}", u128::from_be_bytes(hash));
     uid(organization.as_str(), source, &key, kind.as_str(), "0")
 }

@@ -139,19 +139,11 @@ pub trait Ledger: Send + Sync {
     /// Whether rows are usual: there were some in at least 20 of the 24 hours before.
     fn usual(&self, before: Micros) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Whether no computer of the scope checked in since `from`, seen by a walk after `to`.
-    fn no_checkins(
-        &self,
-        from: Micros,
-        to: Micros,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn no_checkins(&self, from: Micros, to: Micros) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Organizations whose rows are usual and that list nothing for 3 expected gaps and 15 minutes.
     fn silent(&self, now: Micros) -> impl Future<Output = Result<Vec<Silent>, StoreError>> + Send;
     /// Forgets rows with both times before `before`; `gone_only` spares what the portal still lists.
-    fn prune(
-        &self,
-        before: Micros,
-        gone_only: bool,
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn prune(&self, before: Micros, gone_only: bool) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
 /// Which rows of a walk become entries; all of them are remembered as seen.
@@ -159,7 +151,10 @@ pub trait Ledger: Send + Sync {
 enum Enter {
     All,
     /// Rows received since then; `undated`: also those that do not say when.
-    ImportedSince { since: Micros, undated: bool },
+    ImportedSince {
+        since: Micros,
+        undated: bool,
+    },
 }
 
 /// One stream of a window source.
@@ -202,7 +197,13 @@ const BETWEEN_TRIES: Micros = 60 * SECOND;
 const DAY: Seconds = 86_400;
 
 impl<L: Listing, S: Ledger> WindowStream<L, S> {
-    pub fn new(settings: WindowSettings, listing: L, ledger: S, intervals: Vec<Interval>, notes: Notes) -> Self {
+    pub fn new(
+        settings: WindowSettings,
+        listing: L,
+        ledger: S,
+        intervals: Vec<Interval>,
+        notes: Notes,
+    ) -> Self {
         Self {
             settings,
             listing,
@@ -322,10 +323,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             _ if walked.undecodable > 0 => {
                 (State::StableUnproven, Some(format!("{} rows could not be decoded", walked.undecodable)))
             }
-            _ if held == 0 && !self.empty_is_plausible(from, to).await? => (
-                State::EmptyUnconfirmed,
-                Some("the portal lists nothing where rows are usual".to_owned()),
-            ),
+            _ if held == 0 && !self.empty_is_plausible(from, to).await? => {
+                (State::EmptyUnconfirmed, Some("the portal lists nothing where rows are usual".to_owned()))
+            }
             _ => (State::Proven, None),
         };
         let checked = self.listing.now();
@@ -436,7 +436,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         } else {
             State::Unreachable
         };
-        let reason = (state != State::Proven).then(|| format!("one second, taken apart by action type: {}", why.as_str()));
+        let reason = (state != State::Proven)
+            .then(|| format!("one second, taken apart by action type: {}", why.as_str()));
         let checked = self.listing.now();
         let listed = total.map(|total| total.max(listed));
         self.coverage.set(Interval { from: second, to: second + 1, state, listed, held, checked, reason });

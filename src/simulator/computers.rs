@@ -205,8 +205,12 @@ pub struct Fleet {
 
 impl Fleet {
     pub(super) fn new(options: &WorldOptions, organizations: usize, beginning: Micros) -> Self {
-        let mut fleet =
-            Self { computers: Vec::new(), seed: options.seed, organizations, working: vec![Vec::new(); organizations] };
+        let mut fleet = Self {
+            computers: Vec::new(),
+            seed: options.seed,
+            organizations,
+            working: vec![Vec::new(); organizations],
+        };
         for number in 0..options.computers {
             let added = beginning - (30 + Micros::from(number % 200)) * DAY;
             let organization = fleet.place(u64::from(number));
@@ -268,7 +272,6 @@ impl Fleet {
         u16::try_from(mix(number) % self.organizations as u64).expect("fewer organizations than 2^16")
     }
 }
-
 
 #[cfg(test)]
 mod tests {

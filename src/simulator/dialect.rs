@@ -289,7 +289,9 @@ impl Dialect {
 
     /// Whether the portal lists a row at this moment, to a request whose range holds it.
     pub fn lists(&self, row: &Row, now: Micros) -> bool {
-        row.listed_from <= now && row.deleted_at.is_none_or(|deleted| deleted > now) && !self.expired(row, now)
+        row.listed_from <= now
+            && row.deleted_at.is_none_or(|deleted| deleted > now)
+            && !self.expired(row, now)
     }
 
     /// Whether a row is older than the retention.

@@ -52,5 +52,4 @@ impl Listing {
     pub fn delete_at(&mut self, index: usize, now: Micros) {
         self.rows[index].deleted_at.get_or_insert(now);
     }
-
 }

@@ -157,7 +157,9 @@ impl World {
         object.text("actionType", action_type).value("actionTypeId", if row.action == 0 { 5 } else { 0 });
         object.value("actionId", action_id).text("action", action);
         object.members(r#""isMonitorMode":false,"monitorMode":"","learningModeEndDate":null"#);
-        object.text("policyId", guid(seed, purpose::POLICY, file % 40)).text("policyLocation", "Workstations");
+        object
+            .text("policyId", guid(seed, purpose::POLICY, file % 40))
+            .text("policyLocation", "Workstations");
         object.text("policyOrganizationId", organization.id);
         match odd {
             Some(4) => object.text("processId", file % 30_000).text("size", file % 9_000_000),
@@ -230,11 +232,16 @@ impl World {
         let mut object = Object::start(out);
         object.maybe("systemAuditId", self.vendor_id(Source::SystemAudit, row));
         object.text("organizationId", organization.id).text("organizationName", &organization.name);
-        object.text("userId", NO_GUID).text("username", "collector (API)").text("emailAddress", "collector (API)");
+        object
+            .text("userId", NO_GUID)
+            .text("username", "collector (API)")
+            .text("emailAddress", "collector (API)");
         object.text("action", "Read").text("effectiveAction", "Permitted").text("ipAddress", "192.0.2.200");
         object.value(
             "details",
-            format_args!(r#"{{"page":"{page}","function":"{function}","objectId":"{NO_GUID}","details":"Viewed"}}"#),
+            format_args!(
+                r#"{{"page":"{page}","function":"{function}","objectId":"{NO_GUID}","details":"Viewed"}}"#
+            ),
         );
         object.value("masterViewOnly", true).time("dateTime", row.at, Spelling::Ticks);
         object.members(r#""systemAuditObjectTypeId":null,"ticketNumber":null,"notes":null"#);

@@ -94,7 +94,15 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let checked = self.listing.now();
         for &(from, to) in &gaps {
             let reason = Some("the portal's retention ended before it was collected".to_owned());
-            self.coverage.set(Interval { from, to, state: State::Expired, listed: None, held: 0, checked, reason });
+            self.coverage.set(Interval {
+                from,
+                to,
+                state: State::Expired,
+                listed: None,
+                held: 0,
+                checked,
+                reason,
+            });
         }
         if !gaps.is_empty() {
             self.save(super::Commit::default()).await?;
@@ -104,7 +112,11 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
 
     /// The portal's count of `[from, to)` as padded, and what should be held of it; `None` where a count
     /// proves nothing.
-    async fn count(&mut self, from: Seconds, to: Seconds) -> Result<(Option<u64>, Option<u64>), CollectError> {
+    async fn count(
+        &mut self,
+        from: Seconds,
+        to: Seconds,
+    ) -> Result<(Option<u64>, Option<u64>), CollectError> {
         let request = self.notes.observed.padded(from, to);
         let mut query = self.query(request, 1, 1, None);
         query.size = 1;
@@ -208,8 +220,13 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
 
     fn make_pending(&mut self, pieces: &[(Seconds, Seconds)]) {
         for &(from, to) in pieces {
-            tracing::info!(source = self.settings.source, scope = self.settings.scope.name(), from, to,
-                "the portal counts other rows than are held: walking again");
+            tracing::info!(
+                source = self.settings.source,
+                scope = self.settings.scope.name(),
+                from,
+                to,
+                "the portal counts other rows than are held: walking again"
+            );
             self.coverage.forget(from, to);
         }
     }
