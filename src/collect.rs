@@ -5,6 +5,9 @@
 //! ledger, which the store keeps. So the same code that runs in service is driven through thousands of
 //! random schedules in memory.
 
+pub mod ledger;
+pub mod listing;
+pub mod snapshot;
 pub mod window;
 
 use std::future::Future;

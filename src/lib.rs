@@ -13,6 +13,7 @@ pub mod collect;
 pub mod config;
 pub mod coverage;
 pub mod credentials;
+pub mod deliver;
 pub mod durable;
 pub mod format;
 pub mod formats;

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows the vendor's spelling, a sink or the store.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -213,13 +214,18 @@ pub fn uid(organization: &str, source: &str, vendor_key: &str, kind: &str, occur
     for part in parts {
         let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
         name.extend_from_slice(&length.to_be_bytes());
-        let start = name.len();
-        name.extend_from_slice(part.as_bytes());
-        if is_guid(part) {
-            name[start..].make_ascii_lowercase();
-        }
+        name.extend_from_slice(folded(part).as_bytes());
     }
     Uuid::new_v5(&NAMESPACE, &name)
+}
+
+/// A GUID in lower case; any other text as it is.
+pub fn folded(id: &str) -> Cow<'_, str> {
+    if is_guid(id) && id.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(id.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(id)
+    }
 }
 
 /// Whether the text has a GUID's shape: five groups of hexadecimal digits.

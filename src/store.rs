@@ -3,7 +3,7 @@
 //! One SQLite file in the state directory, held by one process. `collect` writes a page's new rows,
 //! seen ids and coverage in one job; `deliver` reads the outbox and confirms positions. Every call of
 //! [`Store::write`] is a transaction of its own for the caller, and its answer means durable: the
-//! writing thread commits every waiting job at once ([`writer`]) with an fsync before it answers.
+//! writing thread commits every waiting job at once (`store/writer.rs`) with an fsync before it answers.
 //!
 //! The functions in the modules below take the connection that a job is given, so that a caller
 //! composes what must stand or fall together.
@@ -16,8 +16,11 @@ mod filesystem;
 mod lock;
 pub mod outbox;
 mod readers;
+pub mod seen;
 pub mod sinks;
+pub mod snapshots;
 mod sqlite;
+pub mod streams;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -183,3 +186,6 @@ fn running_total(db: &Connection, table: &str) -> Result<(u64, u64), StoreError>
     let mut total = db.prepare_cached("SELECT rows, bytes FROM usage WHERE what = ?1")?;
     Ok(total.query_row([table], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

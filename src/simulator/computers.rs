@@ -56,17 +56,17 @@ const USERS: [Option<&str>; 6] = [
 impl Computer {
     fn new(seed: u64, number: u64, organization: u16, added: Micros) -> Self {
         let mut dice = Dice::new(seed, purpose::COMPUTER, number);
-        let prefix = *dice.pick(&["WS", "SRV", "NB", "Zoë’s MacBook – 東京"]);
+        let prefix = dice.pick(&["WS", "SRV", "NB", "Zoë’s MacBook – 東京"]);
         Self {
             number,
             id: guid(seed, purpose::COMPUTER, number),
             name: format!("{prefix}-{number:05}"),
             organization,
-            os_type: *dice.pick(&[1, 1, 1, 1, 2, 3, 7]),
+            os_type: dice.pick(&[1, 1, 1, 1, 2, 3, 7]),
             added,
             first: State {
                 mode: if dice.chance(0.8) { MODES[0] } else { MODES[1] },
-                user: *dice.pick(&USERS),
+                user: dice.pick(&USERS),
                 minor: 10 + dice.below(3),
                 removed: false,
             },
@@ -90,7 +90,8 @@ impl Computer {
         })
     }
 
-    /// Every state that a reader could have seen until `now`, with the moment it began.
+    /// Every state that a reader could have seen until `now`, with the moment it began. What happens to a
+    /// removed computer cannot be seen.
     pub fn history(&self, now: Micros) -> Vec<(Micros, State)> {
         let Some(mut state) = self.state(self.added) else { return Vec::new() };
         if self.added > now {
@@ -101,7 +102,7 @@ impl Computer {
             state.apply(*patch);
             match history.last_mut() {
                 Some(last) if last.0 == *at => last.1 = state.clone(),
-                Some(last) if last.1 == state => {}
+                Some(last) if last.1 == state || (last.1.removed && state.removed) => {}
                 _ => history.push((*at, state.clone())),
             }
         }
@@ -246,11 +247,11 @@ impl Fleet {
         match kind {
             1 => computer.patch(at, Patch::Removed(true)),
             2 => computer.patch(at, Patch::Version(10 + dice.below(6))),
-            3..8 => computer.patch(at, Patch::User(*dice.pick(&USERS))),
+            3..8 => computer.patch(at, Patch::User(dice.pick(&USERS))),
             _ => {
                 // Back to where it was, so that equal states come more than once.
                 let mode = computer.state(at).map_or(MODES[0], |state| state.mode);
-                computer.patch(at, Patch::Mode(*dice.pick(&MODES)));
+                computer.patch(at, Patch::Mode(dice.pick(&MODES)));
                 computer.patch(at + (600 + dice.below(7_200)) * SECOND, Patch::Mode(mode));
             }
         }

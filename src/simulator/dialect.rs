@@ -109,6 +109,21 @@ pub enum NoOrganization {
     Empty,
 }
 
+/// A text that names no dialect.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no dialect: give one of {names}, or a JSON object with some of its fields", names = Dialect::NAMES.join(", "))]
+pub struct UnknownDialect(String);
+
+impl std::str::FromStr for Dialect {
+    type Err = UnknownDialect;
+
+    /// Reads a name or a JSON object.
+    fn from_str(text: &str) -> Result<Self, UnknownDialect> {
+        let unknown = || UnknownDialect(text.to_owned());
+        Self::named(text).or_else(|| serde_json::from_str(text).ok()).ok_or_else(unknown)
+    }
+}
+
 /// One way of being the portal. The default is the plain portal: event time, both ends inside, exact
 /// totals in the `pagination` header, newest first, 10,000 rows deep, pages up to 1,000 rows, a month.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,7 +228,9 @@ impl Dialect {
         })
     }
 
-    /// Any dialect; the rarest faults of a server come seldom, so that most can be walked to an end.
+    /// Any dialect, for rows by the hundred: pages and depths are small, so ask for no more than
+    /// `max_page_size` at once. The rarest faults of a server come seldom, so that
+    /// most dialects can be walked to an end.
     pub fn random(rng: &mut impl Rng) -> Self {
         let one_in = |rng: &mut dyn rand::RngCore, n: u32| rng.random_range(0..n) == 0;
         let axis = if rng.random() { Axis::Event } else { Axis::Imported };

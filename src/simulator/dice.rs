@@ -33,8 +33,8 @@ impl Dice {
         usize::try_from(self.roll() % length.max(1) as u64).expect("below a usize")
     }
 
-    pub fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        &list[self.index(list.len())]
+    pub fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.index(list.len())]
     }
 
     /// True in this share (0 to 1) of the throws.

@@ -128,6 +128,12 @@ impl Faults {
         self.last
     }
 
+    /// The standing faults with their numbers.
+    pub fn standing(&self) -> &[(u64, Fault)] {
+        &self.standing
+    }
+
+    /// Ends one fault, or all of them.
     pub fn clear(&mut self, number: Option<u64>) {
         self.standing.retain(|(own, _)| number.is_some_and(|number| number != *own));
     }
@@ -162,13 +168,6 @@ impl Faults {
             .filter(move |fault| fault.effect == Effect::SilentOrganization)
             .filter(move |fault| fault.endpoint.is_none_or(|own| own == endpoint))
             .filter_map(|fault| fault.organization)
-    }
-
-    /// Whether connections are refused at the door.
-    pub fn refuses_connections(&self) -> bool {
-        self.standing.iter().any(|(_, fault)| {
-            fault.effect == Effect::Down { reset: true } && fault.endpoint.is_none() && fault.share.is_none()
-        })
     }
 }
 

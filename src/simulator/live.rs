@@ -39,7 +39,7 @@ impl World {
         let mut dice = Dice::new(self.options.seed, purpose::LIVE_UNIFIED, number);
         let (at, imported, listed_from) = self.times(second, &mut dice);
         let table = match dice.chance(self.options.other_table_share) {
-            true => *dice.pick(&[2, 3, 4]),
+            true => dice.pick(&[2, 3, 4]),
             false => 1,
         };
         Row {
@@ -50,7 +50,7 @@ impl World {
             listed_from,
             deleted_at: None,
             organization: self.any_organization(&mut dice),
-            action: *dice.pick(&UNIFIED_WEIGHTS),
+            action: dice.pick(&UNIFIED_WEIGHTS),
             table,
         }
     }
@@ -68,7 +68,7 @@ impl World {
             listed_from: imported + dice.below(3 * SECOND),
             deleted_at: None,
             organization: self.any_organization(&mut dice),
-            action: *dice.pick(&[0, 1, 2, 2, 2, 3, 4, 4, AUDIT_READ, AUDIT_READ]),
+            action: dice.pick(&[0, 1, 2, 2, 2, 3, 4, 4, AUDIT_READ, AUDIT_READ]),
             table: 1,
         }
     }
@@ -115,7 +115,7 @@ fn due(second: i64, per_day: i64) -> std::ops::Range<u64> {
 
 /// Dates of the precisions seen: whole seconds (so that many rows share one), milli- and microseconds.
 fn grain(at: Micros, dice: &mut Dice) -> Micros {
-    let grain = *dice.pick(&[SECOND, 1_000, 1_000, 1]);
+    let grain = dice.pick(&[SECOND, 1_000, 1_000, 1]);
     at.div_euclid(grain) * grain
 }
 

@@ -117,12 +117,12 @@ impl World {
         let odd = dice.chance(self.options.odd_share).then(|| dice.index(5));
         let organization = &self.organizations[usize::from(row.organization)];
         let computer = self.fleet.working_in(row.organization, &mut dice);
-        let (path, application) = *dice.pick(&PROGRAMS);
-        let (parent, _) = *dice.pick(&PROGRAMS);
-        let person = *dice.pick(&PEOPLE);
+        let (path, application) = dice.pick(&PROGRAMS);
+        let (parent, _) = dice.pick(&PROGRAMS);
+        let person = dice.pick(&PEOPLE);
         let action_type = *UNIFIED_ACTIONS.get(usize::from(row.action)).unwrap_or(&"execute");
         let (action_id, action) =
-            *dice.pick(&[(1, "Permit"), (1, "Permit"), (1, "Permit"), (2, "Deny"), (6, "Ringfenced")]);
+            dice.pick(&[(1, "Permit"), (1, "Permit"), (1, "Permit"), (2, "Deny"), (6, "Ringfenced")]);
         let spelling = Spelling::any(dice.roll());
         let cloud = odd == Some(1);
         let file = dice.roll();
@@ -194,7 +194,7 @@ impl World {
         let mut dice = Dice::new(self.options.seed, purpose::AUDIT_ROW, number);
         let organization = &self.organizations[usize::from(row.organization)];
         let action = *AUDIT_ACTIONS.get(usize::from(row.action)).unwrap_or(&"Modify");
-        let who = *dice.pick(&["admin@example.com", "zoë@example.com", "helpdesk@example.org"]);
+        let who = dice.pick(&["admin@example.com", "zoë@example.com", "helpdesk@example.org"]);
         let user = guid(self.options.seed, purpose::PERSON, who.len() as u64);
         let spelling = Spelling::any(dice.roll());
         let shape = dice.index(8);

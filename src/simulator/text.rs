@@ -121,7 +121,7 @@ pub fn write_time(out: &mut String, at: Micros, spelling: Spelling) {
     )
     .and_then(|()| match spelling {
         Spelling::Short if micros == 0 => out.write_char('Z'),
-        Spelling::Short if micros % 1_000 == 0 => write!(out, ".{:03}Z", micros / 1_000),
+        Spelling::Short if micros.is_multiple_of(1_000) => write!(out, ".{:03}Z", micros / 1_000),
         Spelling::Short => write!(out, ".{micros:06}Z"),
         Spelling::Ticks => write!(out, ".{micros:06}0Z"),
         Spelling::NoZone => write!(out, ".{micros:06}"),

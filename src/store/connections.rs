@@ -151,3 +151,65 @@ pub fn claim(
         .execute(params![organization.as_str(), source, connection])?;
     Ok(connection)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::memory;
+
+    #[test]
+    fn a_site_is_registered_once_and_keeps_what_is_known_of_it() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap();
+        assert_eq!((acme.epoch, acme.head, acme.shard), (1, 0, 0));
+        set_organization(&db, acme.id, &OrganizationId::new("ABC")).unwrap();
+        set_first_contact(&db, acme.id, 7).unwrap();
+        set_first_contact(&db, acme.id, 9).unwrap();
+        let again = register(&db, "acme").unwrap();
+        assert_eq!(again.organization_id, Some(OrganizationId::new("abc")));
+        assert_eq!(again.first_contact, Some(7));
+        let other = register(&db, "other").unwrap();
+        assert_eq!(list(&db).unwrap(), [again, other]);
+    }
+
+    #[test]
+    fn an_organization_keeps_its_slug_when_its_name_changes() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        let id = OrganizationId::new("5d1");
+        let key = organization(&db, acme, &id, Some("Käse & Söhne GmbH"), 1).unwrap();
+        assert_eq!(organization(&db, acme, &id, Some("New name"), 2).unwrap(), key);
+        assert_eq!(organization(&db, acme, &id, None, 3).unwrap(), key);
+        let (name, slug, seen): (String, String, i64) = db
+            .query_row("SELECT name, slug, first_seen FROM organization", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .unwrap();
+        assert_eq!((name.as_str(), slug.as_str(), seen), ("New name", "k-se-s-hne-gmbh", 1));
+    }
+
+    #[test]
+    fn slugs_are_unique_within_a_connection_and_only_there() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        let other = register(&db, "other").unwrap().id;
+        for (connection, id) in [(acme, "a"), (acme, "b"), (acme, "c"), (other, "a")] {
+            organization(&db, connection, &OrganizationId::new(id), Some("Same"), 0).unwrap();
+        }
+        organization(&db, acme, &OrganizationId::none(), None, 0).unwrap();
+        organization(&db, acme, &OrganizationId::new("F00-D"), Some("日本"), 0).unwrap();
+        let mut slugs = db.prepare("SELECT slug FROM organization ORDER BY id").unwrap();
+        let slugs: Vec<String> = slugs.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(slugs, ["same", "same-2", "same-3", "same", "none", "f00-d"]);
+    }
+
+    #[test]
+    fn the_first_connection_to_read_a_source_of_an_organization_owns_it() {
+        let db = memory();
+        let (acme, other) = (register(&db, "acme").unwrap().id, register(&db, "other").unwrap().id);
+        let id = OrganizationId::new("a");
+        assert_eq!(claim(&db, &id, "computers", acme).unwrap(), acme);
+        assert_eq!(claim(&db, &id, "computers", other).unwrap(), acme);
+        assert_eq!(claim(&db, &id, "unified_audit", other).unwrap(), other);
+    }
+}

@@ -156,3 +156,79 @@ pub fn prune(
     }
     Ok(pruned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::connections::register;
+    use crate::store::tests::memory;
+
+    fn letter<'a>(connection: ConnectionId, stored: Micros, body: &'a [u8]) -> NewDeadLetter<'a> {
+        NewDeadLetter {
+            sink: None,
+            connection,
+            source: "computers",
+            organization_id: Some("abc"),
+            number: None,
+            uid: None,
+            vendor_id: None,
+            reason: "no utf-8",
+            stored,
+            body,
+        }
+    }
+
+    #[test]
+    fn a_letter_gives_back_its_bytes_whatever_they_are() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        let body = b"{\"a\": \xff\x00\xfe}".repeat(1000);
+        let uid = Uuid::from_u128(7);
+        let new =
+            NewDeadLetter { sink: Some("out"), uid: Some(uid), number: Some(3), ..letter(acme, 5, &body) };
+        assert!(insert(&db, &new).unwrap());
+        let listed = list(&db, 10, 0).unwrap();
+        let (shown, bytes) = show(&db, listed[0].id).unwrap().unwrap();
+        assert_eq!((&shown, bytes), (&listed[0], body));
+        assert_eq!((shown.uid, shown.site.as_str(), shown.number), (Some(uid), "acme", Some(3)));
+        assert_eq!(show(&db, 999).unwrap(), None);
+    }
+
+    #[test]
+    fn the_same_letter_enters_once_for_each_sink() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        assert!(insert(&db, &letter(acme, 1, b"x")).unwrap());
+        assert!(!insert(&db, &letter(acme, 2, b"x")).unwrap(), "known by its bytes");
+        assert!(insert(&db, &letter(acme, 2, b"y")).unwrap());
+        let with_uid = NewDeadLetter { uid: Some(Uuid::from_u128(1)), ..letter(acme, 3, b"x") };
+        assert!(insert(&db, &with_uid).unwrap());
+        assert!(
+            !insert(&db, &NewDeadLetter { body: b"other", ..with_uid.clone() }).unwrap(),
+            "known by its uid"
+        );
+        assert!(insert(&db, &NewDeadLetter { sink: Some("out"), ..with_uid }).unwrap());
+        assert_eq!(usage(&db).unwrap().0, 4);
+    }
+
+    #[test]
+    fn letters_go_by_age_and_above_the_bound_oldest_first() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        for at in 0..10_u8 {
+            assert!(insert(&db, &letter(acme, at.into(), &[at])).unwrap());
+        }
+        let ages = |db: &Connection| -> Vec<Micros> {
+            list(db, 100, 0).unwrap().iter().rev().map(|letter| letter.stored).collect()
+        };
+        assert_eq!(prune(&db, 3, u64::MAX, 2).unwrap().rows, 2, "bounded per call");
+        assert_eq!(prune(&db, 3, u64::MAX, 100).unwrap().rows, 1);
+        assert_eq!(ages(&db), [3, 4, 5, 6, 7, 8, 9]);
+        let (_, held) = usage(&db).unwrap();
+        let pruned = prune(&db, 0, held - 1, 100).unwrap();
+        assert_eq!((pruned.rows, ages(&db)), (1, vec![4, 5, 6, 7, 8, 9]));
+        assert_eq!(usage(&db).unwrap().1, held - pruned.bytes);
+        prune(&db, 100, 0, 100).unwrap();
+        assert_eq!(usage(&db).unwrap(), (0, 0));
+    }
+}

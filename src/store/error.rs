@@ -106,7 +106,7 @@ impl From<rusqlite::Error> for StoreError {
 
 impl StoreError {
     /// True when the same job may succeed later without anybody changing configuration or code.
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::Full { .. } | StoreError::Busy { .. } | StoreError::Io { .. })
     }
 

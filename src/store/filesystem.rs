@@ -105,3 +105,37 @@ fn is_network_fuse(kind: &str) -> bool {
     let name = kind.strip_prefix("fuse.").unwrap_or(kind).to_ascii_lowercase();
     NAMES.iter().any(|network| name.starts_with(network))
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "22 1 254:0 / / rw - ext4 /dev/vda rw
+30 22 0:40 / /mnt/remote rw shared:5 - fuse.sshfs host:/dir rw
+31 22 0:41 / /mnt/remote/local\\040disk rw - virtiofs share rw
+";
+
+    #[test]
+    fn the_mount_nearest_to_the_directory_tells_its_kind() {
+        let kind = |dir: &str| kind_of_mount(MOUNTS, Path::new(dir));
+        assert_eq!(kind("/srv").as_deref(), Some("ext4"));
+        assert_eq!(kind("/mnt/remote/state").as_deref(), Some("fuse.sshfs"));
+        assert_eq!(kind("/mnt/remotely").as_deref(), Some("ext4"));
+        assert_eq!(kind("/mnt/remote/local disk/state").as_deref(), Some("virtiofs"));
+    }
+
+    #[test]
+    fn a_fuse_mount_is_refused_only_when_a_network_is_behind_it() {
+        assert!(is_network_fuse("fuse.sshfs"));
+        assert!(is_network_fuse("fuse.glusterfs"));
+        assert!(!is_network_fuse("virtiofs"));
+        assert!(!is_network_fuse("fuseblk"));
+        assert!(!is_network_fuse("fuse"));
+    }
+
+    #[test]
+    fn a_temporary_directory_is_no_network() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(network(dir.path()).unwrap(), None);
+    }
+}

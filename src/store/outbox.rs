@@ -148,25 +148,22 @@ pub struct PendingLane {
     pub bytes: u64,
     /// When the oldest of them was collected, on the portal's time.
     pub oldest: Micros,
-    /// The highest number deleted from the lane. Above the position: the sink has missed entries,
-    /// because it was new or out of the configuration at the time.
-    pub pruned: i64,
 }
+
+const PENDING: &str = "SELECT l.connection_id, c.site, l.lane, ifnull(p.number, 0), l.last,
+            l.bytes - o.lane_bytes + length(o.body), o.collected
+     FROM lane l
+     JOIN connection c ON c.id = l.connection_id
+     LEFT JOIN position p ON p.sink = ?1 AND p.connection_id = l.connection_id AND p.lane = l.lane
+     JOIN outbox o ON o.connection_id = l.connection_id AND o.lane = l.lane AND o.last =
+          (SELECT min(last) FROM outbox
+           WHERE connection_id = l.connection_id AND lane = l.lane AND last > ifnull(p.number, 0))
+     WHERE l.last > ifnull(p.number, 0)
+     ORDER BY l.lane, l.connection_id";
 
 /// The lanes with entries for a sink, live lanes first. A look-up or two a lane, whatever the backlog.
 pub fn pending(db: &Connection, sink: &str) -> Result<Vec<PendingLane>, StoreError> {
-    let mut lanes = db.prepare_cached(
-        "SELECT l.connection_id, c.site, l.lane, ifnull(p.number, 0), l.last,
-                l.bytes - o.lane_bytes + length(o.body), o.collected, l.pruned
-         FROM lane l
-         JOIN connection c ON c.id = l.connection_id
-         LEFT JOIN position p ON p.sink = ?1 AND p.connection_id = l.connection_id AND p.lane = l.lane
-         JOIN outbox o ON o.connection_id = l.connection_id AND o.lane = l.lane AND o.last =
-              (SELECT min(last) FROM outbox
-               WHERE connection_id = l.connection_id AND lane = l.lane AND last > ifnull(p.number, 0))
-         WHERE l.last > ifnull(p.number, 0)
-         ORDER BY l.lane, l.connection_id",
-    )?;
+    let mut lanes = db.prepare_cached(PENDING)?;
     let lanes = lanes.query_map([sink], |row| {
         Ok(PendingLane {
             connection: row.get(0)?,
@@ -176,7 +173,41 @@ pub fn pending(db: &Connection, sink: &str) -> Result<Vec<PendingLane>, StoreErr
             last: row.get(4)?,
             bytes: row.get(5)?,
             oldest: row.get(6)?,
-            pruned: row.get(7)?,
+        })
+    })?;
+    Ok(lanes.collect::<Result<_, _>>()?)
+}
+
+/// A stretch of a lane that was deleted before a sink had it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    pub connection: ConnectionId,
+    pub site: String,
+    pub lane: Lane,
+    /// The last number that the sink has confirmed.
+    pub position: i64,
+    /// The last number that is gone.
+    pub pruned: i64,
+}
+
+/// What a sink that comes back to the configuration has missed meanwhile: a gap to be reported before
+/// the sink goes on, since its next confirmation hides it. A sink that never confirmed a lane is new
+/// there and has missed nothing.
+pub fn missed(db: &Connection, sink: &str) -> Result<Vec<Missed>, StoreError> {
+    let mut lanes = db.prepare_cached(
+        "SELECT l.connection_id, c.site, l.lane, p.number, l.pruned
+         FROM position p
+         JOIN lane l ON l.connection_id = p.connection_id AND l.lane = p.lane
+         JOIN connection c ON c.id = l.connection_id
+         WHERE p.sink = ?1 AND l.pruned > p.number",
+    )?;
+    let lanes = lanes.query_map([sink], |row| {
+        Ok(Missed {
+            connection: row.get(0)?,
+            site: row.get(1)?,
+            lane: lane(row, 2)?,
+            position: row.get(3)?,
+            pruned: row.get(4)?,
         })
     })?;
     Ok(lanes.collect::<Result<_, _>>()?)
@@ -336,3 +367,6 @@ fn candidate(
         .optional()?;
     Ok(first)
 }
+
+#[cfg(test)]
+mod tests;

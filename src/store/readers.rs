@@ -15,13 +15,13 @@ const READERS: usize = 4;
 
 pub(super) struct Readers {
     path: PathBuf,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
     pub(super) fn new(path: PathBuf) -> Arc<Self> {
-        Arc::new(Self { path, room: Semaphore::new(READERS), idle: Mutex::new(Vec::new()) })
+        Arc::new(Self { path, room: Arc::new(Semaphore::new(READERS)), idle: Mutex::new(Vec::new()) })
     }
 
     /// Runs a job on a consistent picture of the state.
@@ -30,11 +30,14 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let _room = self.room.acquire().await.map_err(|_| StoreError::Closed)?;
+        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let readers = Arc::clone(self);
-        tokio::task::spawn_blocking(move || readers.run_blocking(job))
-            .await
-            .unwrap_or(Err(StoreError::Closed))
+        let work = move || {
+            // Held by the work and not by its caller, who may go away before it ends.
+            let _room = room;
+            readers.run_blocking(job)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Closed))
     }
 
     fn run_blocking<T>(

@@ -20,7 +20,7 @@ pub struct SinkRow {
 /// Takes over the configured sinks, as (name, type, format), and answers them in the same order. A new
 /// one begins with the oldest entry that is retained. One that is left out pins nothing from then on;
 /// when it comes back it goes on from its old position, as far as entries are still there
-/// ([`outbox::PendingLane::pruned`]).
+/// ([`outbox::missed`]).
 ///
 /// # Errors
 /// [`StoreError::SinkChanged`] when a known name comes with another type or format.
@@ -94,4 +94,53 @@ pub fn confirm(db: &Connection, sink: &str, positions: &Positions, state: &[u8])
         put.execute(params![sink, connection, lane.code(), number])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Lane;
+    use crate::store::connections::register;
+    use crate::store::tests::memory;
+
+    #[test]
+    fn another_format_or_type_under_a_known_name_is_refused_with_both_named() {
+        let db = memory();
+        configure(&db, &[("out", "file", "raw")]).unwrap();
+        let error = configure(&db, &[("out", "file", "ocsf")]).unwrap_err().to_string();
+        assert!(error.contains("out") && error.contains("`raw`") && error.contains("`ocsf`"), "{error}");
+        let error = configure(&db, &[("out", "kafka", "raw")]).unwrap_err().to_string();
+        assert!(error.contains("type") && error.contains("`file`") && error.contains("`kafka`"), "{error}");
+    }
+
+    #[test]
+    fn a_sink_that_comes_back_goes_on_where_it_was() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        configure(&db, &[("out", "file", "raw"), ("lake", "kafka", "raw")]).unwrap();
+        confirm(&db, "out", &Positions::from([((acme, Lane::Live), 5)]), b"five").unwrap();
+        assert_eq!(configure(&db, &[("lake", "kafka", "raw")]).unwrap().len(), 1);
+        let back = configure(&db, &[("lake", "kafka", "raw"), ("out", "file", "raw")]).unwrap();
+        assert_eq!((back[1].name.as_str(), back[1].state.as_slice()), ("out", b"five".as_slice()));
+        assert_eq!(positions(&db, "out").unwrap(), Positions::from([((acme, Lane::Live), 5)]));
+    }
+
+    #[test]
+    fn a_position_never_goes_back() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        configure(&db, &[("out", "file", "raw")]).unwrap();
+        let key = (acme, Lane::Backfill);
+        confirm(&db, "out", &Positions::from([(key, 5)]), b"1").unwrap();
+        confirm(&db, "out", &Positions::from([(key, 3)]), b"2").unwrap();
+        assert_eq!(positions(&db, "out").unwrap(), Positions::from([(key, 5)]));
+        assert_eq!(configure(&db, &[("out", "file", "raw")]).unwrap()[0].state, b"2");
+    }
+
+    #[test]
+    fn a_sink_that_nobody_configured_cannot_confirm() {
+        let db = memory();
+        let error = confirm(&db, "ghost", &Positions::new(), b"").unwrap_err().to_string();
+        assert!(error.contains("ghost"), "{error}");
+    }
 }

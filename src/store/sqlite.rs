@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rustix::fs::Access;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -19,7 +20,8 @@ pub(super) const WAL_LIMIT: u64 = 64 * 1024 * 1024;
 /// Up to this size the whole file is checked at every start, about a second per gigabyte on a
 /// local disk. Above it the outbox is left out: its chunks carry checksums of their own.
 const WHOLE_CHECK_LIMIT: u64 = 1024 * 1024 * 1024;
-const BUSY: Duration = Duration::from_secs(5);
+/// How long a job waits for another program's lock.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// What is made once, with the state.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,7 @@ pub(super) fn database_path(dir: &Path) -> PathBuf {
 /// Opens the one writing connection of a state on disk, making and migrating it as needed.
 pub(super) fn open_writer(path: &Path, clock: &Clock) -> Result<(Connection, Identity), StoreError> {
     create_private(path)?;
+    accessible(path, Access::READ_OK | Access::WRITE_OK)?;
     let mut db = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -68,6 +71,7 @@ pub(super) fn open_memory(clock: &Clock) -> Result<(Connection, Identity), Store
 
 /// Opens a connection that can only read.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    accessible(path, Access::READ_OK)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     set_up(&db, 2 * 1024)?;
@@ -82,6 +86,12 @@ fn set_up(db: &Connection, cache_kib: i64) -> Result<(), StoreError> {
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "cell_size_check", true)?;
     Ok(())
+}
+
+/// Tells a missing permission by its name; SQLite would open the file for reading only, or say no more
+/// than that it cannot.
+fn accessible(path: &Path, how: Access) -> Result<(), StoreError> {
+    rustix::fs::access(path, how).map_err(|error| StoreError::io("open", path, error.into()))
 }
 
 /// Makes the file with mode 0600, which SQLite copies to the log and the shared memory beside it.
@@ -159,7 +169,7 @@ fn check_integrity(db: &Connection, path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn check_all_but_outbox(db: &Connection) -> Result<String, StoreError> {
+pub(super) fn check_all_but_outbox(db: &Connection) -> Result<String, StoreError> {
     let mut names = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'outbox'")?;
     let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for name in names {

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,8 @@ use super::{StoreError, sqlite};
 
 /// Jobs waiting before callers have to wait themselves; also the most that share one commit.
 pub(super) const QUEUE: usize = 64;
+/// How long a reader may hold up a checkpoint, and with it the jobs behind.
+const CHECKPOINT_WAIT: Duration = Duration::from_millis(200);
 /// Free pages are given back to the file system only in idle moments, this many at a time.
 const VACUUM_PAGES: i64 = 512;
 /// Fewer free pages than this (16 MiB) are kept for reuse.
@@ -189,8 +192,12 @@ impl Writer {
         }
     }
 
+    /// Folds the log into the database, as far as readers are not in the way for long.
     fn checkpoint(&self) -> Result<(), rusqlite::Error> {
-        self.db.query_row("PRAGMA wal_checkpoint(truncate)", [], |_| Ok(()))
+        self.db.busy_timeout(CHECKPOINT_WAIT)?;
+        let folded = self.db.query_row("PRAGMA wal_checkpoint(truncate)", [], |_| Ok(()));
+        self.db.busy_timeout(sqlite::BUSY)?;
+        folded
     }
 
     fn give_back(&self) -> Result<(), rusqlite::Error> {

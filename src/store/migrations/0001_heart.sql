@@ -102,6 +102,7 @@ CREATE TABLE snapshot (
   row BLOB NOT NULL,             -- zstd of the vendor's bytes
   state TEXT NOT NULL,           -- 'present', 'missing' (absent from one complete walk), 'unknown' (held), 'removed'
   changed INTEGER NOT NULL,
+  restated INTEGER NOT NULL DEFAULT 0, -- the restatement that last sent it
   PRIMARY KEY (set_id, organization, vendor_id)
 ) STRICT, WITHOUT ROWID;
 

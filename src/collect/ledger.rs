@@ -1,0 +1,247 @@
+//! The ledger of a stream, kept in the store.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rusqlite::Connection;
+
+use super::window::{Commit, Ledger, Notes, RowCommit, Silent};
+use crate::clock::Clock;
+use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, SECOND};
+use crate::store::outbox::NewEntry;
+use crate::store::{Store, StoreError, connections, dead_letters, outbox, seen, streams};
+
+const HOUR: Micros = 3_600 * SECOND;
+/// Hours with rows, of 24, from which rows are usual.
+const USUAL_HOURS: u64 = 20;
+/// The shortest silence that means anything.
+const SHORTEST_SILENCE: Micros = 900 * SECOND;
+
+/// One stream of one connection in the store.
+#[derive(Clone)]
+pub struct StreamLedger {
+    pub store: Store,
+    pub clock: Clock,
+    pub connection: ConnectionId,
+    pub epoch: i64,
+    pub source: &'static str,
+    pub kind: Kind,
+    pub stream: i64,
+    pub set: i64,
+    /// The one organization that the stream asks for; absent for a tree.
+    pub organization: Option<OrganizationId>,
+}
+
+impl StreamLedger {
+    /// The short key of the stream's organization; the rows of a tree are those of all.
+    fn organization_key(&self, db: &Connection) -> Result<Option<i64>, StoreError> {
+        let now = self.clock.now().timestamp_micros();
+        self.organization
+            .as_ref()
+            .map(|organization| connections::organization(db, self.connection, organization, None, now))
+            .transpose()
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Self, &Connection, Option<i64>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let this = self.clone();
+        if self.organization.is_none() {
+            return self.store.read(move |db| job(&this, db, None)).await;
+        }
+        // The organization may have to be entered first.
+        self.store
+            .write(move |db| {
+                let key = this.organization_key(db)?;
+                job(&this, db, key)
+            })
+            .await
+    }
+
+    fn write_commit(&self, db: &Connection, commit: Commit) -> Result<u64, StoreError> {
+        let stored = self.clock.now().timestamp_micros();
+        let fresh = self.new_rows(db, &commit.rows, commit.collected)?;
+        let entries: Vec<NewEntry<'_>> = fresh.iter().map(|row| self.entry(row)).collect();
+        if !entries.is_empty() {
+            let lane = commit.lane.unwrap_or(Lane::Backfill);
+            outbox::append(
+                db,
+                self.connection,
+                self.epoch,
+                lane,
+                self.source,
+                commit.collected,
+                stored,
+                &entries,
+            )?;
+        }
+        for (uid, body, reason) in &commit.dead {
+            dead_letters::insert(
+                db,
+                &dead_letters::NewDeadLetter {
+                    sink: None,
+                    connection: self.connection,
+                    source: self.source,
+                    organization_id: None,
+                    number: None,
+                    uid: Some(*uid),
+                    vendor_id: None,
+                    reason,
+                    stored,
+                    body,
+                },
+            )?;
+        }
+        if let Some((range, intervals)) = &commit.intervals {
+            streams::replace_intervals(db, self.stream, *range, intervals)?;
+        }
+        if let Some(notes) = commit.notes {
+            let notes = Notes { rows: notes.rows + entries.len() as u64, ..notes };
+            let notes = serde_json::to_string(&notes).expect("notes hold only numbers and text");
+            streams::set_notes(db, self.stream, &notes)?;
+        }
+        Ok(entries.len() as u64)
+    }
+
+    /// Remembers the rows and answers those that become entries.
+    fn new_rows<'r>(
+        &self,
+        db: &Connection,
+        rows: &'r [RowCommit],
+        now: Micros,
+    ) -> Result<Vec<&'r RowCommit>, StoreError> {
+        let siblings = seen::siblings(db, self.connection, self.source, self.set)?;
+        let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
+        let mut hours: BTreeMap<(i64, i64), (u64, Micros)> = BTreeMap::new();
+        let mut fresh = Vec::new();
+        for row in rows {
+            let (organization, ours) = match organizations.get(&row.organization) {
+                Some(known) => *known,
+                None => {
+                    let name = row.organization_name.as_deref();
+                    let key = connections::organization(db, self.connection, &row.organization, name, now)?;
+                    let owner = connections::claim(db, &row.organization, self.source, self.connection)?;
+                    let known = (key, owner == self.connection);
+                    organizations.insert(&row.organization, known);
+                    known
+                }
+            };
+            if !seen::insert(db, self.set, row.uid, row.at, row.other, organization)? {
+                continue;
+            }
+            let happened = row.time.unwrap_or(row.at);
+            let hour = hours.entry((organization, happened.div_euclid(HOUR))).or_insert((0, Micros::MIN));
+            *hour = (hour.0 + 1, hour.1.max(happened));
+            let mut known = false;
+            for sibling in &siblings {
+                known |= seen::knows(db, *sibling, row.uid)?;
+            }
+            if row.enter && ours && !known {
+                fresh.push(row);
+            }
+        }
+        for ((organization, hour), (rows, last_at)) in hours {
+            seen::add_hour(db, self.set, organization, hour, rows, last_at)?;
+        }
+        Ok(fresh)
+    }
+
+    fn entry<'r>(&self, row: &'r RowCommit) -> NewEntry<'r> {
+        NewEntry {
+            uid: row.uid,
+            kind: self.kind,
+            change: Change::New,
+            organization: row.organization.as_str(),
+            vendor_id: row.vendor_id.as_deref(),
+            time: row.time,
+            row: std::str::from_utf8(&row.body).expect("a listed row is checked text"),
+            previous: None,
+        }
+    }
+}
+
+impl Ledger for StreamLedger {
+    async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
+        let this = self.clone();
+        self.store.write(move |db| this.write_commit(db, commit)).await
+    }
+
+    async fn held(&self, from: Micros, to: Micros) -> Result<u64, StoreError> {
+        self.read(move |this, db, organization| seen::held(db, this.set, organization, from, to)).await
+    }
+
+    async fn gone(&self, from: Micros, to: Micros, listed: HashSet<u128>) -> Result<u64, StoreError> {
+        let this = self.clone();
+        self.store
+            .write(move |db| {
+                let organization = this.organization_key(db)?;
+                let gone = seen::unlisted(db, this.set, organization, (from, to), &listed)?;
+                seen::set_gone(db, this.set, &gone)?;
+                Ok(gone.len() as u64)
+            })
+            .await
+    }
+
+    async fn left_out(&self, at: Micros, listed: HashSet<u128>) -> Result<bool, StoreError> {
+        self.read(move |this, db, organization| {
+            Ok(!seen::unlisted(db, this.set, organization, (at, at + 1), &listed)?.is_empty())
+        })
+        .await
+    }
+
+    async fn swap_axis(&self) -> Result<(), StoreError> {
+        let set = self.set;
+        self.store.write(move |db| seen::swap_axis(db, set)).await
+    }
+
+    async fn usual(&self, before: Micros) -> Result<bool, StoreError> {
+        self.read(move |this, db, organization| {
+            Ok(seen::hours_with_rows(db, this.set, organization, before)? >= USUAL_HOURS)
+        })
+        .await
+    }
+
+    async fn no_checkins(&self, from: Micros, to: Micros) -> Result<bool, StoreError> {
+        self.read(move |this, db, organization| {
+            seen::no_checkins(db, this.connection, organization, from, to)
+        })
+        .await
+    }
+
+    async fn silent(&self, now: Micros) -> Result<Vec<Silent>, StoreError> {
+        self.read(move |this, db, _| {
+            let rhythms = seen::rhythms(db, this.set, now)?;
+            Ok(rhythms
+                .into_iter()
+                .filter(|rhythm| is_silent(rhythm, now))
+                .map(|rhythm| Silent {
+                    organization: OrganizationId::new(&rhythm.organization_id),
+                    since: rhythm.last_at,
+                })
+                .collect())
+        })
+        .await
+    }
+
+    async fn prune(&self, before: Micros, gone_only: bool) -> Result<u64, StoreError> {
+        let set = self.set;
+        let mut pruned = 0;
+        loop {
+            let some = self.store.write(move |db| seen::prune(db, set, before, gone_only)).await?;
+            pruned += some;
+            if some == 0 {
+                return Ok(pruned);
+            }
+        }
+    }
+}
+
+/// Whether an organization lists nothing for longer than its rhythm explains, with no witness: a walk
+/// that listed its computers since, none of which checked in.
+fn is_silent(rhythm: &seen::Rhythm, now: Micros) -> bool {
+    let gap = 24 * HOUR / Micros::try_from(rhythm.rows.max(1)).unwrap_or(Micros::MAX);
+    let silence = now - rhythm.last_at;
+    let witnessed = rhythm.last_listed.is_some_and(|listed| listed >= rhythm.last_at + SHORTEST_SILENCE)
+        && rhythm.last_checkin.is_none_or(|checkin| checkin < rhythm.last_at);
+    rhythm.hours >= USUAL_HOURS && silence > (3 * gap).max(SHORTEST_SILENCE) && !witnessed
+}

@@ -1,0 +1,428 @@
+//! From the outbox to the sinks: read, encode, write, confirm; one worker a sink.
+//!
+//! Each worker goes its own pace over all lanes that hold something for its sink, so a slow or dead sink holds
+//! up no other. One round: the lanes that are pending ([`outbox::pending`]), a batch of them ([`assemble`]),
+//! dead letters committed first, the state that the sink wants to be safe before it writes, the write, and
+//! last the sink's new state together with the positions. Whatever fails, the worker starts again from what
+//! the store holds, as after a crash; [`crate::sink`] says what a sink makes of that.
+
+mod assemble;
+mod refusals;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::{Budget, Reservation};
+use crate::clock::Clock;
+use crate::format::{Format, Origin};
+use crate::model::{Entry, Micros, Positions};
+use crate::sink::{Remedy, Sink, SinkConfig, SinkError, SinkState};
+use crate::store::dead_letters::{self, NewDeadLetter};
+use crate::store::outbox::{self, PendingLane};
+use crate::store::{Store, StoreError, sinks};
+use assemble::{Assembled, Bounds, MEMORY_FACTOR, Outcome, Refused};
+use refusals::Refusals;
+pub use status::{Notice, PendingStatus, SinkCondition, SinkStatus};
+
+/// How a worker behaves; the same for every sink unless its configuration says otherwise.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Encoded bytes of a batch; a single larger entry makes a batch of its own.
+    pub batch_bytes: usize,
+    /// First and longest pause after failures that may pass; the pause doubles in between.
+    pub pause: (Duration, Duration),
+    /// How often a held sink looks whether the operator has acted.
+    pub look_again: Duration,
+    /// How often a worker that nobody woke looks by itself.
+    pub tick: Duration,
+    /// Stored bytes of all dead letters from which on a sink is held rather than adding more.
+    pub dead_letter_bytes: u64,
+    /// Percent of the last 1,000 records (and at least 20) that may be refused before the sink is held; none
+    /// for no limit.
+    pub most_refused: Option<usize>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            batch_bytes: 4 << 20,
+            pause: (Duration::from_secs(1), Duration::from_secs(60)),
+            look_again: Duration::from_secs(60),
+            tick: Duration::from_secs(5),
+            dead_letter_bytes: 1 << 30,
+            most_refused: Some(5),
+        }
+    }
+}
+
+/// Why a round failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(
+        "{refused} of the last 1,000 records cannot be encoded, the last because: {reason}; none of this \
+         batch was given up. Look at the reason: if those records may become dead letters, raise the limit of \
+         refused records of this sink"
+    )]
+    Refused { refused: usize, reason: String },
+    #[error("the dead letters fill their {limit} bytes: look at them and prune them, or raise the limit")]
+    DeadLettersFull { limit: u64 },
+}
+
+impl DeliverError {
+    /// What to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            DeliverError::Sink(error) => error.remedy(),
+            DeliverError::Store(error) if error.passes() => Remedy::Retry,
+            DeliverError::Store(_) | DeliverError::Refused { .. } | DeliverError::DeadLettersFull { .. } => {
+                Remedy::Hold
+            }
+        }
+    }
+}
+
+/// Delivers to one sink.
+pub struct Worker {
+    name: String,
+    format: Format,
+    sink: Sink,
+    /// The sink's state as the store holds it.
+    saved: SinkState,
+    recovered: bool,
+    /// What the sink missed while it was not configured has been said.
+    missed_said: bool,
+    turn: usize,
+    refusals: Refusals,
+    store: Store,
+    clock: Clock,
+    budget: Budget,
+    settings: Settings,
+    appended: watch::Receiver<()>,
+    status: watch::Sender<SinkStatus>,
+}
+
+/// What a round came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    Delivered,
+    /// Nothing is pending.
+    Empty,
+}
+
+impl Worker {
+    /// A worker for a sink that [`sinks::configure`] has entered, with the state it answered. `appended`
+    /// changes when the store has new entries.
+    pub fn new(
+        config: &SinkConfig,
+        saved: Vec<u8>,
+        store: Store,
+        clock: Clock,
+        budget: Budget,
+        settings: Settings,
+        appended: watch::Receiver<()>,
+    ) -> Self {
+        let now = clock.now();
+        let status = SinkStatus::new(&config.name, config.kind.as_str(), config.format.as_str(), now);
+        let batch_bytes = u64::try_from(settings.batch_bytes).expect("memory is smaller");
+        Self {
+            name: config.name.clone(),
+            format: config.format,
+            sink: Sink::new(config, batch_bytes),
+            saved: SinkState(saved),
+            recovered: false,
+            missed_said: false,
+            turn: 0,
+            refusals: Refusals::default(),
+            store,
+            clock,
+            budget,
+            settings,
+            appended,
+            status: watch::channel(status).0,
+        }
+    }
+
+    /// What the worker tells of itself, kept up to date.
+    pub fn status(&self) -> watch::Receiver<SinkStatus> {
+        self.status.subscribe()
+    }
+
+    /// Delivers until stopped; finishes the batch in hand.
+    pub async fn run(&mut self, stop: &CancellationToken) {
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            let pause = match self.round(stop).await {
+                Ok(Round::Delivered) => {
+                    failures = 0;
+                    continue;
+                }
+                Ok(Round::Empty) => {
+                    failures = 0;
+                    self.settings.tick
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.failed(&error, failures)
+                }
+            };
+            let woken = async {
+                // A failing sink keeps its pace, however much comes in. A sender that is gone wakes nobody.
+                if failures > 0 || self.appended.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = woken => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        let now = self.clock.now();
+        self.status.send_modify(|status| status.become_condition(SinkCondition::Stopped, now));
+    }
+
+    /// Delivers what is pending and returns once nothing is left, or with the error once the sink is held or
+    /// has failed three times in a row. Also returns when stopped.
+    pub async fn until_empty(&mut self, stop: &CancellationToken) -> Result<(), DeliverError> {
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            match self.round(stop).await {
+                Ok(Round::Delivered) => failures = 0,
+                Ok(Round::Empty) => break,
+                Err(error) => {
+                    failures += 1;
+                    let pause = self.failed(&error, failures);
+                    if error.remedy() == Remedy::Hold || failures == 3 {
+                        return Err(error);
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what went wrong and how long to wait. The next round begins with the sink's recovery.
+    fn failed(&mut self, error: &DeliverError, failures: u32) -> Duration {
+        self.recovered = false;
+        self.take_notices();
+        let (now, text) = (self.clock.now(), error.to_string());
+        let (condition, pause) = match error.remedy() {
+            Remedy::Hold => (SinkCondition::Held, self.settings.look_again),
+            Remedy::Retry => {
+                let (first, longest) = self.settings.pause;
+                let pause = first.saturating_mul(1 << (failures - 1).min(16)).min(longest);
+                (SinkCondition::Retrying, self.clock.jittered(pause, 0.2))
+            }
+        };
+        self.status.send_modify(|status| {
+            if status.last_error.as_ref() != Some(&text) {
+                tracing::warn!(
+                    sink = self.name,
+                    error = text,
+                    held = condition == SinkCondition::Held,
+                    "delivery failed"
+                );
+            }
+            status.become_condition(condition, now);
+            status.last_error = Some(text);
+        });
+        pause
+    }
+
+    /// One batch, start to commit, or what is due while there is none.
+    async fn round(&mut self, stop: &CancellationToken) -> Result<Round, DeliverError> {
+        // Before looking: what is appended from here on wakes the worker again.
+        self.appended.mark_unchanged();
+        if !self.recovered {
+            self.recover().await?;
+        }
+        let lanes = self.pending().await?;
+        if lanes.is_empty() {
+            while let Some(state) = self.sink.idle(self.clock.now()).await? {
+                self.save(state).await?;
+            }
+            self.take_notices();
+            self.well();
+            return Ok(Round::Empty);
+        }
+        let memory = self.settings.batch_bytes.saturating_mul(MEMORY_FACTOR);
+        let Some(assembled) = self.assemble(lanes, memory, stop).await? else { return Ok(Round::Empty) };
+        self.deliver(assembled).await?;
+        self.pending().await?;
+        Ok(Round::Delivered)
+    }
+
+    async fn recover(&mut self) -> Result<(), DeliverError> {
+        if !self.missed_said {
+            let name = self.name.clone();
+            for missed in self.store.read(move |db| outbox::missed(db, &name)).await? {
+                self.note(format!(
+                    "this sink was not configured for a while: entries {} to {} of the {} lane of {} are gone and \
+                     were never delivered to it",
+                    missed.position + 1,
+                    missed.pruned,
+                    missed.lane.as_str(),
+                    missed.site
+                ));
+            }
+            self.missed_said = true;
+        }
+        self.sink.recover(&self.saved).await?;
+        self.take_notices();
+        self.recovered = true;
+        Ok(())
+    }
+
+    async fn pending(&mut self) -> Result<Vec<PendingLane>, StoreError> {
+        let name = self.name.clone();
+        let lanes = self.store.read(move |db| outbox::pending(db, &name)).await?;
+        self.status.send_modify(|status| status.set_pending(&lanes));
+        Ok(lanes)
+    }
+
+    /// None when stopped while waiting for memory.
+    async fn assemble(
+        &mut self,
+        lanes: Vec<PendingLane>,
+        mut memory: usize,
+        stop: &CancellationToken,
+    ) -> Result<Option<(Assembled, Reservation)>, StoreError> {
+        self.turn = self.turn.wrapping_add(1);
+        loop {
+            let wanted = u64::try_from(memory).expect("memory is smaller");
+            let reservation = tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                reservation = self.budget.reserve(wanted) => reservation,
+            };
+            let (lanes, turn, format) = (lanes.clone(), self.turn, self.format);
+            let bounds = Bounds { batch: self.settings.batch_bytes, memory };
+            let encode = move |origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>| {
+                format.encode(origin, entry, out)
+            };
+            let outcome =
+                self.store.read(move |db| assemble::assemble(db, &lanes, turn, bounds, encode)).await?;
+            match outcome {
+                Outcome::Batch(assembled) => return Ok(Some((assembled, reservation))),
+                Outcome::NeedsMemory(bytes) => memory = bytes,
+            }
+        }
+    }
+
+    /// Nothing is confirmed before the sink has it, and nothing given up before its dead letter is safe.
+    async fn deliver(&mut self, (assembled, _memory): (Assembled, Reservation)) -> Result<(), DeliverError> {
+        let Assembled { batch, positions, refused } = assembled;
+        let mut refusals = self.refusals.clone();
+        refusals.add(batch.records.len(), refused.len());
+        self.bury(refused, &refusals).await?;
+        if !batch.records.is_empty() {
+            if let Some(state) = self.sink.prepare(&batch, self.clock.now()).await? {
+                self.save(state).await?;
+            }
+            let state = self.sink.write(&batch).await?;
+            self.confirm(positions, state).await?;
+        } else {
+            self.confirm(positions, self.saved.clone()).await?;
+        }
+        self.refusals = refusals;
+        self.take_notices();
+        self.well();
+        let now = self.clock.now();
+        self.status.send_modify(|status| {
+            status.last_confirmed = Some(now);
+            status.delivered_records += u64::try_from(batch.records.len()).expect("memory is smaller");
+            status.delivered_bytes += u64::try_from(batch.buffer.len()).expect("memory is smaller");
+        });
+        Ok(())
+    }
+
+    /// Commits dead letters, unless there are too many.
+    async fn bury(&mut self, refused: Vec<Refused>, refusals: &Refusals) -> Result<(), DeliverError> {
+        let Some(last) = refused.last() else { return Ok(()) };
+        if self.settings.most_refused.is_some_and(|percent| refusals.too_many(percent)) {
+            return Err(DeliverError::Refused { refused: refusals.count(), reason: last.reason.clone() });
+        }
+        tracing::warn!(
+            sink = self.name,
+            count = refused.len(),
+            reason = last.reason,
+            "entries became dead letters"
+        );
+        let (name, limit) = (self.name.clone(), self.settings.dead_letter_bytes);
+        let stored: Micros = self.clock.now().timestamp_micros();
+        let buried = self.store.write(move |db| {
+            let mut buried = 0;
+            for letter in &refused {
+                if dead_letters::usage(db)?.1 >= limit {
+                    return Ok(None);
+                }
+                buried += u64::from(dead_letters::insert(db, &new_letter(letter, &name, stored))?);
+            }
+            Ok(Some(buried))
+        });
+        let buried = buried.await?.ok_or(DeliverError::DeadLettersFull { limit })?;
+        self.status.send_modify(|status| status.dead_letters += buried);
+        Ok(())
+    }
+
+    async fn save(&mut self, state: SinkState) -> Result<(), StoreError> {
+        let (name, bytes) = (self.name.clone(), state.0.clone());
+        self.store.write(move |db| sinks::save_state(db, &name, &bytes)).await?;
+        self.saved = state;
+        Ok(())
+    }
+
+    async fn confirm(&mut self, positions: Positions, state: SinkState) -> Result<(), StoreError> {
+        let (name, bytes) = (self.name.clone(), state.0.clone());
+        self.store.write(move |db| sinks::confirm(db, &name, &positions, &bytes)).await?;
+        self.saved = state;
+        Ok(())
+    }
+
+    fn well(&self) {
+        let now = self.clock.now();
+        self.status.send_modify(|status| {
+            status.become_condition(SinkCondition::Ok, now);
+            status.last_error = None;
+        });
+    }
+
+    fn take_notices(&mut self) {
+        for notice in self.sink.notices() {
+            self.note(notice);
+        }
+    }
+
+    fn note(&self, text: String) {
+        tracing::warn!(sink = self.name, "{text}");
+        let now = self.clock.now();
+        self.status.send_modify(|status| status.note(text, now));
+    }
+}
+
+fn new_letter<'a>(letter: &'a Refused, sink: &'a str, stored: Micros) -> NewDeadLetter<'a> {
+    NewDeadLetter {
+        sink: Some(sink),
+        connection: letter.connection,
+        source: &letter.source,
+        organization_id: letter.organization.as_deref(),
+        number: Some(letter.number),
+        uid: letter.uid,
+        vendor_id: letter.vendor_id.as_deref(),
+        reason: &letter.reason,
+        stored,
+        body: &letter.body,
+    }
+}

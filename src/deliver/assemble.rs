@@ -1,0 +1,297 @@
+//! From the outbox to one batch: which lanes, which entries, encoded.
+//!
+//! Live lanes come before backfill; lanes of one kind take turns, so that a connection with a long backlog
+//! holds up no other. Inside a lane the order of numbers is kept.
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate};
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use crate::format::{FormatError, Origin};
+use crate::model::{Chunk, ConnectionId, Entry, Lane, OrganizationId, Positions};
+use crate::sink::{Batch, Record};
+use crate::store::StoreError;
+use crate::store::outbox::{self, PendingLane};
+
+/// The least that a lane gives at its turn, in bytes of rows, if it has so much.
+const LEAST_SHARE: usize = 64 << 10;
+/// Memory that a batch takes at most, as a multiple of its bound: the rows read, the buffer while it grows,
+/// and what routes each record.
+pub(super) const MEMORY_FACTOR: usize = 3;
+
+/// What a batch is made of.
+#[derive(Debug)]
+pub(super) struct Assembled {
+    pub(super) batch: Batch,
+    /// The last number in each lane that is in the batch or refused.
+    pub(super) positions: Positions,
+    /// Entries without an encoding; each becomes a dead letter.
+    pub(super) refused: Vec<Refused>,
+}
+
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) connection: ConnectionId,
+    pub(super) source: String,
+    pub(super) number: i64,
+    pub(super) uid: Option<Uuid>,
+    pub(super) organization: Option<String>,
+    pub(super) vendor_id: Option<String>,
+    pub(super) reason: String,
+    pub(super) body: Vec<u8>,
+}
+
+/// How much may be put together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Encoded bytes of a batch; a single larger entry makes a batch of its own.
+    pub(super) batch: usize,
+    /// Bytes of memory set aside.
+    pub(super) memory: usize,
+}
+
+/// A batch, or why there is none yet.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Batch(Assembled),
+    /// The next entry alone needs so many bytes of memory.
+    NeedsMemory(usize),
+}
+
+/// Puts the next batch together. `turn` changes from batch to batch, so that another lane comes first.
+pub(super) fn assemble(
+    db: &Connection,
+    lanes: &[PendingLane],
+    turn: usize,
+    bounds: Bounds,
+    encode: impl Fn(Origin<'_>, &Entry<'_>, &mut Vec<u8>) -> Result<(), FormatError>,
+) -> Result<Outcome, StoreError> {
+    let mut assembly =
+        Assembly { db, bounds, encode, buffer: Vec::new(), records: Vec::new(), slugs: HashMap::new() };
+    let (mut positions, mut refused) = (Positions::new(), Vec::new());
+    for kind in Lane::ALL {
+        let mut queue: VecDeque<&PendingLane> = lanes.iter().filter(|pending| pending.lane == kind).collect();
+        if queue.is_empty() {
+            continue;
+        }
+        let first = turn % queue.len();
+        queue.rotate_left(first);
+        let share = (bounds.batch / queue.len()).max(LEAST_SHARE);
+        while let Some(pending) = queue.pop_front() {
+            let position = positions.entry((pending.connection, kind)).or_insert(pending.position);
+            match assembly.take(pending, position, share, &mut refused)? {
+                Taken::More => queue.push_back(pending),
+                Taken::All => {}
+                Taken::Full => return Ok(assembly.finish(positions, refused)),
+                Taken::NeedsMemory(bytes) if assembly.records.is_empty() && refused.is_empty() => {
+                    return Ok(Outcome::NeedsMemory(bytes));
+                }
+                Taken::NeedsMemory(_) => return Ok(assembly.finish(positions, refused)),
+            }
+        }
+    }
+    Ok(assembly.finish(positions, refused))
+}
+
+enum Taken {
+    /// The lane has more.
+    More,
+    /// The lane is empty.
+    All,
+    /// The batch is full.
+    Full,
+    NeedsMemory(usize),
+}
+
+struct Assembly<'a, E> {
+    db: &'a Connection,
+    bounds: Bounds,
+    encode: E,
+    buffer: Vec<u8>,
+    records: Vec<Record>,
+    slugs: HashMap<(ConnectionId, OrganizationId), Arc<str>>,
+}
+
+impl<E> Assembly<'_, E>
+where
+    E: Fn(Origin<'_>, &Entry<'_>, &mut Vec<u8>) -> Result<(), FormatError>,
+{
+    /// Takes the lane's next entries and moves its position.
+    fn take(
+        &mut self,
+        pending: &PendingLane,
+        position: &mut i64,
+        share: usize,
+        refused: &mut Vec<Refused>,
+    ) -> Result<Taken, StoreError> {
+        let chunks = outbox::read_after(self.db, pending.connection, pending.lane, *position, share)?;
+        if chunks.is_empty() {
+            return Ok(Taken::All);
+        }
+        let start = self.buffer.len();
+        for chunk in chunks {
+            // Small rows grow most when they are encoded: the share counts for what goes out, too.
+            if self.buffer.len() - start >= share {
+                return Ok(Taken::More);
+            }
+            let memory = chunk.body.len().saturating_mul(MEMORY_FACTOR);
+            if memory > self.bounds.memory {
+                return Ok(Taken::NeedsMemory(memory));
+            }
+            if self.take_chunk(&chunk, &pending.site, position, refused)? {
+                return Ok(Taken::Full);
+            }
+        }
+        Ok(if *position < pending.last { Taken::More } else { Taken::All })
+    }
+
+    /// True when the batch was full before the chunk's end.
+    fn take_chunk(
+        &mut self,
+        chunk: &Chunk,
+        site: &str,
+        position: &mut i64,
+        refused: &mut Vec<Refused>,
+    ) -> Result<bool, StoreError> {
+        let (site, source): (Arc<str>, Arc<str>) = (site.into(), chunk.source.as_str().into());
+        let day = DateTime::from_timestamp_micros(chunk.collected).map(|at| at.date_naive());
+        let origin = Origin { site: &site, source: &source, lane: chunk.lane, collected: chunk.collected };
+        let read = catch_unwind(AssertUnwindSafe(|| chunk.entries().map_err(|error| error.to_string())));
+        let entries = match read.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
+            Ok(entries) => entries,
+            Err(reason) => {
+                refused.push(unreadable(chunk, &reason));
+                *position = chunk.last;
+                return Ok(false);
+            }
+        };
+        for entry in entries.iter().filter(|entry| entry.number > *position).collect::<Vec<_>>() {
+            let start = self.buffer.len();
+            let result = match day {
+                None => Err(FormatError::Collected(chunk.collected).to_string()),
+                Some(day) => self.encode(origin, entry).map(|()| day),
+            };
+            if self.buffer.len() > self.bounds.batch && start > 0 {
+                self.buffer.truncate(start);
+                return Ok(true);
+            }
+            match result {
+                Ok(day) => {
+                    let record = self.record(chunk, entry, start, day, &site, &source)?;
+                    self.records.push(record);
+                }
+                Err(reason) => refused.push(refusal(chunk, entry, reason)),
+            }
+            *position = entry.number;
+        }
+        *position = chunk.last;
+        Ok(false)
+    }
+
+    /// Appends the entry to the buffer; whatever goes wrong, even a panic, is the reason of a dead letter.
+    fn encode(&mut self, origin: Origin<'_>, entry: &Entry<'_>) -> Result<(), String> {
+        let start = self.buffer.len();
+        let (buffer, encode) = (&mut self.buffer, &self.encode);
+        let result = catch_unwind(AssertUnwindSafe(|| encode(origin, entry, buffer)));
+        let result = match result {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(panic) => Err(panicked(panic.as_ref())),
+        };
+        if result.is_err() {
+            self.buffer.truncate(start);
+        }
+        result
+    }
+
+    fn record(
+        &mut self,
+        chunk: &Chunk,
+        entry: &Entry<'_>,
+        start: usize,
+        day: NaiveDate,
+        site: &Arc<str>,
+        source: &Arc<str>,
+    ) -> Result<Record, StoreError> {
+        let organization = OrganizationId::new(entry.organization);
+        Ok(Record {
+            bytes: start..self.buffer.len(),
+            connection: chunk.connection,
+            lane: chunk.lane,
+            number: entry.number,
+            uid: entry.uid,
+            kind: entry.kind,
+            day,
+            site: Arc::clone(site),
+            source: Arc::clone(source),
+            slug: self.slug(chunk.connection, &organization)?,
+            organization,
+        })
+    }
+
+    fn slug(
+        &mut self,
+        connection: ConnectionId,
+        organization: &OrganizationId,
+    ) -> Result<Arc<str>, StoreError> {
+        let key = (connection, organization.clone());
+        if let Some(slug) = self.slugs.get(&key) {
+            return Ok(Arc::clone(slug));
+        }
+        let slug: Option<String> = self
+            .db
+            .prepare_cached(
+                "SELECT slug FROM organization WHERE connection_id = ?1 AND organization_id = ?2",
+            )?
+            .query_row(params![connection, organization.as_str()], |row| row.get(0))
+            .optional()?;
+        let slug: Arc<str> = slug.unwrap_or_default().into();
+        self.slugs.insert(key, Arc::clone(&slug));
+        Ok(slug)
+    }
+
+    fn finish(self, mut positions: Positions, refused: Vec<Refused>) -> Outcome {
+        positions.retain(|_, number| *number > 0);
+        let batch = Batch { records: self.records.into(), buffer: self.buffer.into() };
+        Outcome::Batch(Assembled { batch, positions, refused })
+    }
+}
+
+fn refusal(chunk: &Chunk, entry: &Entry<'_>, reason: String) -> Refused {
+    Refused {
+        connection: chunk.connection,
+        source: chunk.source.clone(),
+        number: entry.number,
+        uid: Some(entry.uid),
+        organization: Some(entry.organization).filter(|id| !id.is_empty()).map(str::to_owned),
+        vendor_id: entry.vendor_id.map(str::to_owned),
+        reason,
+        body: entry.row.as_bytes().to_vec(),
+    }
+}
+
+fn unreadable(chunk: &Chunk, reason: &str) -> Refused {
+    Refused {
+        connection: chunk.connection,
+        source: chunk.source.clone(),
+        number: chunk.first,
+        uid: None,
+        organization: None,
+        vendor_id: None,
+        reason: format!("entries {} to {} of the outbox cannot be read: {reason}", chunk.first, chunk.last),
+        body: chunk.body.clone(),
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|message| (*message).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    format!("a fault in lockstep, please report it: {message}")
+}

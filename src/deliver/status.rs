@@ -1,0 +1,120 @@
+//! What a sink's worker tells of itself.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::store::outbox::PendingLane;
+
+/// Notices kept for a reader of the status.
+const MOST_NOTICES: usize = 20;
+
+/// One sink, as its worker sees it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SinkStatus {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub format: &'static str,
+    pub state: SinkCondition,
+    /// Since when it is in this state, on our clock.
+    pub since: DateTime<Utc>,
+    /// What went wrong last; stays until the next confirmation.
+    pub last_error: Option<String>,
+    /// Records and bytes confirmed since this process started.
+    pub delivered_records: u64,
+    pub delivered_bytes: u64,
+    /// Entries that became dead letters of this sink since this process started.
+    pub dead_letters: u64,
+    /// Lanes with something to deliver.
+    pub pending: Vec<PendingStatus>,
+    /// Their stored bytes.
+    pub pending_bytes: u64,
+    /// When the oldest entry not delivered was collected, on the portal's time.
+    pub oldest_pending: Option<DateTime<Utc>>,
+    /// When the sink last confirmed, on our clock.
+    pub last_confirmed: Option<DateTime<Utc>>,
+    /// What an operator should know, newest last.
+    pub notices: VecDeque<Notice>,
+}
+
+/// How a sink is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkCondition {
+    Ok,
+    /// It failed in a way that may pass, and is tried again.
+    Retrying,
+    /// An operator has to act; the error says how.
+    Held,
+    /// Its worker has ended.
+    Stopped,
+}
+
+/// One lane with entries above the sink's position.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PendingStatus {
+    pub site: String,
+    pub lane: &'static str,
+    /// Compressed, as stored.
+    pub bytes: u64,
+    /// When its oldest entry was collected, on the portal's time.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+/// Something that happened once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// On our clock.
+    pub at: DateTime<Utc>,
+    pub text: String,
+}
+
+impl SinkStatus {
+    pub(super) fn new(name: &str, kind: &'static str, format: &'static str, now: DateTime<Utc>) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            format,
+            state: SinkCondition::Ok,
+            since: now,
+            last_error: None,
+            delivered_records: 0,
+            delivered_bytes: 0,
+            dead_letters: 0,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            oldest_pending: None,
+            last_confirmed: None,
+            notices: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn become_condition(&mut self, state: SinkCondition, now: DateTime<Utc>) {
+        if self.state != state {
+            (self.state, self.since) = (state, now);
+        }
+    }
+
+    pub(super) fn note(&mut self, text: String, now: DateTime<Utc>) {
+        if self.notices.len() == MOST_NOTICES {
+            self.notices.pop_front();
+        }
+        self.notices.push_back(Notice { at: now, text });
+    }
+
+    pub(super) fn set_pending(&mut self, lanes: &[PendingLane]) {
+        self.pending = lanes
+            .iter()
+            .map(|lane| PendingStatus {
+                site: lane.site.clone(),
+                lane: lane.lane.as_str(),
+                bytes: lane.bytes,
+                oldest: DateTime::from_timestamp_micros(lane.oldest),
+            })
+            .collect();
+        self.pending_bytes = self.pending.iter().map(|lane| lane.bytes).sum();
+        self.oldest_pending = self.pending.iter().filter_map(|lane| lane.oldest).min();
+    }
+}

@@ -1,0 +1,487 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::task::Poll;
+
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::model::{Change, ConnectionId, Kind, Lane, OrganizationId};
+use crate::sink::SinkKind;
+use crate::sinks::file::PathTemplate;
+use crate::store::connections;
+use crate::store::outbox::NewEntry;
+
+/// A real store in a directory, and file sinks beside it.
+struct Bench {
+    directory: TempDir,
+    store: Store,
+    clock: Clock,
+    appended: watch::Sender<()>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::shifted(chrono::Duration::zero(), 1);
+        let store = Store::open(&directory.path().join("state"), clock.clone()).unwrap();
+        Self { directory, store, clock, appended: watch::channel(()).0 }
+    }
+
+    fn out(&self) -> std::path::PathBuf {
+        self.directory.path().join("out")
+    }
+
+    async fn append(&self, site: &'static str, lane: Lane, rows: Vec<String>) {
+        let appended = self.store.write(move |db| append(db, site, lane, &rows)).await;
+        appended.unwrap();
+        self.appended.send_replace(());
+    }
+
+    async fn workers(&self, sinks: &[(&str, &str)]) -> Vec<Worker> {
+        let configs: Vec<SinkConfig> = sinks.iter().map(|(name, path)| self.config(name, path)).collect();
+        let names: Vec<String> = sinks.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let rows = self
+            .store
+            .write(move |db| {
+                let sinks: Vec<_> = names.iter().map(|name| (name.as_str(), "file", "raw")).collect();
+                sinks::configure(db, &sinks)
+            })
+            .await
+            .unwrap();
+        let worker = |(config, row): (&SinkConfig, sinks::SinkRow)| {
+            let (store, clock, budget) = (self.store.clone(), self.clock.clone(), Budget::new(1 << 20));
+            Worker::new(config, row.state, store, clock, budget, settings(), self.appended.subscribe())
+        };
+        configs.iter().zip(rows).map(worker).collect()
+    }
+
+    async fn worker(&self) -> Worker {
+        self.workers(&[("out", "out/{site}/{source}.ndjson")]).await.remove(0)
+    }
+
+    fn config(&self, name: &str, path: &str) -> SinkConfig {
+        let path = PathTemplate::parse(&format!("{}/{path}", self.directory.path().display())).unwrap();
+        let kind = SinkKind::File { path, rotate_size: 3000, rotate_age: Duration::from_secs(3600) };
+        SinkConfig { name: name.to_owned(), format: Format::Raw, kind }
+    }
+
+    async fn letters(&self) -> Vec<dead_letters::DeadLetter> {
+        self.store.read(|db| dead_letters::list(db, 100, 0)).await.unwrap()
+    }
+
+    async fn positions(&self) -> Positions {
+        self.store.read(|db| sinks::positions(db, "out")).await.unwrap()
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        batch_bytes: 2000,
+        pause: (Duration::from_millis(5), Duration::from_millis(20)),
+        look_again: Duration::from_millis(20),
+        tick: Duration::from_millis(50),
+        ..Settings::default()
+    }
+}
+
+fn append(
+    db: &rusqlite::Connection,
+    site: &str,
+    lane: Lane,
+    rows: &[String],
+) -> Result<ConnectionId, StoreError> {
+    let connection = connections::register(db, site)?;
+    let organization = OrganizationId::new(&format!("id-of-{site}"));
+    connections::organization(db, connection.id, &organization, Some(&format!("{site} ltd")), 0)?;
+    let entries: Vec<NewEntry<'_>> = rows
+        .iter()
+        .map(|row| NewEntry {
+            uid: Uuid::new_v5(&Uuid::nil(), row.as_bytes()),
+            kind: Kind::Event,
+            change: Change::New,
+            organization: organization.as_str(),
+            vendor_id: None,
+            time: Some(0),
+            row,
+            previous: None,
+        })
+        .collect();
+    // In pages, as collecting does.
+    for page in entries.chunks(7) {
+        outbox::append(db, connection.id, 1, lane, "audit", 1_795_305_600_000_000, 0, page)?;
+    }
+    Ok(connection.id)
+}
+
+fn rows(names: std::ops::Range<usize>) -> Vec<String> {
+    names.map(|name| format!("{{\"name\":{name}}}")).collect()
+}
+
+/// The names of the rows in the files below a directory, file by file in the order of their closing.
+fn delivered(directory: &Path) -> Vec<u64> {
+    let mut files: BTreeMap<(String, usize), String> = BTreeMap::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(next) = directories.pop() {
+        for path in fs::read_dir(next).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(name.contains(".ndjson"), "{name}");
+            let sequence = name.split('.').nth(1).unwrap().parse().unwrap_or(0);
+            let directory = path.parent().unwrap().display().to_string();
+            files.insert((directory, sequence), fs::read_to_string(&path).unwrap());
+        }
+    }
+    let lines = files.values().flat_map(|text| text.lines());
+    lines
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["row"]["name"].as_u64().unwrap())
+        .collect()
+}
+
+fn sorted(mut names: Vec<u64>) -> Vec<u64> {
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn everything_pending_arrives_once_and_live_before_backfill() {
+    let bench = Bench::new();
+    bench.append("acme", Lane::Backfill, rows(100..160)).await;
+    bench.append("acme", Lane::Live, rows(0..60)).await;
+    let mut worker = bench.worker().await;
+    worker.until_empty(&CancellationToken::new()).await.unwrap();
+    assert_eq!(delivered(&bench.out()), (0..60).chain(100..160).collect::<Vec<u64>>());
+    let status = worker.status().borrow().clone();
+    assert_eq!((status.state, status.delivered_records, status.pending_bytes), (SinkCondition::Ok, 120, 0));
+    assert!(status.oldest_pending.is_none() && status.last_confirmed.is_some());
+}
+
+#[tokio::test]
+async fn a_path_by_organization_uses_its_frozen_short_name() {
+    let bench = Bench::new();
+    bench.append("acme", Lane::Live, rows(0..1)).await;
+    let mut worker = bench.workers(&[("out", "out/{org_slug}/{org_id}-{date}.ndjson")]).await.remove(0);
+    worker.until_empty(&CancellationToken::new()).await.unwrap();
+    assert!(bench.out().join("acme-ltd/id-of-acme-2026-11-22.ndjson.part").exists());
+}
+
+/// Polls a future so many times and drops it; true when it was done before.
+async fn polled(times: usize, future: impl Future) -> bool {
+    let mut future = pin!(future);
+    let mut left = times;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(|_| true)
+    })
+    .await
+}
+
+#[test]
+fn a_worker_killed_between_any_two_steps_loses_and_doubles_nothing() {
+    let mut steps = 0;
+    loop {
+        let life = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let bench = Bench::new();
+        // A runtime that is dropped waits for calls that run on its threads, as the end of a process does.
+        life().block_on(async {
+            bench.append("acme", Lane::Live, rows(0..20)).await;
+            bench.append("beta", Lane::Backfill, rows(20..40)).await;
+        });
+        let stop = CancellationToken::new();
+        let done = life().block_on(async {
+            let mut worker = bench.worker().await;
+            polled(steps, worker.until_empty(&stop)).await
+        });
+        life().block_on(async {
+            bench.append("acme", Lane::Live, rows(40..50)).await;
+            bench.worker().await.until_empty(&stop).await.unwrap();
+        });
+        assert_eq!(
+            sorted(delivered(&bench.out())),
+            (0..50).collect::<Vec<u64>>(),
+            "killed after {steps} steps"
+        );
+        if done {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 20, "{steps}");
+}
+
+#[tokio::test]
+async fn a_dead_sink_holds_up_no_other_and_goes_on_when_it_is_repaired() {
+    let bench = Bench::new();
+    fs::write(bench.directory.path().join("dead"), "a file where a directory should be").unwrap();
+    let sinks = [("dead", "dead/{site}.ndjson"), ("out", "out/{site}.ndjson")];
+    let mut workers = bench.workers(&sinks).await;
+    let stop = CancellationToken::new();
+    let (mut out, mut dead) = (workers.pop().unwrap(), workers.pop().unwrap());
+    let (mut out_status, mut dead_status) = (out.status(), dead.status());
+    let running = {
+        let stop = stop.clone();
+        tokio::spawn(async move { tokio::join!(out.run(&stop), dead.run(&stop)) })
+    };
+    bench.append("acme", Lane::Live, rows(0..30)).await;
+    out_status.wait_for(|status| status.delivered_records == 30).await.unwrap();
+    let failing =
+        dead_status.wait_for(|status| status.state == SinkCondition::Retrying).await.unwrap().clone();
+    assert!(failing.last_error.unwrap().contains("dead") && failing.pending_bytes > 0);
+    fs::remove_file(bench.directory.path().join("dead")).unwrap();
+    dead_status.wait_for(|status| status.delivered_records == 30).await.unwrap();
+    dead_status.wait_for(|status| status.state == SinkCondition::Ok).await.unwrap();
+    bench.append("acme", Lane::Live, rows(30..31)).await;
+    dead_status.wait_for(|status| status.delivered_records == 31).await.unwrap();
+    out_status.wait_for(|status| status.delivered_records == 31).await.unwrap();
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(out_status.borrow().state, SinkCondition::Stopped);
+    assert_eq!(delivered(&bench.directory.path().join("dead")), (0..31).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_safe_before_anything_is_confirmed_and_is_entered_once() {
+    let bench = Bench::new();
+    fs::write(bench.out(), "in the way").unwrap();
+    let mut bad = rows(0..3);
+    bad[1] = "no json".to_owned();
+    bench.append("acme", Lane::Live, bad).await;
+    let mut worker = bench.worker().await;
+    let stop = CancellationToken::new();
+    worker.until_empty(&stop).await.unwrap_err();
+    let letters = bench.letters().await;
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0].reason.contains("no JSON") && letters[0].sink.as_deref() == Some("out"));
+    assert!(bench.positions().await.is_empty());
+    fs::remove_file(bench.out()).unwrap();
+    worker.until_empty(&stop).await.unwrap();
+    assert_eq!(delivered(&bench.out()), [0, 2]);
+    assert_eq!((bench.letters().await.len(), worker.status().borrow().dead_letters), (1, 1));
+}
+
+#[tokio::test]
+async fn a_batch_of_nothing_but_dead_letters_moves_the_position() {
+    let bench = Bench::new();
+    bench.append("acme", Lane::Live, vec!["no json".to_owned()]).await;
+    bench.worker().await.until_empty(&CancellationToken::new()).await.unwrap();
+    assert_eq!((bench.letters().await.len(), bench.positions().await.into_values().sum::<i64>()), (1, 1));
+}
+
+#[tokio::test]
+async fn too_many_refusals_hold_the_sink_and_give_up_none_of_the_batch() {
+    let bench = Bench::new();
+    bench.append("acme", Lane::Live, (0..20).map(|number| format!("no json {number}")).collect()).await;
+    let mut worker = bench.worker().await;
+    let stop = CancellationToken::new();
+    let error = worker.until_empty(&stop).await.unwrap_err();
+    assert_eq!(error.remedy(), Remedy::Hold);
+    assert_eq!(worker.status().borrow().state, SinkCondition::Held);
+    assert!(bench.letters().await.is_empty() && bench.positions().await.is_empty());
+    worker.settings.most_refused = None;
+    worker.until_empty(&stop).await.unwrap();
+    assert_eq!(bench.letters().await.len(), 20);
+}
+
+#[tokio::test]
+async fn a_full_store_of_dead_letters_holds_the_sink() {
+    let bench = Bench::new();
+    bench.append("acme", Lane::Live, vec!["no json".to_owned()]).await;
+    let mut worker = bench.worker().await;
+    worker.settings.dead_letter_bytes = 0;
+    let error = worker.until_empty(&CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, DeliverError::DeadLettersFull { limit: 0 }));
+    assert!(bench.positions().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_deleted_while_running_holds_the_sink_until_it_is_back() {
+    let bench = Bench::new();
+    let stop = CancellationToken::new();
+    bench.append("acme", Lane::Live, rows(0..3)).await;
+    let mut worker = bench.worker().await;
+    worker.until_empty(&stop).await.unwrap();
+    let part = bench.out().join("acme/audit.ndjson.part");
+    let moved = bench.directory.path().join("moved");
+    fs::rename(&part, &moved).unwrap();
+    bench.append("acme", Lane::Live, rows(3..6)).await;
+    for _ in 0..2 {
+        assert_eq!(worker.until_empty(&stop).await.unwrap_err().remedy(), Remedy::Hold);
+    }
+    assert_eq!(worker.status().borrow().state, SinkCondition::Held);
+    fs::rename(&moved, &part).unwrap();
+    worker.until_empty(&stop).await.unwrap();
+    assert_eq!(delivered(&bench.out()), (0..6).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_store_restored_from_a_backup_is_noticed_and_the_files_hold_each_record_once() {
+    let bench = Bench::new();
+    let stop = CancellationToken::new();
+    bench.append("acme", Lane::Live, rows(0..5)).await;
+    let mut worker = bench.worker().await;
+    worker.until_empty(&stop).await.unwrap();
+    let backup = worker.saved.clone();
+    bench.append("acme", Lane::Live, rows(5..60)).await;
+    worker.until_empty(&stop).await.unwrap();
+    let restored = bench.store.write(move |db| {
+        db.execute("UPDATE position SET number = 5", [])?;
+        sinks::save_state(db, "out", &backup.0)
+    });
+    restored.await.unwrap();
+    let mut worker = bench.worker().await;
+    worker.until_empty(&stop).await.unwrap();
+    assert!(worker.status().borrow().notices.iter().any(|notice| notice.text.contains("older state")));
+    let surplus = |path: &fs::DirEntry| path.file_name().to_str().unwrap().contains("surplus");
+    let aside = fs::read_dir(bench.out().join("acme")).unwrap().map(Result::unwrap).filter(surplus);
+    let aside: Vec<_> = aside.map(|entry| fs::remove_file(entry.path()).unwrap()).collect();
+    assert!(!aside.is_empty());
+    assert_eq!(sorted(delivered(&bench.out())), (0..60).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_file_closes_by_age_although_nothing_comes_in() {
+    let bench = Bench::new();
+    bench.append("acme", Lane::Live, rows(0..3)).await;
+    let stop = CancellationToken::new();
+    bench.worker().await.until_empty(&stop).await.unwrap();
+    let mut later = bench.worker().await;
+    later.clock = Clock::shifted(chrono::Duration::hours(2), 1);
+    later.until_empty(&stop).await.unwrap();
+    assert!(bench.out().join("acme/audit.ndjson").exists());
+    assert_eq!(delivered(&bench.out()), [0, 1, 2]);
+}
+
+mod assembling {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::deliver::assemble::assemble;
+    use crate::store::tests::memory;
+
+    const PLENTY: usize = 1 << 30;
+
+    fn next(db: &rusqlite::Connection, turn: usize, bounds: Bounds) -> Outcome {
+        let lanes = outbox::pending(db, "out").unwrap();
+        assemble(db, &lanes, turn, bounds, |origin, entry, out| {
+            assert!(!entry.row.contains("panic"), "planted");
+            Format::Raw.encode(origin, entry, out)
+        })
+        .unwrap()
+    }
+
+    fn batch(db: &rusqlite::Connection, turn: usize, bound: usize) -> Assembled {
+        match next(db, turn, Bounds { batch: bound, memory: PLENTY }) {
+            Outcome::Batch(assembled) => assembled,
+            Outcome::NeedsMemory(bytes) => panic!("{bytes}"),
+        }
+    }
+
+    #[test]
+    fn a_panic_over_one_entry_is_a_dead_letter_and_the_others_go_on() {
+        let db = memory();
+        sinks::configure(&db, &[("out", "file", "raw")]).unwrap();
+        append(&db, "acme", Lane::Live, &["{\"a\":1}".into(), "{\"panic\":1}".into(), "{\"b\":1}".into()])
+            .unwrap();
+        let assembled = batch(&db, 0, PLENTY);
+        assert_eq!(assembled.batch.records.len(), 2);
+        assert_eq!(assembled.refused.len(), 1);
+        assert!(assembled.refused[0].reason.contains("planted"));
+        assert_eq!(assembled.positions.into_values().collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn a_chunk_that_cannot_be_read_is_one_dead_letter_with_all_its_bytes() {
+        let db = memory();
+        sinks::configure(&db, &[("out", "file", "raw")]).unwrap();
+        append(&db, "acme", Lane::Live, &rows(0..9)).unwrap();
+        let other: Vec<u8> =
+            db.query_row("SELECT body FROM outbox ORDER BY last", [], |row| row.get(0)).unwrap();
+        let whole = zstd::decode_all(other.as_slice()).unwrap();
+        let broken = zstd::bulk::compress(&whole[..whole.len() - 5], 1).unwrap();
+        db.execute("UPDATE outbox SET body = ?1 WHERE first = 1", [broken]).unwrap();
+        let assembled = batch(&db, 0, PLENTY);
+        assert_eq!((assembled.refused.len(), assembled.batch.records.len()), (1, 2));
+        assert!(assembled.refused[0].reason.contains("1 to 7"));
+    }
+
+    #[test]
+    fn a_large_entry_asks_for_memory_and_goes_alone() {
+        let db = memory();
+        sinks::configure(&db, &[("out", "file", "raw")]).unwrap();
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(100_000));
+        append(&db, "acme", Lane::Live, &[large, "{}".into()]).unwrap();
+        let small = Bounds { batch: 1000, memory: 3000 };
+        let Outcome::NeedsMemory(bytes) = next(&db, 0, small) else { panic!("no memory asked for") };
+        assert!(bytes > 300_000);
+        let Outcome::Batch(assembled) = next(&db, 0, Bounds { memory: bytes, ..small }) else {
+            panic!("asked for memory again")
+        };
+        assert_eq!(assembled.batch.records.len(), 1);
+    }
+
+    #[test]
+    fn a_connection_with_a_long_backlog_holds_up_no_other() {
+        let db = memory();
+        sinks::configure(&db, &[("out", "file", "raw")]).unwrap();
+        append(&db, "acme", Lane::Live, &rows(0..5000)).unwrap();
+        append(&db, "beta", Lane::Live, &rows(0..3)).unwrap();
+        append(&db, "beta", Lane::Backfill, &rows(3..6)).unwrap();
+        for turn in 0..2 {
+            let sites: Vec<_> =
+                batch(&db, turn, 300_000).batch.records.iter().map(|record| record.site.clone()).collect();
+            assert!(sites.contains(&"acme".into()) && sites.contains(&"beta".into()));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn batch_after_batch_every_lane_is_read_in_order_within_the_bound(
+            lanes in prop::collection::vec((0usize..3, any::<bool>(), 1usize..40), 1..8), bound in 300usize..5000,
+        ) {
+            let db = memory();
+            sinks::configure(&db, &[("out", "file", "raw")]).unwrap();
+            let mut wanted: BTreeMap<(ConnectionId, Lane), usize> = BTreeMap::new();
+            for (site, live, count) in lanes {
+                let lane = if live { Lane::Live } else { Lane::Backfill };
+                let id = append(&db, ["a", "b", "c"][site], lane, &rows(0..count)).unwrap();
+                *wanted.entry((id, lane)).or_default() += count;
+            }
+            let mut seen: BTreeMap<(ConnectionId, Lane), Vec<i64>> = BTreeMap::new();
+            for turn in 0.. {
+                let more = !outbox::pending(&db, "out").unwrap().is_empty();
+                let assembled = batch(&db, turn, bound);
+                prop_assert_eq!(more, !assembled.batch.records.is_empty());
+                if !more {
+                    break;
+                }
+                prop_assert!(assembled.batch.buffer.len() <= bound || assembled.batch.records.len() == 1);
+                let mut end = 0;
+                for record in assembled.batch.records.iter() {
+                    prop_assert_eq!(record.bytes.start, end);
+                    end = record.bytes.end;
+                    seen.entry((record.connection, record.lane)).or_default().push(record.number);
+                }
+                prop_assert_eq!(end, assembled.batch.buffer.len());
+                let live = |record: &crate::sink::Record| record.lane == Lane::Live;
+                prop_assert!(assembled.batch.records.is_sorted_by_key(|record| !live(record)));
+                sinks::confirm(&db, "out", &assembled.positions, b"").unwrap();
+            }
+            for (lane, numbers) in &seen {
+                prop_assert!(numbers.is_sorted_by(|one, next| one < next));
+                prop_assert_eq!(numbers.len(), wanted[lane]);
+            }
+            prop_assert_eq!(seen.len(), wanted.len());
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the portal really holds, for proofs: never filtered by faults, never by the asker's rights.
+
+use serde::Serialize;
+
+use super::answer::{Content, Row};
+use super::computers::{Computer, State};
+use super::dice::mix;
+use super::stage::Stage;
+use super::text::{Spelling, write_time};
+use super::world::Source;
+use crate::model::Micros;
+
+/// One row of an audit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TruthRow {
+    /// The vendor's id; null where the row has none or is raw bytes.
+    pub id: Option<String>,
+    pub organization_id: String,
+    pub date_time: String,
+    pub date_time_imported: String,
+    pub table: u8,
+    /// Whether the portal lists it now.
+    pub listed: bool,
+    pub deleted: bool,
+    /// Gone by retention.
+    pub expired: bool,
+    /// A `Read` row of a request.
+    pub own: bool,
+    /// Bytes put in by hand, whatever they are.
+    pub raw: bool,
+    /// BLAKE3 of the bytes served.
+    pub hash: String,
+    /// The row as served; bytes that are no UTF-8 are in `hex` instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hex: Option<String>,
+}
+
+/// A state of a computer, from a moment on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TruthComputer {
+    pub computer_id: String,
+    pub organization_id: String,
+    pub since: String,
+    pub removed: bool,
+    pub mode: &'static str,
+    pub username: Option<&'static str>,
+    pub version_minor: i64,
+    /// The same for two states exactly if they do not differ in what changes a device.
+    pub state: String,
+}
+
+impl Stage {
+    /// The rows of a source that are listed now, or that ever were.
+    pub fn true_rows(&self, source: Source, ever: bool) -> Vec<Row> {
+        let now = self.world.now();
+        let wanted = |row: &&Row| {
+            if ever { row.listed_from <= now } else { self.dialect().lists(row, now) }
+        };
+        self.world.rows(source).iter().filter(wanted).copied().collect()
+    }
+
+    /// What is true of a row.
+    pub fn truth(&self, source: Source, row: &Row, with_row: bool) -> TruthRow {
+        let now = self.world.now();
+        let mut bytes = Vec::new();
+        self.world.write_row(source, row, &mut bytes);
+        let text = std::str::from_utf8(&bytes).ok();
+        TruthRow {
+            id: self.world.vendor_id(source, row),
+            organization_id: self.world.organizations[usize::from(row.organization)].id.to_string(),
+            date_time: spelt(row.at),
+            date_time_imported: spelt(row.imported),
+            table: row.table,
+            listed: self.dialect().lists(row, now),
+            deleted: row.deleted_at.is_some_and(|deleted| deleted <= now),
+            expired: self.dialect().expired(row, now),
+            own: matches!(row.content, Content::Own(_)),
+            raw: matches!(row.content, Content::Raw(_)),
+            hash: blake3::hash(&bytes).to_string(),
+            row: text.filter(|_| with_row).map(str::to_owned),
+            hex: (with_row && text.is_none())
+                .then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+        }
+    }
+
+    /// The computers listed now; with `history` every state that each ever had, the removed ones too.
+    pub fn true_computers(&self, history: bool) -> Vec<TruthComputer> {
+        let now = self.world.now();
+        let fleet = &self.world.fleet;
+        let all = fleet.computers.iter().flat_map(|computer| {
+            let states = computer.history(now);
+            let skip = if history { 0 } else { states.len().saturating_sub(1) };
+            states.into_iter().skip(skip).map(move |state| (computer, state))
+        });
+        all.filter(|(_, (_, state))| history || !state.removed)
+            .map(|(computer, (since, state))| self.true_computer(computer, since, &state))
+            .collect()
+    }
+
+    fn true_computer(&self, computer: &Computer, since: Micros, state: &State) -> TruthComputer {
+        let organization = &self.world.organizations[usize::from(computer.organization)];
+        let key = format!("{:?}", (computer.number, state));
+        TruthComputer {
+            computer_id: computer.id.to_string(),
+            organization_id: organization.id.to_string(),
+            since: spelt(since),
+            removed: state.removed,
+            mode: state.mode,
+            username: state.user,
+            version_minor: state.minor,
+            state: format!("{:016x}", key.bytes().fold(0, |sum, byte| mix(sum ^ u64::from(byte)))),
+        }
+    }
+}
+
+fn spelt(at: Micros) -> String {
+    let mut text = String::new();
+    write_time(&mut text, at, Spelling::Ticks);
+    text
+}

@@ -1,0 +1,101 @@
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use super::*;
+
+#[tokio::test]
+async fn a_second_opening_says_who_holds_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let error = Store::open(dir.path(), clock()).err().unwrap();
+    assert!(
+        matches!(&error, StoreError::InUse { pid: Some(pid), .. } if *pid == std::process::id()),
+        "{error}"
+    );
+    assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
+    // Another process meets the same lock.
+    let lock = dir.path().join("lock");
+    let other = Command::new("flock").arg("--nonblock").arg(&lock).arg("true").status().unwrap();
+    assert_eq!(other.code(), Some(1));
+    store.close().await;
+    open(&dir);
+}
+
+#[tokio::test]
+async fn a_reading_handle_works_beside_the_service_and_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = Store::open_read_only(dir.path()).err().unwrap();
+    assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
+    let store = open(&dir);
+    store.write(put("k1")).await.unwrap();
+    let beside = Store::open_read_only(dir.path()).unwrap();
+    assert_eq!(keys(&beside).await, ["k1"]);
+    assert_eq!(beside.state_id(), store.state_id());
+    store.write(put("k2")).await.unwrap();
+    assert_eq!(keys(&beside).await, ["k1", "k2"]);
+    assert!(matches!(beside.write(put("k3")).await, Err(StoreError::OnlyReads)));
+    let error = beside.read(put("k3")).await.unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+    beside.close().await;
+    store.close().await;
+    assert_eq!(keys(&Store::open_read_only(dir.path()).unwrap()).await, ["k1", "k2"]);
+}
+
+#[tokio::test]
+async fn a_panic_while_reading_costs_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    for _ in 0..10 {
+        let error = store.read::<()>(|_| panic!("planted")).await.unwrap_err();
+        assert!(matches!(error, StoreError::Panicked { .. }), "{error}");
+    }
+    assert!(keys(&store).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_state_in_memory_reads_what_it_wrote() {
+    let store = Store::open_in_memory(clock()).unwrap();
+    store.write(put("k1")).await.unwrap();
+    assert_eq!(keys(&store).await, ["k1"]);
+}
+
+#[tokio::test]
+async fn the_state_is_private() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("a/state");
+    let store = Store::open(&dir, clock()).unwrap();
+    store.write(put("k1")).await.unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    for file in ["lock", "state.db", "state.db-wal", "state.db-shm"] {
+        assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn a_state_of_a_newer_version_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let path = store.path().to_path_buf();
+    store.close().await;
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    for error in [Store::open(dir.path(), clock()).err(), Store::open_read_only(dir.path()).err()] {
+        let error = error.unwrap();
+        assert!(matches!(&error, StoreError::Newer { found: 99, known: 1, .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_called_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let path = store.path().to_path_buf();
+    store.close().await;
+    for mode in [0o000, 0o400] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        match Store::open(dir.path(), clock()) {
+            Ok(_) => return eprintln!("SKIPPED: this user needs no permissions"),
+            Err(error) => assert!(matches!(error, StoreError::PermissionDenied { .. }), "{error}"),
+        }
+    }
+}
