@@ -40,6 +40,7 @@ Human text goes to stderr, data to stdout.";
 enum Command {
     Check(check::Check),
     Config(config::Show),
+    Simulate(simulate::Simulate),
 }
 
 impl Cli {
@@ -52,6 +53,7 @@ impl Cli {
         match self.command {
             Command::Check(command) => command.run(&environment),
             Command::Config(command) => command.run(&environment),
+            Command::Simulate(command) => command.run().await,
         }
     }
 }

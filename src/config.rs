@@ -24,16 +24,17 @@ use std::time::Duration;
 use ::config::{Value, ValueKind};
 use bytesize::ByteSize;
 
-pub use connection::{Connection, Http, Organizations, Proxy, Rate, TokenExpiry};
+pub use connection::{Connection, Http, Organizations, Rate, TokenExpiry};
 pub use layers::Environment;
 pub use mistake::Mistake;
 pub use reader::{human, human_size};
-pub use sink::{SinkConfig, SinkFormat, SinkKind};
 pub use source::{SOURCE_NAMES, SourceConfig};
 
 use layers::{Layers, Table};
 use mistake::Mistakes;
 use reader::{Section, found};
+
+use crate::sink::SinkConfig;
 
 /// The built-in defaults as YAML, as `lockstep config --defaults` prints them.
 pub const DEFAULTS: &str = include_str!("config/defaults.yaml");

@@ -8,8 +8,9 @@ use clap::Args;
 use rustix::fs::{Access, access};
 
 use super::{ConfigFile, Usage, out};
-use crate::config::{Config, Connection, Environment, Organizations, SinkKind, human, human_size};
+use crate::config::{Config, Connection, Environment, Organizations, human, human_size};
 use crate::credentials::SecretSource;
+use crate::sink::SinkKind;
 
 /// Requests that an idle stream costs for each poll.
 const REQUESTS_PER_POLL: f64 = 2.0;
@@ -31,9 +32,13 @@ pub struct Check {
 impl Check {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
         let config = self.config.load(environment)?;
-        out::say(format_args!("{} has no mistake\n\n{}", self.config.path.display(), Summary(&config)));
+        out::say(Summary(&config));
         let troubles = troubles(&config);
-        if troubles.is_empty() { Ok(()) } else { Err(Usage(troubles.join("\n")).into()) }
+        if !troubles.is_empty() {
+            return Err(Usage(troubles.join("\n")).into());
+        }
+        out::say(format_args!("\n{} has no mistake", self.config.path.display()));
+        Ok(())
     }
 }
 
@@ -93,7 +98,7 @@ fn idle_requests(connection: &Connection) -> f64 {
         Organizations::Only(names) => names.len(),
     };
     let sources = connection.sources.values().filter(|source| source.enabled).map(|source| {
-        let streams = walks * source.tables.len().max(1);
+        let streams = walks * source.tables.len().max(1) * source.filters().len();
         REQUESTS_PER_POLL * f64::from(u32::try_from(streams).unwrap_or(u32::MAX)) / source.every.as_secs_f64()
     });
     sources.sum::<f64>() + REQUESTS_PER_POLL / connection.discover_every.as_secs_f64()
@@ -203,7 +208,77 @@ fn write_connection(f: &mut fmt::Formatter<'_>, connection: &Connection) -> fmt:
 
 #[cfg(test)]
 mod tests {
+    use insta::assert_snapshot;
+    use tempfile::TempDir;
+
     use super::*;
+
+    /// A configuration in a folder of its own, with `DIR` in the text as its path.
+    fn load(yaml: &str) -> (TempDir, Config) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().display().to_string();
+        std::fs::write(folder.path().join("token"), "0123").unwrap();
+        std::fs::write(folder.path().join("lockstep.yaml"), yaml.replace("DIR", &path)).unwrap();
+        let config = Config::load(&folder.path().join("lockstep.yaml"), &Environment::default());
+        (folder, config.unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    #[test]
+    fn a_configuration_is_summed_up() {
+        let (folder, config) = load(
+            "connections:
+  - { site: acme, instance: g, token: { file: DIR/token }, organizations: all, token_expiry: { unused_for: 365d } }
+  - site: lab
+    base_url: http://127.0.0.1:8080
+    token: { file: DIR/token }
+    organizations: [North, South]
+    http: { insecure_skip_verify: true }
+    sources: { unified_audit: { tables: [1, 2], every: 10s }, system_audit: { enabled: false } }
+state: { dir: DIR/state }
+sinks: [{ name: out, type: file, path: \"DIR/out/{site}.ndjson\" }, { name: screen, type: stdout }]
+server: { ops: off }
+",
+        );
+        let summary = Summary(&config).to_string().replace(&folder.path().display().to_string(), "DIR");
+        assert_snapshot!(summary, @"
+    site acme: https://portalapi.g.threatlocker.com, all organizations
+      computers      every 15m   sent again every 1d
+      system_audit   every 2m    settle 5m    backfill 1d
+      unified_audit  every 1m    settle 2m    backfill 1d
+
+    site lab: http://127.0.0.1:8080, organizations North, South
+      computers      every 15m   sent again every 1d
+      system_audit   off
+      unified_audit  every 10s   settle 2m    backfill 1d
+      note: token_expiry is not set, so nobody can be warned before the token lapses
+      warning: insecure_skip_verify lets anybody between here and the portal read the token
+
+    token file DIR/token: idle polling needs 0.86 requests/s of 5/s allowed (17 %)
+
+    sink out: files DIR/out/{site}.ndjson, a new one after 256MiB or 1h
+    sink screen: standard output
+    state: DIR/state
+    health and metrics: off
+    ");
+        assert_eq!(troubles(&config), [""; 0]);
+    }
+
+    #[test]
+    fn polling_faster_than_the_rate_allows_is_a_mistake() {
+        let (folder, config) = load(
+            "connections:
+  - { site: a, instance: g, token: { file: DIR/token }, rate: { per_second: 0.05 } }
+  - { site: b, instance: g, token: { file: DIR/token } }
+state: { dir: DIR/token }
+sinks: [{ name: out, type: stdout }]
+",
+        );
+        let said = troubles(&config).join("\n").replace(&folder.path().display().to_string(), "DIR");
+        assert_snapshot!(said, @"
+    polling with token file DIR/token needs 211 % of the requests that rate.per_second allows: raise `every` of its sources or allow more
+    state.dir: this user cannot write to DIR/token; change its owner or its mode
+    ");
+    }
 
     #[test]
     fn a_folder_that_is_not_there_is_writable_when_its_parent_is() {

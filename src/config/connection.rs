@@ -74,7 +74,10 @@ pub struct Rate {
 /// How the portal is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
-    pub proxy: Proxy,
+    /// URL without credentials; `None`: what `HTTPS_PROXY` says, except towards loopback.
+    pub proxy: Option<String>,
+    /// Hosts that bypass the proxy, separated by commas; `None`: what `NO_PROXY` says.
+    pub no_proxy: Option<String>,
     /// PEM file with certificates to trust beside the built-in ones.
     pub ca_file: Option<PathBuf>,
     /// Accepts any certificate.
@@ -83,17 +86,6 @@ pub struct Http {
     pub timeout: Duration,
     /// Bytes that one answer may have, unpacked.
     pub body_limit: u64,
-}
-
-/// The proxy between us and the portal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proxy {
-    /// What `HTTPS_PROXY` and `NO_PROXY` say.
-    Environment,
-    /// None, whatever the environment says.
-    Off,
-    /// This one, without credentials in it.
-    Url(String),
 }
 
 /// Checks every connection; also gives the merged settings of each, for `config --effective`.
@@ -228,7 +220,10 @@ fn origin_of(text: &str) -> Result<String, String> {
         return Err("holds a user name or password; remove it: the token goes into `token`".to_owned());
     }
     let path = url.path().trim_end_matches('/');
-    if !path.is_empty() || url.query().is_some() || url.fragment().is_some() {
+    if !(path.is_empty() || path.eq_ignore_ascii_case("/portalapi"))
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
         return Err("goes on after the host; leave that out: /portalapi is added by itself".to_owned());
     }
     match url.scheme() {
@@ -352,6 +347,7 @@ fn rate(section: Section<'_>, base_url: Option<&str>) -> Option<Rate> {
 
 fn http(section: Section<'_>) -> Option<Http> {
     let proxy = proxy(&section);
+    let no_proxy = optional(&section, "no_proxy");
     let ca_file = optional::<PathBuf>(&section, "ca_file").and_then(|path| match path {
         Some(path) if !path.is_file() => {
             section.refuse("ca_file", format!("there is no file {}", path.display()))
@@ -364,6 +360,7 @@ fn http(section: Section<'_>) -> Option<Http> {
     section.close();
     Some(Http {
         proxy: proxy?,
+        no_proxy: no_proxy?,
         ca_file: ca_file?,
         insecure_skip_verify: insecure_skip_verify?,
         timeout: timeout?,
@@ -371,19 +368,14 @@ fn http(section: Section<'_>) -> Option<Http> {
     })
 }
 
-fn proxy(section: &Section<'_>) -> Option<Proxy> {
-    if section.value("proxy").is_some_and(|value| is_word(value, "off")) {
-        return Some(Proxy::Off);
-    }
-    let text: String = section.required("proxy")?;
-    if text == "environment" {
-        return Some(Proxy::Environment);
-    }
+fn proxy(section: &Section<'_>) -> Option<Option<String>> {
+    let Some(text) = optional::<String>(section, "proxy")? else { return Some(None) };
     match Url::parse(&text) {
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            section.refuse("proxy", "holds a user name or password; a secret does not stand in the configuration: set HTTPS_PROXY and write `proxy: environment`")
-        }
-        Ok(url) if ["http", "https"].contains(&url.scheme()) && url.host().is_some() => Some(Proxy::Url(text)),
-        _ => section.refuse("proxy", format!("expected environment, off or a URL such as http://proxy:3128, found {}", quoted(&text))),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => section.refuse(
+            "proxy",
+            "holds a user name or password; a secret does not stand in the configuration: set HTTPS_PROXY instead",
+        ),
+        Ok(url) if ["http", "https"].contains(&url.scheme()) && url.host().is_some() => Some(Some(text)),
+        _ => section.refuse("proxy", format!("expected a URL such as http://proxy:3128, found {}", quoted(&text))),
     }
 }

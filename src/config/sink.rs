@@ -9,42 +9,14 @@ use bytesize::ByteSize;
 use super::days;
 use super::layers::{Table, merged};
 use super::mistake::Mistakes;
-use super::reader::{Section, quoted};
+use super::reader::Section;
+use crate::sink::{SinkConfig, SinkKind};
+use crate::sinks::file::PathTemplate;
 
 /// The kinds of sink of this version.
 const KINDS: [&str; 2] = ["file", "stdout"];
 /// Kinds of the design that are not built yet.
 const LATER: [&str; 5] = ["kafka", "splunk_hec", "elasticsearch", "opensearch", "http"];
-
-/// One place where records go.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SinkConfig {
-    /// The user's label: key of its positions, never changes.
-    pub name: String,
-    pub format: SinkFormat,
-    pub kind: SinkKind,
-}
-
-/// How records are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SinkFormat {
-    /// The vendor's row in an envelope.
-    Raw,
-}
-
-/// What a sink is, with what only it has.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SinkKind {
-    File {
-        /// Path template with `{site}`, `{org_id}`, `{org_slug}`, `{source}`, `{kind}`, `{date}`.
-        path: String,
-        /// Bytes after which a file is closed.
-        rotate_size: u64,
-        /// Age after which a file is closed.
-        rotate_age: Duration,
-    },
-    Stdout,
-}
 
 /// Checks every sink; also gives the merged settings of each, for `config --effective`.
 pub(super) fn check_all(
@@ -87,7 +59,7 @@ pub(super) fn check_all(
 fn check(section: &Section<'_>, name: Option<String>) -> Option<SinkConfig> {
     // The other keys depend on the type: without it they are not looked at.
     let kind = section.word("type", &KINDS, &LATER)?;
-    let format = section.word("format", &["raw"], &["ocsf", "ecs"]).map(|_| SinkFormat::Raw);
+    let format = section.word("format", &["raw"], &["ocsf", "ecs"]).and_then(|word| word.parse().ok());
     section.not_yet(&["max_per_day"]);
     let kind = match kind {
         "file" => file(section),
@@ -99,30 +71,13 @@ fn check(section: &Section<'_>, name: Option<String>) -> Option<SinkConfig> {
 
 fn file(section: &Section<'_>) -> Option<SinkKind> {
     let path: Option<String> = section.named("path", "`path: \"out/{site}/{source}-{date}.ndjson\"`");
-    let path = path.and_then(|path| match template_mistake(&path) {
-        None => Some(path),
-        Some(text) => section.refuse("path", text),
+    let path = path.and_then(|path| match PathTemplate::parse(&path) {
+        Ok(template) => Some(template),
+        Err(mistake) => section.refuse("path", mistake.to_string()),
     });
     let rotate = section.section("rotate")?;
     let size = rotate.size("size", ByteSize::kib(1), ByteSize::tib(1));
     let age = rotate.duration("age", Duration::from_secs(1), days(365));
     rotate.close();
     Some(SinkKind::File { path: path?, rotate_size: size?, rotate_age: age? })
-}
-
-/// Names that a path template may hold.
-const PLACEHOLDERS: [&str; 6] = ["site", "org_id", "org_slug", "source", "kind", "date"];
-
-fn template_mistake(template: &str) -> Option<String> {
-    for piece in template.split('{').skip(1) {
-        let name = piece.split('}').next().unwrap_or_default();
-        if !piece.contains('}') || !PLACEHOLDERS.contains(&name) {
-            return Some(format!(
-                "unknown placeholder {}; known here: {{{}}}",
-                quoted(name),
-                PLACEHOLDERS.join("}, {")
-            ));
-        }
-    }
-    None
 }

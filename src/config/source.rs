@@ -1,6 +1,6 @@
 //! What can be set for each source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::connection::is_loopback;
@@ -8,6 +8,8 @@ use super::layers::{Table, merged};
 use super::mistake::{Mistakes, suggestion};
 use super::reader::Section;
 use super::{days, is_word};
+use crate::source::Filter;
+use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
@@ -19,45 +21,10 @@ const LATER: [&str; 5] = ["reports", "threats", "policies", "remediations", "app
 /// Discovery of organizations: built in, only its interval can be set.
 const DISCOVERY: &str = "organizations";
 
-/// Answers of the vendor's filters (contract section 5.3) that `only` takes.
-const ACTIONS: [&str; 18] = [
-    "permit",
-    "deny",
-    "ringfenced",
-    "install_mode",
-    "execute",
-    "install",
-    "network",
-    "registry",
-    "read",
-    "write",
-    "move",
-    "delete",
-    "baseline",
-    "powershell",
-    "elevate",
-    "configuration",
-    "dns",
-    "web",
-];
-/// Action types (contract section 5.3) that `skip_types` takes.
-const TYPES: [&str; 15] = [
-    "execute",
-    "install",
-    "network",
-    "registry",
-    "read",
-    "write",
-    "move",
-    "delete",
-    "baseline",
-    "powershell",
-    "elevate",
-    "configuration",
-    "dns",
-    "newprocess",
-    "web",
-];
+/// Outcomes that `only` takes beside action types, with the action ids to ask for one by one: some portals
+/// answer nothing to their own "any deny" (contract section 5.3).
+const OUTCOMES: [(&str, &[i64]); 4] =
+    [("permit", &[1]), ("deny", &[2, 3, 6]), ("install_mode", &[4]), ("ringfenced", &[6])];
 
 /// How one source of one connection is collected.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +48,35 @@ pub struct SourceConfig {
     pub only: Vec<String>,
     /// `unified_audit`: action types that are not asked for.
     pub skip_types: Vec<String>,
+}
+
+impl SourceConfig {
+    /// The queries that `only` and `skip_types` amount to; one that asks for all without them.
+    pub fn filters(&self) -> Vec<Filter> {
+        let kept = |types: &mut dyn Iterator<Item = &str>| -> Vec<String> {
+            types
+                .filter(|name| !self.skip_types.iter().any(|skipped| skipped == name))
+                .map(str::to_owned)
+                .collect()
+        };
+        let all = match self.skip_types.is_empty() {
+            true => Vec::new(),
+            false => kept(&mut ACTION_TYPES.into_iter()),
+        };
+        if self.only.is_empty() {
+            return vec![Filter { action_types: all, action_id: None }];
+        }
+        let mut filters = Vec::new();
+        let types =
+            kept(&mut self.only.iter().map(String::as_str).filter(|word| ACTION_TYPES.contains(word)));
+        if !types.is_empty() {
+            filters.push(Filter { action_types: types, action_id: None });
+        }
+        let outcomes = OUTCOMES.iter().filter(|(word, _)| self.only.iter().any(|only| only == word));
+        let ids: BTreeSet<i64> = outcomes.flat_map(|(_, ids)| ids.iter().copied()).collect();
+        filters.extend(ids.into_iter().map(|id| Filter { action_types: all.clone(), action_id: Some(id) }));
+        filters
+    }
 }
 
 /// The settings under the top-level `sources`, on which each connection's own are laid.
@@ -184,11 +180,12 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
     let words = |key: &'static str, known: &[&'static str]| {
         if has(key) { words(&section, key, known) } else { Some(Vec::new()) }
     };
-    let only = words("only", &ACTIONS);
-    let skip_types = words("skip_types", &TYPES);
+    let outcomes_and_types: Vec<&str> = OUTCOMES.iter().map(|(word, _)| *word).chain(ACTION_TYPES).collect();
+    let only = words("only", &outcomes_and_types);
+    let skip_types = words("skip_types", &ACTION_TYPES);
     let tables = if has("tables") { tables(&section) } else { Some(Vec::new()) };
     section.close();
-    Some(SourceConfig {
+    let source = SourceConfig {
         enabled: enabled?,
         every: every?,
         page_size: page_size?,
@@ -199,7 +196,16 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         tables: tables?,
         only: only?,
         skip_types: skip_types?,
-    })
+    };
+    if source.filters().iter().any(|filter| filter.action_types.is_empty()) && !source.skip_types.is_empty()
+        || source.filters().is_empty()
+    {
+        return section.refuse(
+            "skip_types",
+            "leaves nothing to ask for; set `enabled: false` to collect nothing of this source",
+        );
+    }
+    Some(source)
 }
 
 fn words(section: &Section<'_>, key: &'static str, known: &[&'static str]) -> Option<Vec<String>> {

@@ -7,6 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::credentials::SecretSource;
+use crate::sink::SinkKind;
+use crate::source::{Filter, SOURCES};
 
 /// A folder with a configuration, its secret and whatever else a test puts there. `DIR` in a text stands
 /// for its path.
@@ -337,7 +339,7 @@ fn the_address_of_the_portal_is_checked() {
     DIR/lockstep.yaml has 1 mistake:
       connections[0].base_url: plain http would show the token to the network; use https (http goes to loopback only)
     ");
-    assert_snapshot!(said("base_url: https://portal.example/portalapi"), @"
+    assert_snapshot!(said("base_url: https://portal.example/some/where"), @"
     DIR/lockstep.yaml has 1 mistake:
       connections[0].base_url: goes on after the host; leave that out: /portalapi is added by itself
     ");
@@ -357,6 +359,7 @@ fn plain_http_is_for_loopback_only() {
         ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
         ("http://[::1]:8080", "http://[::1]:8080"),
         ("http://localhost:80", "http://localhost"),
+        ("https://portal.example/PortalApi/", "https://portal.example"),
         ("https://Portal.Example:8443", "https://portal.example:8443"),
     ] {
         assert_eq!(
@@ -410,7 +413,7 @@ http: { proxy: \"http://me:5ecre7@proxy:3128\", ca_file: DIR/none.pem, timeout: 
       connections[0].organization_id: expected an id such as 0fa8e7c2-5d0b-4c1f-9f5e-6a7b8c9d0e1f, found "acme"
       connections[0].contact: expected a text (in quotes if it looks like a number), found 5
       connections[0].access: unknown "reprots"; known here: portal
-      connections[0].http.proxy: holds a user name or password; a secret does not stand in the configuration: set HTTPS_PROXY and write `proxy: environment`
+      connections[0].http.proxy: holds a user name or password; a secret does not stand in the configuration: set HTTPS_PROXY instead
       connections[0].http.ca_file: there is no file DIR/none.pem
       connections[0].http.insecure_skip_verify: expected true or false, found "perhaps"
       connections[0].http.timeout: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found 60
@@ -435,7 +438,7 @@ http: { proxy: \"http://proxy:3128\", ca_file: DIR/token, timeout: 1m30s, insecu
     assert_eq!(connection.organizations, Organizations::Only(names));
     assert_eq!(connection.organization_id.unwrap().as_str(), "3b6a1c5e-0000-4000-8000-000000000001");
     assert_eq!(connection.token_expiry, Some(TokenExpiry::At("2027-03-01".parse().unwrap())));
-    assert_eq!(connection.http.proxy, Proxy::Url("http://proxy:3128".to_owned()));
+    assert_eq!(connection.http.proxy, Some("http://proxy:3128".to_owned()));
     assert_eq!((connection.http.timeout, connection.http.insecure_skip_verify), (seconds(90), true));
     assert_eq!(connection.http.body_limit, 64 << 20);
 }
@@ -508,7 +511,7 @@ fn sinks_are_checked() {
     );
     assert_snapshot!(folder.mistakes(), @r#"
     DIR/lockstep.yaml has 7 mistakes:
-      sinks[0].path: unknown placeholder "sit"; known here: {site}, {org_id}, {org_slug}, {source}, {kind}, {date}
+      sinks[0].path: unknown placeholder {sit}; known: {site} {org_id} {org_slug} {source} {kind} {date}
       sinks[0].rotate.size: expected a size with its unit such as 512KiB, 256MiB or 8GiB, found 256
       sinks[0].rotate.age: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "soon"
       sinks[0].rotate.count: unknown key; known here: size, age
@@ -525,6 +528,45 @@ fn a_file_sink_rotates_as_told_and_else_by_default() {
     let config = folder.load();
     let SinkKind::File { rotate_size, rotate_age, .. } = &config.sinks[0].kind else { panic!("a file") };
     assert_eq!((*rotate_size, *rotate_age), (256 << 20, seconds(300)));
+}
+
+#[test]
+fn the_sources_of_the_configuration_are_those_that_are_collected() {
+    assert_eq!(SOURCE_NAMES, SOURCES.map(|source| source.name()));
+}
+
+#[test]
+fn narrowing_becomes_queries_that_each_ask_for_one_thing() {
+    let filters = |settings: &str| {
+        let folder =
+            Folder::with_connection(&format!("instance: g\nsources: {{ unified_audit: {{ {settings} }} }}"));
+        folder.load().connections[0].sources["unified_audit"].filters()
+    };
+    let types = |filter: &Filter| filter.action_types.len();
+    assert_eq!(filters(""), [Filter::default()]);
+    let elevate = Filter { action_types: vec!["elevate".to_owned()], action_id: None };
+    assert_eq!(filters("only: [Elevate]"), std::slice::from_ref(&elevate));
+    let denied = filters("only: [deny, elevate]");
+    assert_eq!(
+        denied.iter().map(|filter| filter.action_id).collect::<Vec<_>>(),
+        [None, Some(2), Some(3), Some(6)]
+    );
+    assert_eq!(denied[0], elevate);
+    let [skipping] = &filters("skip_types: [read, dns]")[..] else { panic!("one query") };
+    assert_eq!((types(skipping), skipping.action_types.contains(&"dns".to_owned())), (13, false));
+    let both = filters("only: [ringfenced], skip_types: [read]");
+    assert_eq!((both.len(), both[0].action_id, types(&both[0])), (1, Some(6), 14));
+}
+
+#[test]
+fn narrowing_that_leaves_nothing_is_a_mistake() {
+    let folder = Folder::with_connection(
+        "instance: g\nsources: { unified_audit: { only: [read], skip_types: [read] } }",
+    );
+    assert_snapshot!(folder.mistakes(), @"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].sources.unified_audit.skip_types: leaves nothing to ask for; set `enabled: false` to collect nothing of this source
+    ");
 }
 
 #[test]

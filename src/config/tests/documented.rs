@@ -79,7 +79,7 @@ fn load(text: &str) -> Config {
 fn shown(mut config: Config) -> String {
     for connection in &mut config.connections {
         connection.token = SecretSource::File("token".into());
-        connection.http.ca_file = None;
+        connection.http = Http { ca_file: None, proxy: None, no_proxy: None, ..connection.http.clone() };
     }
     format!("{config:#?}")
 }
