@@ -25,4 +25,5 @@ pub mod sink;
 pub mod sinks;
 pub mod source;
 pub mod sources;
+pub mod status;
 pub mod store;

@@ -1,9 +1,7 @@
 //! One picture of the running program: the console, `/metrics`, health, alerts and tests all read this.
 //!
 //! Every stream keeps its [`StreamStatus`] on the [`Board`]; portals and sinks are asked when the picture is
-//! taken. Without a running process the same picture is made from the store alone ([`offline`]).
-
-mod offline;
+//! taken.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,8 +18,6 @@ use crate::deliver::{SinkCondition, SinkStatus};
 use crate::model::{Micros, OrganizationId, SECOND, Seconds};
 use crate::portal::{CredentialHealth, CredentialState, Portal};
 use crate::store::{Store, StoreError, dead_letters, outbox};
-
-pub use offline::offline;
 
 /// Everything there is to know at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -297,9 +293,9 @@ fn site_status(site: &str, entry: &SiteEntry) -> SiteStatus {
 fn token_status(entry: &SiteEntry, health: &CredentialHealth) -> TokenStatus {
     use crate::config::TokenExpiry;
     let expires = match entry.token_expiry {
-        Some(TokenExpiry::UnusedFor(unused)) => {
-            health.last_success.and_then(|last| last.checked_add_signed(chrono::Duration::from_std(unused).ok()?))
-        }
+        Some(TokenExpiry::UnusedFor(unused)) => health
+            .last_success
+            .and_then(|last| last.checked_add_signed(chrono::Duration::from_std(unused).ok()?)),
         Some(TokenExpiry::At(day)) => day.and_hms_opt(0, 0, 0).map(|at| at.and_utc()),
         None => None,
     };
