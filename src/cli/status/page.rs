@@ -71,7 +71,8 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
     if site.streams.is_empty() {
         return writeln!(f, "  nothing is collected yet");
     }
-    let titles = ["SOURCE", "SCOPE", "CONDITION", "PROVEN UNTIL", "LAG", "ROWS", "NEXT POLL", "LAST ERROR"];
+    let titles =
+        ["SOURCE", "SCOPE", "CONDITION", "PROVEN UNTIL", "LIVE LAG", "ROWS", "NEXT POLL", "LAST ERROR"];
     let mut table = Table::new(&titles).indented();
     for stream in &site.streams {
         let lag = stream.lag_seconds.map_or_else(|| "-".to_owned(), span);
