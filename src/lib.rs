@@ -6,6 +6,7 @@
 //! meet only in the store. Nothing is remembered before it is safe on disk; nothing is forgotten before
 //! the sink has it.
 
+pub mod app;
 pub mod budget;
 pub mod cli;
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod formats;
 pub mod model;
 pub mod normalise;
 pub mod portal;
+pub mod schedule;
 pub mod simulator;
 pub mod sink;
 pub mod sinks;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::budget::Budget;
 use crate::clock::Clock;
+use crate::collect::snapshot::SnapshotNotes;
 use crate::coverage::{Coverage, Observed, State};
 use crate::deliver::{SinkCondition, SinkStatus};
 use crate::model::{Micros, OrganizationId, SECOND, Seconds};
@@ -414,6 +415,37 @@ impl StreamStatus {
                 listed: Some(0),
                 held: Some(0),
             });
+        }
+        self.set_unproven(unproven);
+    }
+
+    /// Takes over what a snapshot stream knows.
+    pub fn of_snapshot(&mut self, notes: &SnapshotNotes, now: Micros) {
+        self.proven_until = notes.complete.and_then(DateTime::from_timestamp_micros);
+        self.live_until = self.proven_until;
+        let from = self.proven_until.unwrap_or_default();
+        let one = |organization: &str, state: &str, reason: String, held| Unproven {
+            organization: organization.to_owned(),
+            from,
+            to: DateTime::from_timestamp_micros(now).unwrap_or_default(),
+            state: state.to_owned(),
+            reason,
+            listed: None,
+            held,
+        };
+        let mut unproven = Vec::new();
+        if let Some(reason) = &notes.unproven {
+            unproven.push(one(&self.organization, State::StableUnproven.as_str(), reason.clone(), None));
+        }
+        if notes.complete.is_none() && notes.unproven.is_none() {
+            let reason = self.last_error.clone().unwrap_or_else(|| "no complete walk yet".to_owned());
+            unproven.push(one(&self.organization, "pending", reason, None));
+        }
+        for (organization, rows) in &notes.unknown {
+            let reason = format!(
+                "{rows} rows are listed no more, too many at once to believe; they return by themselves, or                  `lockstep confirm-removed` says that they are gone"
+            );
+            unproven.push(one(organization, "unknown", reason, Some(*rows)));
         }
         self.set_unproven(unproven);
     }
