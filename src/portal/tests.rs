@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::credentials::SecretSource;
 
+mod tls;
+
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OWN: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 
@@ -283,7 +285,9 @@ async fn a_long_retry_after_fails_with_its_time_instead_of_blocking_and_is_shown
     let portal = desk.portal();
     portal.time().hear(1_772_366_400_000_000);
     for _ in 0..3 {
-        let error = portal.fetch(&request(COMPUTERS)).await.unwrap_err();
+        let request = request(COMPUTERS);
+        let fetch = tokio::time::timeout(Duration::from_secs(5), portal.fetch(&request));
+        let error = fetch.await.expect("a fetch does not block for minutes").unwrap_err();
         let Failure::Throttled { until, .. } = error.failure else { panic!("{error}") };
         assert!((until.timestamp() - 1_772_366_700).abs() <= 1, "{until}");
         assert!(
@@ -370,6 +374,37 @@ async fn a_missing_role_stops_only_its_own_source() {
     assert_eq!(error.remedy(), Remedy::MissingRole("Missing the 'View System Audit' permission".into()));
     portal.fetch(&request(COMPUTERS)).await.unwrap();
     assert_eq!(portal.health().state, CredentialState::Ok);
+}
+
+#[tokio::test]
+async fn while_nothing_ever_worked_every_endpoint_gets_one_try_and_a_revoked_token_only_one_at_all() {
+    for (reply, tries) in [(missing("View"), 5), (revoked(), 1), (Reply::new(440, ""), 1)] {
+        let desk = Desk::open(move |_, _| reply.clone()).await;
+        let portal = desk.portal();
+        for endpoint in Endpoint::ALL.into_iter().chain(Endpoint::ALL) {
+            assert_eq!(portal.fetch(&request(endpoint)).await.unwrap_err().remedy(), Remedy::RenewToken);
+        }
+        assert_eq!(desk.count(), tries);
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_roles_were_swapped_is_found_to_work() {
+    // Computers worked; then that role went and another came.
+    let desk = Desk::open(|seen, number| {
+        if (number == 0) == seen.is(COMPUTERS) { Reply::new(200, "[1]") } else { missing("View") }
+    })
+    .await;
+    let portal = portal(PortalSettings { probe_delays: vec![Duration::from_millis(10)], ..desk.settings() });
+    portal.fetch(&request(COMPUTERS)).await.unwrap();
+    portal.fetch(&request(COMPUTERS)).await.unwrap_err();
+    let audit = async {
+        while portal.fetch(&request(AUDIT)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), audit).await.unwrap();
+    assert!(matches!(portal.fetch(&request(COMPUTERS)).await.unwrap_err().remedy(), Remedy::MissingRole(_)));
 }
 
 #[tokio::test]
