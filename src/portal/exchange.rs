@@ -98,13 +98,15 @@ impl Portal {
         // while holding a slot: whoever holds memory needs no slot to give it back.
         let (_slot, reservation) = loop {
             self.wait_while_held(credential).await.map_err(Trouble::Final)?;
+            // While somebody's refusal is being judged, the others wait for the verdict instead of being refused too.
+            if !probing {
+                drop(credential.judging.lock().await);
+            }
             let slot = credential.slots.acquire().await.expect("the slots are never closed");
             let reservation = self.0.budget.reserve(need.min(self.0.settings.body_limit)).await;
-            if credential.held_until().is_some() {
-                continue;
-            }
             credential.pace.turn().await;
-            if credential.held_until().is_none() {
+            let judged = probing || credential.judging.try_lock().is_ok();
+            if judged && credential.held_until().is_none() {
                 break (slot, reservation);
             }
         };

@@ -426,6 +426,29 @@ async fn many_streams_refused_at_once_cost_one_probe() {
 }
 
 #[tokio::test]
+async fn streams_that_wait_for_their_turn_are_not_sent_once_the_token_is_rejected() {
+    let desk = Desk::open(|_, number| {
+        if number == 0 {
+            Reply::new(200, "[1]")
+        } else {
+            Reply { delay: Duration::from_millis(30), ..revoked() }
+        }
+    })
+    .await;
+    let portal = portal(PortalSettings { concurrent: 1, ..desk.settings() });
+    portal.fetch(&request(COMPUTERS)).await.unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..6 {
+        let portal = portal.clone();
+        streams.push(tokio::spawn(async move { portal.fetch(&request(AUDIT)).await.unwrap_err().remedy() }));
+    }
+    for stream in streams {
+        assert_eq!(stream.await.unwrap(), Remedy::RenewToken);
+    }
+    assert_eq!(desk.count(), 1 + 1 + 1, "one that worked, one that was refused, one probe");
+}
+
+#[tokio::test]
 async fn an_error_object_under_200_is_an_error() {
     let desk =
         Desk::open(|_, _| Reply::new(200, r#"{"StatusCode": 417, "Message": "Invalid Date Range"}"#)).await;
@@ -456,6 +479,26 @@ async fn a_bomb_is_cut_off_at_the_body_limit_and_gives_its_memory_back() {
     assert!(budget.used() >= 8 << 20, "a page holds its memory");
     drop(page);
     assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn a_page_that_outgrows_the_free_memory_waits_with_empty_hands() {
+    let body = format!("[\"{}\"]", "a".repeat(3 << 20));
+    let desk = Desk::open(move |_, _| Reply::new(200, body.clone())).await;
+    let budget = Budget::new(4 << 20);
+    let portal =
+        Portal::new(desk.settings(), &Pacers::new([1; 32]), budget.clone(), Clock::system()).unwrap();
+    let held = budget.reserve(2 << 20).await;
+    let reader = tokio::spawn(async move { portal.fetch(&request(COMPUTERS)).await.unwrap() });
+    while desk.count() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!reader.is_finished());
+    drop(held);
+    let page = reader.await.unwrap();
+    assert!(page.reservation.unwrap().bytes() >= 3 << 20);
+    assert_eq!(desk.count(), 2);
 }
 
 #[tokio::test]
