@@ -147,7 +147,9 @@ impl Portal {
         if !(200..300).contains(&status) {
             let body = beginning(&mut response).await;
             let answer = Answer::read(status, &body, page_size, secret);
-            let wait = retry::retry_after(&headers, self.now()).filter(|_| answer.transient());
+            // Measured from the answer's own date: whoever sent it, both are by the same clock.
+            let now = retry::date(&headers).unwrap_or_else(|| self.now());
+            let wait = retry::retry_after(&headers, now).filter(|_| answer.transient());
             return Err(match answer.transient() || status == 500 {
                 true => Trouble::Passing { failure: Failure::Answer(answer), wait },
                 false => Trouble::Final(Failure::Answer(answer)),
