@@ -82,7 +82,7 @@ impl DeliverError {
     pub fn remedy(&self) -> Remedy {
         match self {
             DeliverError::Sink(error) => error.remedy(),
-            DeliverError::Store(error) if error.passes() => Remedy::Retry,
+            DeliverError::Store(error) if error.is_transient() => Remedy::Retry,
             DeliverError::Store(_) | DeliverError::Refused { .. } | DeliverError::DeadLettersFull { .. } => {
                 Remedy::Hold
             }
