@@ -261,7 +261,6 @@ impl Worker {
         let memory = self.settings.batch_bytes.saturating_mul(MEMORY_FACTOR);
         let Some(assembled) = self.assemble(lanes, memory, stop).await? else { return Ok(Round::Empty) };
         self.deliver(assembled).await?;
-        self.pending().await?;
         Ok(Round::Delivered)
     }
 
