@@ -1,7 +1,7 @@
 //! From the outbox to the sinks: read, encode, write, confirm; one worker a sink.
 //!
 //! Each worker goes its own pace over all lanes that hold something for its sink, so a slow or dead sink holds
-//! up no other. One round: the lanes that are pending ([`outbox::pending`]), a batch of them ([`assemble`]),
+//! up no other. One round: the lanes that are pending ([`outbox::pending`]), a batch of them (`assemble.rs`),
 //! dead letters committed first, the state that the sink wants to be safe before it writes, the write, and
 //! last the sink's new state together with the positions. Whatever fails, the worker starts again from what
 //! the store holds, as after a crash; [`crate::sink`] says what a sink makes of that.

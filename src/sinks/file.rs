@@ -8,7 +8,7 @@
 //! disk, its names too, before its state is saved, and that state is saved together with the positions. So
 //! after a crash a file is as long as its state says, or longer by what was written of one batch, which is cut
 //! off and written again. Anything else happened outside of us (a state restored from a backup, a file
-//! deleted) and is moved aside or holds the sink; see [`recover`].
+//! deleted) and is moved aside or holds the sink; see `recover.rs`.
 
 mod files;
 mod recover;
