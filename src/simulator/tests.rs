@@ -306,6 +306,18 @@ async fn a_stopped_portal_refuses_and_comes_back_on_its_port() {
 }
 
 #[tokio::test]
+async fn a_portal_that_stops_breaks_the_requests_in_its_hands() {
+    let mut simulator = started(Dialect::default()).await;
+    simulator.fault(Fault::always(Effect::Latency { milliseconds: 300 }));
+    let running = tokio::spawn(asked(&simulator, COMPUTERS).body("{}").send());
+    while simulator.stats().concurrent == 0 {
+        tokio::task::yield_now().await;
+    }
+    simulator.stop().await;
+    assert!(running.await.unwrap().is_err());
+}
+
+#[tokio::test]
 async fn raw_bytes_and_equal_rows_are_served_as_they_are_and_named_in_the_truth() {
     let simulator = started(Dialect::default()).await;
     let now = simulator.now();
