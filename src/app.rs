@@ -185,6 +185,9 @@ impl App {
             }
         }
         done.cancel();
+        if self.stop.is_cancelled() {
+            self.stop_delivery.cancel();
+        }
         self.around.tell_deliver();
         for (name, delivery) in deliveries {
             match delivery.await {

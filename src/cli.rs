@@ -106,7 +106,9 @@ fn logging(log: &crate::config::Log) {
     let level = LevelFilter::from_level(log.level);
     // Other crates only speak up when something is wrong: their debug lines may show headers.
     let filter = Targets::new().with_target("lockstep", level).with_default(LevelFilter::WARN);
-    let plain = (!log.json).then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let plain =
+        (!log.json).then(|| tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr));
     let json = log.json.then(|| tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr));
     // A second start in one process keeps the first log.
     drop(tracing_subscriber::registry().with(plain).with(json).with(filter).try_init());
@@ -121,7 +123,6 @@ fn stop_on_signals(stop: tokio_util::sync::CancellationToken) {
         tracing::warn!("signals cannot be caught: SIGTERM ends the process at once");
         return;
     };
-    #[expect(clippy::disallowed_methods, reason = "outlives everything that shutdown waits for")]
     tokio::spawn(async move {
         for last in [false, true] {
             tokio::select! {
