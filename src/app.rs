@@ -254,7 +254,8 @@ async fn build_workers(
         .collect())
 }
 
-fn portal_settings(connection: &Connection) -> PortalSettings {
+/// How a connection's portal is reached, as configured.
+pub fn portal_settings(connection: &Connection) -> PortalSettings {
     let mut settings = PortalSettings::new(&connection.site, &connection.base_url, connection.token.clone());
     settings.rate_per_second = connection.rate.per_second;
     settings.concurrent = connection.rate.concurrent;

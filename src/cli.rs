@@ -57,7 +57,7 @@ impl Cli {
             Command::Demo(command) => command.run(&environment).await,
             Command::Run(command) => command.run(&environment).await,
             Command::Once(command) => command.run(&environment).await,
-            Command::Check(command) => command.run(&environment),
+            Command::Check(command) => command.run(&environment).await,
             Command::Config(command) => command.run(&environment),
             Command::Simulate(command) => command.run().await,
         }
