@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod config;
+pub mod confirm_removed;
 pub mod dead_letters;
 pub mod demo;
 pub mod once;
@@ -11,6 +12,7 @@ pub mod out;
 pub mod run;
 pub mod simulate;
 pub mod status;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +46,9 @@ enum Command {
     Check(check::Check),
     Config(config::Show),
     Simulate(simulate::Simulate),
+    Status(status::Status),
+    DeadLetters(dead_letters::DeadLetters),
+    ConfirmRemoved(confirm_removed::ConfirmRemoved),
 }
 
 impl Cli {
@@ -60,6 +65,9 @@ impl Cli {
             Command::Check(command) => command.run(&environment).await,
             Command::Config(command) => command.run(&environment),
             Command::Simulate(command) => command.run().await,
+            Command::Status(command) => command.run(&environment).await,
+            Command::DeadLetters(command) => command.run(&environment).await,
+            Command::ConfirmRemoved(command) => command.run(&environment).await,
         }
     }
 }
@@ -81,6 +89,16 @@ impl ConfigFile {
     pub fn load(&self, environment: &Environment) -> Result<Config, ConfigError> {
         Config::load(&self.path, environment)
     }
+}
+
+/// Refuses a site that the configuration does not name.
+fn known_site(config: &Config, site: &str) -> Result<(), Usage> {
+    let mut sites = config.connections.iter().map(|connection| connection.site.as_str());
+    if sites.any(|known| known == site) {
+        return Ok(());
+    }
+    let known: Vec<&str> = config.connections.iter().map(|connection| connection.site.as_str()).collect();
+    Err(Usage(format!("the configuration names no site {site}; it has {}", known.join(", "))))
 }
 
 /// A command that cannot be carried out as it was given; exits with 2.

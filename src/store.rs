@@ -166,6 +166,12 @@ impl Store {
         self.commits.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing can be written any more: the store was closed, or its writing thread has ended.
+    /// Also true for a handle that only reads.
+    pub fn is_closed(&self) -> bool {
+        self.writer.as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+
     /// Lets every waiting job finish, folds the log into the database and gives the directory free.
     /// Other clones answer [`StoreError::Closed`] from then on.
     pub async fn close(self) {
