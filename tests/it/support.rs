@@ -1,0 +1,4 @@
+//! What the themes share.
+
+pub(crate) mod binary;
+pub(crate) mod output;
