@@ -1,4 +1,5 @@
 //! What the themes share.
 
 pub(crate) mod binary;
-pub(crate) mod output;
+pub(crate) mod power;
+pub(crate) mod verdict;

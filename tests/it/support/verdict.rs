@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use lockstep::model::Micros;
 use lockstep::simulator::Simulator;
 use lockstep::simulator::truth::{TruthComputer, TruthRow};
 use lockstep::simulator::world::Source;
@@ -121,14 +122,9 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Compares the files with everything that the portal lists now and ever listed. All of it is owed: the
-/// caller sees to it that the collection reaches that far.
-pub(crate) fn compare(portal: &Simulator, output: &Output) -> Verdict {
-    compare_owed(portal, output, |_, _| true)
-}
-
-/// As [`compare`], but of the listed audit rows only those are owed that `owed` says.
-pub(crate) fn compare_owed(
+/// Compares the files with everything that the portal lists now and ever listed. Of the listed audit rows
+/// those are owed that `owed` says; of the computers all.
+pub(crate) fn compare(
     portal: &Simulator,
     output: &Output,
     owed: impl Fn(Source, &TruthRow) -> bool,
@@ -155,6 +151,11 @@ pub(crate) fn compare_owed(
         verdict.invented.extend(lines.iter().map(|line| format!("source {source}: uid {}", line.uid)));
     }
     verdict
+}
+
+/// A time as the truth spells it, in microseconds since 1970.
+pub(crate) fn time(text: &str) -> Micros {
+    text.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_micros()
 }
 
 /// Rows of the portal that are the same byte for byte.
