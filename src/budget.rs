@@ -138,6 +138,7 @@ mod tests {
                 prop_assert!(reservation.bytes() >= bytes);
                 prop_assert!(reservation.try_grow(grown) && reservation.bytes() >= grown);
                 reservation.shrink(shrunk);
+                prop_assert!(reservation.bytes() < shrunk.max(1) + UNIT);
                 held.push(reservation);
                 prop_assert_eq!(budget.used(), held.iter().map(Reservation::bytes).sum::<u64>());
             }

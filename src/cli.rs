@@ -40,6 +40,9 @@ Human text goes to stderr, data to stdout.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
+    Run(run::Run),
+    Once(once::Once),
     Check(check::Check),
     Config(config::Show),
     Simulate(simulate::Simulate),
@@ -54,9 +57,14 @@ impl Cli {
     /// # Errors
     /// What went wrong, as a chain that an operator can read; [`exit_code`] tells what to exit with.
     pub async fn run(self) -> anyhow::Result<()> {
+        #[cfg(feature = "failpoints")]
+        crate::fault::arm()?;
         let environment = Environment::of_process();
         match self.command {
-            Command::Check(command) => command.run(&environment),
+            Command::Demo(command) => command.run(&environment).await,
+            Command::Run(command) => command.run(&environment).await,
+            Command::Once(command) => command.run(&environment).await,
+            Command::Check(command) => command.run(&environment).await,
             Command::Config(command) => command.run(&environment),
             Command::Simulate(command) => command.run().await,
             Command::Status(command) => command.run(&environment).await,
@@ -109,6 +117,45 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
 /// Reads a duration of the command line, such as `30s`.
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a duration such as 30s, 5m or 1h30m".to_owned())
+}
+
+/// Starts the log on stderr.
+fn logging(log: &crate::config::Log) {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::prelude::*;
+    let level = LevelFilter::from_level(log.level);
+    // Other crates only speak up when something is wrong: their debug lines may show headers.
+    let filter = Targets::new().with_target("lockstep", level).with_default(LevelFilter::WARN);
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let plain =
+        (!log.json).then(|| tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr));
+    let json = log.json.then(|| tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr));
+    // A second start in one process keeps the first log.
+    drop(tracing_subscriber::registry().with(plain).with(json).with(filter).try_init());
+}
+
+/// The first SIGTERM or ctrl-c cancels, the second one ends the process at once.
+fn stop_on_signals(stop: tokio_util::sync::CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::warn!("signals cannot be caught: SIGTERM ends the process at once");
+        return;
+    };
+    tokio::spawn(async move {
+        for last in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if last {
+                std::process::exit(1);
+            }
+            out::say("stopping; once more ends it at once");
+            stop.cancel();
+        }
+    });
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! From the outbox to the sinks: read, encode, write, confirm; one worker a sink.
 //!
 //! Each worker goes its own pace over all lanes that hold something for its sink, so a slow or dead sink holds
-//! up no other. One round: the lanes that are pending ([`outbox::pending`]), a batch of them ([`assemble`]),
+//! up no other. One round: the lanes that are pending ([`outbox::pending`]), a batch of them (`assemble.rs`),
 //! dead letters committed first, the state that the sink wants to be safe before it writes, the write, and
 //! last the sink's new state together with the positions. Whatever fails, the worker starts again from what
 //! the store holds, as after a crash; [`crate::sink`] says what a sink makes of that.
@@ -261,7 +261,6 @@ impl Worker {
         let memory = self.settings.batch_bytes.saturating_mul(MEMORY_FACTOR);
         let Some(assembled) = self.assemble(lanes, memory, stop).await? else { return Ok(Round::Empty) };
         self.deliver(assembled).await?;
-        self.pending().await?;
         Ok(Round::Delivered)
     }
 

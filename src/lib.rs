@@ -6,6 +6,7 @@
 //! meet only in the store. Nothing is remembered before it is safe on disk; nothing is forgotten before
 //! the sink has it.
 
+pub mod app;
 pub mod budget;
 pub mod cli;
 pub mod clock;
@@ -16,12 +17,15 @@ pub mod coverage;
 pub mod credentials;
 pub mod deliver;
 pub mod durable;
+#[cfg(feature = "failpoints")]
+pub mod fault;
 pub mod format;
 pub mod formats;
 pub mod metrics;
 pub mod model;
 pub mod normalise;
 pub mod portal;
+pub mod schedule;
 pub mod simulator;
 pub mod sink;
 pub mod sinks;

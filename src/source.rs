@@ -43,8 +43,9 @@ pub fn by_name(name: &str) -> Option<&'static dyn Source> {
 /// How a source is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// By interval of time. `splits` are the action types by which a second too full to be listed is taken apart.
-    Window { splits: &'static [&'static str] },
+    /// By interval of time. `splits` are the action types by which a second too full to be listed is taken
+    /// apart; `has_imported`: rows say when the portal received them.
+    Window { splits: &'static [&'static str], has_imported: bool },
     /// As a whole, compared with what is known; `volatile` fields do not count as a change.
     Snapshot { volatile: &'static [&'static str] },
 }

@@ -2,8 +2,11 @@
 
 use clap::Args;
 
-use super::ConfigFile;
-use crate::config::SOURCE_NAMES;
+use anyhow::bail;
+
+use super::{ConfigFile, Usage, logging, out, stop_on_signals};
+use crate::app::{App, Deps, Outcome};
+use crate::config::{Environment, SOURCE_NAMES};
 
 /// Collect and deliver until nothing is left that can be proven, then stop.
 ///
@@ -23,4 +26,51 @@ pub struct Once {
     /// Only this source; may be given several times.
     #[arg(long, value_name = "SOURCE", value_parser = clap::builder::PossibleValuesParser::new(SOURCE_NAMES))]
     pub source: Vec<String>,
+}
+
+impl Once {
+    pub(super) async fn run(self, environment: &Environment) -> anyhow::Result<()> {
+        let config = self.config.load(environment)?;
+        if let Some(unknown) =
+            self.site.iter().find(|site| !config.connections.iter().any(|one| one.site == **site))
+        {
+            return Err(Usage(format!("--site {unknown}: no connection has this site")).into());
+        }
+        logging(&config.log);
+        let app = App::build(config, Deps::system()).await?;
+        stop_on_signals(app.stop_token());
+        let outcome = app.once(&self.site, &self.source).await;
+        report(&outcome);
+        if !outcome.is_complete() {
+            bail!("not everything is proven and delivered");
+        }
+        Ok(())
+    }
+}
+
+/// What stays undone, a line each.
+fn report(outcome: &Outcome) {
+    for (site, why) in &outcome.sites {
+        out::say(format_args!("site {site}: {why}"));
+    }
+    for stream in &outcome.unfinished {
+        if let Some(error) = &stream.error {
+            out::say(format_args!("site {}: {}: {error}", stream.site, stream.source));
+        }
+        for one in &stream.unproven {
+            out::say(format_args!(
+                "site {}: {}: organization {}: {} to {}: {} ({})",
+                stream.site,
+                stream.source,
+                one.organization,
+                one.from.format("%Y-%m-%dT%H:%M:%SZ"),
+                one.to.format("%Y-%m-%dT%H:%M:%SZ"),
+                one.state,
+                one.reason
+            ));
+        }
+    }
+    for (sink, why) in &outcome.sinks {
+        out::say(format_args!("sink {sink}: {why}"));
+    }
 }

@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-use super::ConfigFile;
+use super::{ConfigFile, logging, stop_on_signals};
+use crate::app::{App, Deps};
+use crate::config::Environment;
 
 /// Collect and deliver until told to stop.
 ///
@@ -17,4 +19,14 @@ Examples:
 pub struct Run {
     #[command(flatten)]
     pub config: ConfigFile,
+}
+
+impl Run {
+    pub(super) async fn run(self, environment: &Environment) -> anyhow::Result<()> {
+        let config = self.config.load(environment)?;
+        logging(&config.log);
+        let app = App::build(config, Deps::system()).await?;
+        stop_on_signals(app.stop_token());
+        app.run().await
+    }
 }

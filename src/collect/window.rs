@@ -52,7 +52,7 @@ pub struct Notes {
     /// When the portal was first heard: older imports lie before the start.
     pub first_contact: Micros,
     pub observed: Observed,
-    /// Per age of [`recheck::AGES`]: all before was checked again at that age.
+    /// Per age of `recheck::AGES`: all before was checked again at that age.
     pub checked: [Seconds; recheck::AGES.len()],
     /// When the last scrub was complete.
     pub scrubbed: Seconds,

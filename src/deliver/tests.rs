@@ -442,6 +442,20 @@ mod assembling {
         }
     }
 
+    #[test]
+    fn when_a_batch_has_room_for_one_only_connections_take_turns() {
+        let db = memory();
+        sinks::configure(&db, &[("out", "file", "raw")]).unwrap();
+        for site in ["a", "b", "c"] {
+            append(&db, site, Lane::Live, &rows(0..20)).unwrap();
+        }
+        let first = |turn| batch(&db, turn, 300).batch.records[0].connection;
+        let mut seen: Vec<ConnectionId> = (0..3).map(first).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 3);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

@@ -98,13 +98,15 @@ impl Portal {
         // while holding a slot: whoever holds memory needs no slot to give it back.
         let (_slot, reservation) = loop {
             self.wait_while_held(credential).await.map_err(Trouble::Final)?;
+            // While somebody's refusal is being judged, the others wait for the verdict instead of being refused too.
+            if !probing {
+                drop(credential.judging.lock().await);
+            }
             let slot = credential.slots.acquire().await.expect("the slots are never closed");
             let reservation = self.0.budget.reserve(need.min(self.0.settings.body_limit)).await;
-            if credential.held_until().is_some() {
-                continue;
-            }
             credential.pace.turn().await;
-            if credential.held_until().is_none() {
+            let judged = probing || credential.judging.try_lock().is_ok();
+            if judged && credential.held_until().is_none() {
                 break (slot, reservation);
             }
         };
@@ -145,7 +147,9 @@ impl Portal {
         if !(200..300).contains(&status) {
             let body = beginning(&mut response).await;
             let answer = Answer::read(status, &body, page_size, secret);
-            let wait = retry::retry_after(&headers, self.now()).filter(|_| answer.transient());
+            // Measured from the answer's own date: whoever sent it, both are by the same clock.
+            let now = retry::date(&headers).unwrap_or_else(|| self.now());
+            let wait = retry::retry_after(&headers, now).filter(|_| answer.transient());
             return Err(match answer.transient() || status == 500 {
                 true => Trouble::Passing { failure: Failure::Answer(answer), wait },
                 false => Trouble::Final(Failure::Answer(answer)),

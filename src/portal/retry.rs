@@ -19,7 +19,7 @@ pub(crate) fn backoff(first: Duration, longest: Duration, attempt: u32, fraction
 }
 
 /// What `Retry-After` asks for, in seconds or as a date (RFC 9110 section 10.2.3), capped at an hour. A date is
-/// measured from `now`, the portal's time. An unreadable header asks for nothing.
+/// measured from `now`, by the clock of whoever answered. An unreadable header asks for nothing.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Micros) -> Option<Duration> {
     let text = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -53,7 +53,7 @@ mod tests {
     const NOON: &str = "Sun, 01 Mar 2026 12:00:00 GMT";
 
     #[test]
-    fn a_retry_after_is_seconds_or_a_date_on_the_portals_time() {
+    fn a_retry_after_is_seconds_or_a_date() {
         let noon = http_date(NOON).unwrap();
         assert_eq!(asked("30", 0), Some(Duration::from_secs(30)));
         assert_eq!(asked(NOON, noon - 90 * SECOND), Some(Duration::from_secs(90)));

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::credentials::SecretSource;
 
+mod tls;
+
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OWN: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 
@@ -281,18 +283,22 @@ async fn a_long_retry_after_fails_with_its_time_instead_of_blocking_and_is_shown
     })
     .await;
     let portal = desk.portal();
-    portal.time().hear(1_772_366_400_000_000);
+    // The portal's time is an hour before the gateway's that sends the 503.
+    let eleven = 1_772_362_800;
+    portal.time().hear(eleven * 1_000_000);
     for _ in 0..3 {
-        let error = portal.fetch(&request(COMPUTERS)).await.unwrap_err();
+        let request = request(COMPUTERS);
+        let fetch = tokio::time::timeout(Duration::from_secs(5), portal.fetch(&request));
+        let error = fetch.await.expect("a fetch does not block for minutes").unwrap_err();
         let Failure::Throttled { until, .. } = error.failure else { panic!("{error}") };
-        assert!((until.timestamp() - 1_772_366_700).abs() <= 1, "{until}");
+        assert!((until.timestamp() - eleven - 300).abs() <= 1, "{until}");
         assert!(
             matches!(error.remedy(), Remedy::Retry { after: Some(wait) } if wait > Duration::from_secs(290))
         );
     }
     assert_eq!(desk.count(), 1);
     let shown = portal.health().retry_after_until.unwrap();
-    assert!((shown.timestamp() - 1_772_366_700).abs() <= 1, "{shown}");
+    assert!((shown.timestamp() - eleven - 300).abs() <= 1, "{shown}");
 }
 
 #[tokio::test]
@@ -373,6 +379,37 @@ async fn a_missing_role_stops_only_its_own_source() {
 }
 
 #[tokio::test]
+async fn while_nothing_ever_worked_every_endpoint_gets_one_try_and_a_revoked_token_only_one_at_all() {
+    for (reply, tries) in [(missing("View"), 5), (revoked(), 1), (Reply::new(440, ""), 1)] {
+        let desk = Desk::open(move |_, _| reply.clone()).await;
+        let portal = desk.portal();
+        for endpoint in Endpoint::ALL.into_iter().chain(Endpoint::ALL) {
+            assert_eq!(portal.fetch(&request(endpoint)).await.unwrap_err().remedy(), Remedy::RenewToken);
+        }
+        assert_eq!(desk.count(), tries);
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_roles_were_swapped_is_found_to_work() {
+    // Computers worked; then that role went and another came.
+    let desk = Desk::open(|seen, number| {
+        if (number == 0) == seen.is(COMPUTERS) { Reply::new(200, "[1]") } else { missing("View") }
+    })
+    .await;
+    let portal = portal(PortalSettings { probe_delays: vec![Duration::from_millis(10)], ..desk.settings() });
+    portal.fetch(&request(COMPUTERS)).await.unwrap();
+    portal.fetch(&request(COMPUTERS)).await.unwrap_err();
+    let audit = async {
+        while portal.fetch(&request(AUDIT)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), audit).await.unwrap();
+    assert!(matches!(portal.fetch(&request(COMPUTERS)).await.unwrap_err().remedy(), Remedy::MissingRole(_)));
+}
+
+#[tokio::test]
 async fn many_streams_refused_at_once_cost_one_probe() {
     let desk = Desk::open(|_, number| {
         if number == 0 {
@@ -388,6 +425,29 @@ async fn many_streams_refused_at_once_cost_one_probe() {
     let outcomes = tokio::join!(portal.fetch(&action), portal.fetch(&audit), portal.fetch(&audit));
     assert!(outcomes.0.is_err() && outcomes.1.is_err() && outcomes.2.is_err());
     assert_eq!(desk.count(), 1 + 3 + 1);
+}
+
+#[tokio::test]
+async fn streams_that_wait_for_their_turn_are_not_sent_once_the_token_is_rejected() {
+    let desk = Desk::open(|_, number| {
+        if number == 0 {
+            Reply::new(200, "[1]")
+        } else {
+            Reply { delay: Duration::from_millis(30), ..revoked() }
+        }
+    })
+    .await;
+    let portal = portal(PortalSettings { concurrent: 1, ..desk.settings() });
+    portal.fetch(&request(COMPUTERS)).await.unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..6 {
+        let portal = portal.clone();
+        streams.push(tokio::spawn(async move { portal.fetch(&request(AUDIT)).await.unwrap_err().remedy() }));
+    }
+    for stream in streams {
+        assert_eq!(stream.await.unwrap(), Remedy::RenewToken);
+    }
+    assert_eq!(desk.count(), 1 + 1 + 1, "one that worked, one that was refused, one probe");
 }
 
 #[tokio::test]
@@ -421,6 +481,26 @@ async fn a_bomb_is_cut_off_at_the_body_limit_and_gives_its_memory_back() {
     assert!(budget.used() >= 8 << 20, "a page holds its memory");
     drop(page);
     assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn a_page_that_outgrows_the_free_memory_waits_with_empty_hands() {
+    let body = format!("[\"{}\"]", "a".repeat(3 << 20));
+    let desk = Desk::open(move |_, _| Reply::new(200, body.clone())).await;
+    let budget = Budget::new(4 << 20);
+    let portal =
+        Portal::new(desk.settings(), &Pacers::new([1; 32]), budget.clone(), Clock::system()).unwrap();
+    let held = budget.reserve(2 << 20).await;
+    let reader = tokio::spawn(async move { portal.fetch(&request(COMPUTERS)).await.unwrap() });
+    while desk.count() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!reader.is_finished());
+    drop(held);
+    let page = reader.await.unwrap();
+    assert!(page.reservation.unwrap().bytes() >= 3 << 20);
+    assert_eq!(desk.count(), 2);
 }
 
 #[tokio::test]

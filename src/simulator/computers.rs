@@ -284,8 +284,10 @@ mod tests {
         computer.patch(10, Patch::Mode("Installation"));
         computer.patch(20, Patch::Mode(computer.first.mode));
         computer.patch(30, Patch::Removed(true));
+        computer.patch(40, Patch::Mode("Installation"));
+        computer.patch(50, Patch::Removed(false));
         let history = computer.history(100);
-        assert_eq!(history.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 10, 20, 30]);
+        assert_eq!(history.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 10, 20, 30, 50]);
         assert_eq!(history[0].1, history[2].1);
         assert!(computer.state(30).unwrap().removed);
         assert!(computer.state(-1).is_none());

@@ -149,7 +149,7 @@ pub struct Dialect {
     /// Rows older than this, in days on `retention_axis`, are listed no more.
     pub retention_days: Option<u16>,
     pub retention_axis: Axis,
-    /// The audits of a parent organization without the child flag give 500 (contract section 1.7).
+    /// The unified audit of a parent organization without the child flag gives 500 (contract section 1.7).
     pub parent_alone_fails: bool,
     /// The unified audit without `groupBys`, `exportMode`, `showTotalCount`, `showChildOrganizations`,
     /// `onlyTrueDenies`, `simulateDeny` or `sourceTableId` gives 500 (contract section 8.3).

@@ -12,9 +12,11 @@ use super::faults::{self, Effect, Faults, NoPermission, RetryAfter};
 use super::reply::Reply;
 use super::requests::{Body, Endpoint};
 use super::stats::{Logged, Stats};
-use super::text::{Object, Spelling, guid};
+use super::text::guid;
 use super::world::{Source, World, purpose};
 use crate::model::{Micros, SECOND};
+
+mod lists;
 
 /// A request, without what belongs to HTTP.
 #[derive(Debug)]
@@ -242,7 +244,12 @@ impl Stage {
         let silent = self.silent(endpoint);
         let moment = Moment { now, request: request.number, silent: &silent };
         let rows = self.world.rows(source);
-        let page = answer::answer(rows, &query, &self.dialect, &moment)
+        // Only the unified audit fails so; a parent's system audit is its own requests (section 1.7, LC).
+        let dialect = Dialect {
+            parent_alone_fails: unified && self.dialect.parent_alone_fails,
+            ..self.dialect.clone()
+        };
+        let page = answer::answer(rows, &query, &dialect, &moment)
             .map_err(|refusal| self.refused(refusal, request.number))?;
         (logged.rows, logged.total, logged.size) = (page.rows.len(), page.total, page.page_size_used);
         let mut out = Vec::with_capacity(page.rows.len() * 2_700 + 2);
@@ -284,95 +291,6 @@ impl Stage {
                 _ => {}
             }
         }
-    }
-
-    fn computers(
-        &self,
-        organization: u16,
-        body: &Body,
-        logged: &mut Logged,
-        number: u64,
-    ) -> Result<Reply, Reply> {
-        let now = self.world.now();
-        let scope = (!(body.child_organizations && organization == 0)).then_some(organization);
-        let silent = self.silent(Endpoint::Computers);
-        let mut listed = self.world.fleet.listed(now, scope, body.show_deleted);
-        listed.retain(|computer| !silent.contains(&computer.organization));
-        if body.is_ascending == Some(false) {
-            listed.reverse();
-        }
-        let all = listed.len();
-        let write = |index: usize, out: &mut String| {
-            let computer = listed[index];
-            let organization = &self.world.organizations[usize::from(computer.organization)];
-            computer.write(organization, now, all, self.world.options.seed, out);
-        };
-        self.whole(all, body, logged, number, write)
-    }
-
-    fn child_organizations(
-        &self,
-        organization: u16,
-        body: &Body,
-        logged: &mut Logged,
-        number: u64,
-    ) -> Result<Reply, Reply> {
-        // Without the flag the list is empty (contract section 7.2, WYRE); the parent is never in it.
-        let listed = if body.child_organizations && organization == 0 {
-            self.world.organizations.get(1..).unwrap_or_default()
-        } else {
-            &[]
-        };
-        let write = |index: usize, out: &mut String| {
-            let child = &listed[index];
-            let mut object = Object::start(out);
-            object.text("organizationId", child.id).text("name", &child.name);
-            object.text("displayName", &child.name).text("parentName", &self.world.organizations[0].name);
-            object.time("dateAdded", child.added, Spelling::Ticks).value("computerCount", 40);
-            object
-                .members(r#""activeCount":38,"billingMethod":"Monthly","businessClassificationName":"Food""#);
-            object.members(r#""domains":["tenant.example.com"],"products":[],"computerDenyCountDtos":[]"#);
-            object.end();
-        };
-        self.whole(listed.len(), body, logged, number, write)
-    }
-
-    fn organizations_for_move(&self) -> Reply {
-        let mut out = String::from("[");
-        for (index, organization) in self.world.organizations.iter().enumerate() {
-            if index > 0 {
-                out.push(',');
-            }
-            let mut object = Object::start(&mut out);
-            object.text("label", &organization.name).text("value", organization.id);
-            object.end();
-        }
-        out.push(']');
-        Reply::json(out.into_bytes())
-    }
-
-    /// One page of a list that is asked as a whole.
-    fn whole(
-        &self,
-        all: usize,
-        body: &Body,
-        logged: &mut Logged,
-        number: u64,
-        write: impl Fn(usize, &mut String),
-    ) -> Result<Reply, Reply> {
-        let asked = body.page_size.unwrap_or(0);
-        let size = self.dialect.page_size(asked).map_err(|refusal| self.refused(refusal, number))?;
-        let page = if self.dialect.ignores_page_number { 1 } else { body.page_number.unwrap_or(1).max(1) };
-        let start = usize::try_from((page - 1).saturating_mul(size)).unwrap_or(usize::MAX).min(all);
-        let end = start.saturating_add(usize::try_from(size).unwrap_or(usize::MAX)).min(all);
-        let total = self.dialect.total(all as u64, number);
-        (logged.rows, logged.total, logged.size) = (end - start, total, size);
-        let mut out = String::with_capacity((end - start) * 2_500 + 2);
-        for index in start..end {
-            out.push(if out.is_empty() { '[' } else { ',' });
-            write(index, &mut out);
-        }
-        Ok(self.page(out.into_bytes(), end - start, body.page_number.unwrap_or(1), size, total))
     }
 
     /// Closes a list that was opened by its first row, and adds the paging headers.

@@ -294,7 +294,8 @@ async fn a_stopped_portal_refuses_and_comes_back_on_its_port() {
     let (url, now) = (simulator.url.clone(), simulator.now());
     let client = Client::builder().no_proxy().build().unwrap();
     let ask = || client.get(format!("{url}{COUNT}")).header("Authorization", &simulator.token).send();
-    assert!(ask().await.is_ok());
+    // The body is read, so that the connection is kept for the next request.
+    assert_eq!(ask().await.unwrap().text().await.unwrap(), "3");
     let token = simulator.token.clone();
     simulator.stop().await;
     let ask = || client.get(format!("{url}{COUNT}")).header("Authorization", &token).send();
@@ -302,6 +303,18 @@ async fn a_stopped_portal_refuses_and_comes_back_on_its_port() {
     simulator.restart().await.unwrap();
     assert_eq!(ask().await.unwrap().status(), 200);
     assert_eq!((simulator.now(), &simulator.url), (now, &url));
+}
+
+#[tokio::test]
+async fn a_portal_that_stops_breaks_the_requests_in_its_hands() {
+    let mut simulator = started(Dialect::default()).await;
+    simulator.fault(Fault::always(Effect::Latency { milliseconds: 300 }));
+    let running = tokio::spawn(asked(&simulator, COMPUTERS).body("{}").send());
+    while simulator.stats().concurrent == 0 {
+        tokio::task::yield_now().await;
+    }
+    simulator.stop().await;
+    assert!(running.await.unwrap().is_err());
 }
 
 #[tokio::test]
@@ -435,6 +448,27 @@ async fn a_portal_that_is_down_stays_down_until_it_is_cleared() {
     let move_list = Client::builder().no_proxy().build().unwrap().get(format!("{}{path}", simulator.url));
     assert!(move_list.header("Authorization", &simulator.token).send().await.is_err());
     assert_eq!(send(asked(&simulator, COMPUTERS), &body).await.status(), 200);
+}
+
+#[tokio::test]
+async fn slow_answers_are_counted_as_concurrent() {
+    let simulator = started(Dialect::default()).await;
+    simulator.fault(Fault::always(Effect::Latency { milliseconds: 100 }));
+    let body = json!({ "pageSize": 1 });
+    let ask = || send(asked(&simulator, COMPUTERS), &body);
+    tokio::join!(ask(), ask(), ask());
+    let stats = simulator.stats();
+    assert_eq!((stats.max_concurrent, stats.concurrent, stats.peak_per_second), (3, 0, 3));
+}
+
+#[tokio::test]
+async fn only_the_unified_audit_of_a_parent_alone_fails() {
+    let simulator = started(Dialect { parent_alone_fails: true, ..Dialect::default() }).await;
+    let mut body = window(simulator.now() - DAY, simulator.now(), 1);
+    body["showChildOrganizations"] = json!(false);
+    body["viewChildOrganizations"] = json!(false);
+    assert_eq!(send(asked(&simulator, UNIFIED), &body).await.status(), 500);
+    assert_eq!(send(asked(&simulator, AUDIT), &body).await.status(), 200);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@
 //! disk, its names too, before its state is saved, and that state is saved together with the positions. So
 //! after a crash a file is as long as its state says, or longer by what was written of one batch, which is cut
 //! off and written again. Anything else happened outside of us (a state restored from a backup, a file
-//! deleted) and is moved aside or holds the sink; see [`recover`].
+//! deleted) and is moved aside or holds the sink; see `recover.rs`.
 
 mod files;
 mod recover;
@@ -36,7 +36,12 @@ pub struct FileSink {
     notices: Vec<String>,
 }
 
-/// What the configuration says.
+/// Files being written at a time; beyond that the oldest is closed.
+const MOST_OPEN: usize = 4096;
+/// Names whose next number is remembered.
+const MOST_NAMES: usize = 2 * MOST_OPEN;
+
+/// What the configuration says, and what bounds the state.
 #[derive(Clone, Debug)]
 struct Settings {
     path: PathTemplate,
@@ -44,12 +49,15 @@ struct Settings {
     rotate_age: Duration,
     /// Usual bound of a batch, in bytes.
     batch: u64,
+    most_open: usize,
+    most_names: usize,
 }
 
 impl FileSink {
     /// `rotate_size` and `batch` in bytes.
     pub fn new(path: PathTemplate, rotate_size: u64, rotate_age: Duration, batch: u64) -> Self {
-        let settings = Settings { path, rotate_size, rotate_age, batch };
+        let settings =
+            Settings { path, rotate_size, rotate_age, batch, most_open: MOST_OPEN, most_names: MOST_NAMES };
         Self { settings, files: None, notices: Vec::new() }
     }
 

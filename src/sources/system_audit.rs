@@ -20,7 +20,10 @@ impl Source for SystemAudit {
     }
 
     fn shape(&self) -> Shape {
-        Shape::Window { splits: &["Create", "Delete", "Logon", "Logoff", "Modify", "Read"] }
+        Shape::Window {
+            splits: &["Create", "Delete", "Logon", "Logoff", "Modify", "Read"],
+            has_imported: false,
+        }
     }
 
     fn kind(&self) -> Kind {

@@ -38,7 +38,7 @@ impl Source for UnifiedAudit {
     }
 
     fn shape(&self) -> Shape {
-        Shape::Window { splits: &ACTION_TYPES }
+        Shape::Window { splits: &ACTION_TYPES, has_imported: true }
     }
 
     fn kind(&self) -> Kind {

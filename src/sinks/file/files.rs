@@ -66,8 +66,8 @@ impl Files {
             }
             self.enter(name, group, now)?;
         }
-        self.state.close_beyond_bound(|name| groups.contains_key(name));
-        self.state.forget_beyond_bound(self.settings.path.has_date());
+        self.state.close_beyond(self.settings.most_open, |name| groups.contains_key(name));
+        self.state.forget_beyond(self.settings.most_names, self.settings.path.has_date());
         Ok(self.changed())
     }
 

@@ -9,10 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::template::FileName;
 use crate::sink::{SinkError, SinkState};
 
-/// Files being written at a time; beyond that the one longest unused is closed.
-const MOST_OPEN: usize = 4096;
-/// Names whose next number is remembered.
-const MOST_NAMES: usize = 2 * MOST_OPEN;
 const VERSION: u8 = 1;
 
 /// The files that the sink has, and what it is about to do to them.
@@ -111,34 +107,40 @@ impl State {
         names.iter().for_each(|name| self.close(name));
     }
 
-    /// Intends to close files beyond the bound, except those that `needed` names.
-    pub(super) fn close_beyond_bound(&mut self, needed: impl Fn(&FileName) -> bool) {
+    /// Intends to close the oldest files beyond `most`, but none that `needed` names.
+    pub(super) fn close_beyond(&mut self, most: usize, needed: impl Fn(&FileName) -> bool) {
         let open = self.names.values().filter(|known| known.open.is_some()).count();
-        let mut oldest: Vec<(NaiveDate, i64, FileName)> = Vec::new();
-        if open > MOST_OPEN {
-            let files = self.names.iter().filter_map(|(name, known)| {
+        let surplus = open.saturating_sub(most);
+        if surplus == 0 {
+            return;
+        }
+        let mut oldest: Vec<(NaiveDate, i64, FileName)> = self
+            .names
+            .iter()
+            .filter_map(|(name, known)| {
                 let open = known.open.as_ref().filter(|open| open.length > 0)?;
                 (!needed(name)).then(|| (known.day, open.opened, name.clone()))
-            });
-            oldest.extend(files);
-            oldest.sort();
-        }
-        for (_, _, name) in oldest.iter().take(open.saturating_sub(MOST_OPEN)) {
+            })
+            .collect();
+        oldest.sort();
+        for (_, _, name) in oldest.iter().take(surplus) {
             self.close(name);
         }
     }
 
-    /// Forgets names that nothing is open under, oldest first, once there are too many. Where the path does
-    /// not tell days apart any day may come again.
-    pub(super) fn forget_beyond_bound(&mut self, has_date: bool) {
-        let surplus = self.names.len().saturating_sub(MOST_NAMES);
+    /// Forgets names beyond `most` that nothing is open under, oldest first. Where the path does not tell days
+    /// apart (`has_date`) any day may come again.
+    pub(super) fn forget_beyond(&mut self, most: usize, has_date: bool) {
+        let surplus = self.names.len().saturating_sub(most);
         if surplus == 0 {
             return;
         }
         let mut idle: Vec<(NaiveDate, FileName)> = self
             .names
             .iter()
-            .filter(|(_, known)| known.open.is_none())
+            .filter(|(name, known)| {
+                known.open.is_none() && !self.closing.iter().any(|closing| closing.name == **name)
+            })
             .map(|(name, known)| (known.day, name.clone()))
             .collect();
         idle.sort();

@@ -32,8 +32,14 @@ impl Model {
     fn new(template: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = PathTemplate::parse(&format!("{}/{template}", directory.path().display())).unwrap();
-        let settings =
-            Settings { path, rotate_size: 900, rotate_age: Duration::from_secs(3600), batch: BATCH };
+        let settings = Settings {
+            path,
+            rotate_size: 900,
+            rotate_age: Duration::from_secs(3600),
+            batch: BATCH,
+            most_open: MOST_OPEN,
+            most_names: MOST_NAMES,
+        };
         let now = DateTime::from_timestamp(1_795_305_600, 0).unwrap();
         Self { directory, settings, saved: SinkState::default(), confirmed: 0, now, notices: Vec::new() }
     }
@@ -121,7 +127,7 @@ fn record(number: u32) -> Record {
         lane: Lane::Live,
         number: i64::from(number),
         uid: Uuid::nil(),
-        kind: Kind::Event,
+        kind: if number % 5 == 4 { Kind::Device } else { Kind::Event },
         day,
         site: if number.is_multiple_of(3) { "acme".into() } else { "beta".into() },
         source: "audit".into(),
@@ -255,14 +261,15 @@ fn run(model: &mut Model, moves: &[Move], seed: u64) -> Vec<&'static str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn a_crash_or_power_cut_at_any_step_loses_and_doubles_nothing(
-        moves in prop::collection::vec(any_move(), 1..40), seed in any::<u64>(),
+        moves in prop::collection::vec(any_move(), 1..40), seed in any::<u64>(), bounds in (1usize..4, 1usize..6),
     ) {
         for template in ["out/{site}/{source}-{date}.ndjson", "{source}.ndjson"] {
             let mut model = Model::new(template);
+            (model.settings.most_open, model.settings.most_names) = bounds;
             run(&mut model, &moves, seed);
             model.assert_each_once();
             prop_assert!(model.notices.is_empty(), "{:?}", model.notices);
@@ -320,6 +327,25 @@ fn a_file_closes_before_it_outgrows_its_size() {
     assert!(files.len() > 3);
     assert!(files.values().all(|text| text.len() <= 900), "{:?}", files.values().map(String::len));
     model.assert_each_once();
+}
+
+#[test]
+fn files_and_names_are_bounded_and_a_forgotten_name_goes_on_behind_its_closed_files() {
+    for template in ["{site}-{kind}-{date}.ndjson", "{site}-{kind}.ndjson"] {
+        let mut model = Model::new(template);
+        (model.settings.most_open, model.settings.most_names) = (1, 1);
+        let mut files = model.start().unwrap();
+        for _ in 0..40 {
+            model.deliver(&mut files, 1).unwrap();
+            assert!(files.state.names.len() <= 2, "{:?}", files.state.names);
+        }
+        assert!(model.names().iter().filter(|name| name.ends_with(".part")).count() <= 2);
+        assert!(model.names().contains(&"acme-device.1.ndjson".to_owned()) || template.contains("date"));
+        drop(files);
+        model.start().unwrap();
+        assert!(model.notices.is_empty(), "{:?}", model.notices);
+        model.assert_each_once();
+    }
 }
 
 #[test]
@@ -498,7 +524,7 @@ fn a_state_of_a_newer_version_or_of_no_version_is_refused() {
 #[tokio::test]
 async fn the_sink_itself_refuses_to_write_before_it_has_recovered() {
     let model = Model::new("x.ndjson");
-    let Settings { path, rotate_size, rotate_age, batch } = model.settings.clone();
+    let Settings { path, rotate_size, rotate_age, batch, .. } = model.settings.clone();
     let mut sink = FileSink::new(path, rotate_size, rotate_age, batch);
     let records = model.batch(3);
     sink.write(&records).await.unwrap_err();

@@ -1,0 +1,352 @@
+//! Builds every part from the configuration and starts them; the only file that knows all others.
+//!
+//! Order of the end: streams finish the page in hand, sinks the batch in hand, then the store closes.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::budget::Budget;
+use crate::clock::Clock;
+use crate::config::{Config, Connection};
+use crate::deliver::{DeliverError, Settings, Worker};
+use crate::portal::{Pacers, Portal, PortalSettings};
+use crate::schedule::{Site, Surroundings, Unfinished};
+use crate::status::{Board, SiteEntry};
+use crate::store::{Store, connections, dead_letters, outbox, sinks};
+use crate::{control, web};
+
+/// What comes from outside and what tests replace.
+#[derive(Clone)]
+pub struct Deps {
+    pub clock: Clock,
+    /// How long a rejected token is left alone before each probe; none for the defaults.
+    pub probe_delays: Option<Vec<Duration>>,
+}
+
+impl Deps {
+    /// The system's.
+    pub fn system() -> Self {
+        Self { clock: Clock::system(), probe_delays: None }
+    }
+}
+
+/// The built program.
+pub struct App {
+    pub config: Config,
+    pub board: Board,
+    pub store: Store,
+    around: Surroundings,
+    sites: Vec<Site>,
+    workers: Vec<Worker>,
+    /// Ends collecting.
+    stop: CancellationToken,
+    /// Ends delivering, later.
+    stop_delivery: CancellationToken,
+}
+
+/// What a complete pass left undone.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Streams with time that could not be proven, or with an error.
+    pub unfinished: Vec<Unfinished>,
+    /// Sites that could not be discovered, and why.
+    pub sites: Vec<(String, String)>,
+    /// Sinks that did not take everything, and why.
+    pub sinks: Vec<(String, String)>,
+}
+
+impl Outcome {
+    /// Whether everything that was asked for is proven and delivered.
+    pub fn is_complete(&self) -> bool {
+        self.sites.is_empty()
+            && self.sinks.is_empty()
+            && self.unfinished.iter().all(|stream| stream.error.is_none() && stream.unproven.is_empty())
+    }
+}
+
+/// How often the outbox and the dead letters are looked over.
+const UPKEEP: Duration = Duration::from_secs(2);
+
+/// How often a listener's address that was taken is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+
+impl App {
+    /// Opens the state and builds every part; starts nothing.
+    ///
+    /// # Errors
+    /// Whatever makes a start impossible: the state, a sink's pinned format, a connection's settings.
+    pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Self> {
+        let (dir, clock) = (config.state.dir.clone(), deps.clock.clone());
+        let store = tokio::task::spawn_blocking(move || Store::open(&dir, clock))
+            .await
+            .context("opening the state")??;
+        let budget = Budget::new(config.memory);
+        let board = Board::new(deps.clock.clone(), store.clone(), budget.clone(), config.outbox.limit_bytes);
+        let (appended, listener) = watch::channel(());
+        let stop = CancellationToken::new();
+        let around = Surroundings {
+            store: store.clone(),
+            clock: deps.clock.clone(),
+            board: board.clone(),
+            outbox_limit: config.outbox.limit_bytes,
+            appended,
+            stop: stop.clone(),
+        };
+        let workers = build_workers(&config, &store, &deps.clock, &budget, &board, &listener).await?;
+        let pacers = Pacers::new(store.secret());
+        let mut sites = Vec::new();
+        for connection in &config.connections {
+            let mut settings = portal_settings(connection);
+            if let Some(delays) = &deps.probe_delays {
+                settings.probe_delays.clone_from(delays);
+            }
+            let portal = Portal::new(settings, &pacers, budget.clone(), deps.clock.clone())?;
+            let site = connection.site.clone();
+            let row = store.write(move |db| connections::register(db, &site)).await?;
+            board.add_site(
+                &connection.site,
+                SiteEntry {
+                    base_url: connection.base_url.clone(),
+                    portal: portal.clone(),
+                    organization: row.organization_id.clone(),
+                    contact: connection.contact.clone(),
+                    token_expiry: connection.token_expiry,
+                    last_error: None,
+                    streams: BTreeMap::new(),
+                },
+            );
+            sites.push(Site { config: connection.clone(), portal, row, only: Vec::new() });
+        }
+        let stop_delivery = CancellationToken::new();
+        Ok(Self { config, board, store, around, sites, workers, stop, stop_delivery })
+    }
+
+    /// Ends [`App::run`] and [`App::once`] when cancelled.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Collects and delivers until stopped; then finishes what is in hand and closes the state.
+    ///
+    /// # Errors
+    /// A listener that cannot be opened.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let (collecting, delivering) = (TaskTracker::new(), TaskTracker::new());
+        let door = control::listen(&self.config.state.dir)?;
+        delivering.spawn(control::serve(door, self.board.clone(), self.stop_delivery.clone()));
+        if let Some(address) = self.config.server.ops {
+            delivering.spawn(watch_over(
+                first_try(address).await?,
+                address,
+                self.board.clone(),
+                self.stop_delivery.clone(),
+            ));
+        }
+        for site in self.sites {
+            collecting.spawn(site.run(self.around.clone()));
+        }
+        for mut worker in self.workers {
+            let stop = self.stop_delivery.clone();
+            delivering.spawn(async move { worker.run(&stop).await });
+        }
+        delivering.spawn(upkeep(self.around.clone(), self.config.clone(), self.stop_delivery.clone()));
+        self.stop.cancelled().await;
+        tracing::info!("stopping: the pages and batches in hand are finished");
+        collecting.close();
+        collecting.wait().await;
+        self.around.tell_deliver();
+        self.stop_delivery.cancel();
+        delivering.close();
+        delivering.wait().await;
+        drop(self.around);
+        drop(self.board);
+        self.store.close().await;
+        Ok(())
+    }
+
+    /// Collects everything that can be proven and delivers it, for these sites and sources; empty lists
+    /// mean all.
+    pub async fn once(mut self, sites: &[String], sources: &[String]) -> Outcome {
+        let mut outcome = Outcome::default();
+        let collecting = TaskTracker::new();
+        let mut passes = Vec::new();
+        for mut site in std::mem::take(&mut self.sites) {
+            if !sites.is_empty() && !sites.contains(&site.config.site) {
+                continue;
+            }
+            site.only = sources.to_vec();
+            let (name, around) = (site.config.site.clone(), self.around.clone());
+            passes.push((name, collecting.spawn(site.once(around))));
+        }
+        let delivering = TaskTracker::new();
+        let mut deliveries = Vec::new();
+        let done = CancellationToken::new();
+        for worker in std::mem::take(&mut self.workers) {
+            let name = worker.status().borrow().name.clone();
+            let (stop, done) = (self.stop_delivery.clone(), done.clone());
+            deliveries.push((name, delivering.spawn(deliver_all(worker, done, stop))));
+        }
+        for (name, pass) in passes {
+            match pass.await {
+                Ok(Ok(unfinished)) => outcome.unfinished.extend(unfinished),
+                Ok(Err(error)) => outcome.sites.push((name, error.to_string())),
+                Err(error) => outcome.sites.push((name, format!("the pass broke off: {error}"))),
+            }
+        }
+        done.cancel();
+        if self.stop.is_cancelled() {
+            self.stop_delivery.cancel();
+        }
+        self.around.tell_deliver();
+        for (name, delivery) in deliveries {
+            match delivery.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => outcome.sinks.push((name, error.to_string())),
+                Err(error) => outcome.sinks.push((name, format!("the delivery broke off: {error}"))),
+            }
+        }
+        drop(self.around);
+        drop(self.board);
+        self.store.close().await;
+        outcome
+    }
+}
+
+/// Delivers while collecting goes on, and then until nothing is left.
+async fn deliver_all(
+    mut worker: Worker,
+    done: CancellationToken,
+    stop: CancellationToken,
+) -> Result<(), DeliverError> {
+    worker.run(&done).await;
+    worker.until_empty(&stop).await
+}
+
+async fn build_workers(
+    config: &Config,
+    store: &Store,
+    clock: &Clock,
+    budget: &Budget,
+    board: &Board,
+    appended: &watch::Receiver<()>,
+) -> anyhow::Result<Vec<Worker>> {
+    let known: Vec<(String, &'static str, &'static str)> = config
+        .sinks
+        .iter()
+        .map(|sink| (sink.name.clone(), sink.kind.as_str(), sink.format.as_str()))
+        .collect();
+    let rows = store
+        .write(move |db| {
+            let known: Vec<(&str, &str, &str)> =
+                known.iter().map(|(name, kind, format)| (name.as_str(), *kind, *format)).collect();
+            sinks::configure(db, &known)
+        })
+        .await?;
+    let settings = Settings { dead_letter_bytes: config.dead_letters.limit_bytes, ..Settings::default() };
+    Ok(config
+        .sinks
+        .iter()
+        .zip(rows)
+        .map(|(sink, row)| {
+            let worker = Worker::new(
+                sink,
+                row.state,
+                store.clone(),
+                clock.clone(),
+                budget.clone(),
+                settings.clone(),
+                appended.clone(),
+            );
+            board.add_sink(worker.status());
+            worker
+        })
+        .collect())
+}
+
+/// How a connection's portal is reached, as configured.
+pub fn portal_settings(connection: &Connection) -> PortalSettings {
+    let mut settings = PortalSettings::new(&connection.site, &connection.base_url, connection.token.clone());
+    settings.rate_per_second = connection.rate.per_second;
+    settings.concurrent = connection.rate.concurrent;
+    settings.proxy.clone_from(&connection.http.proxy);
+    settings.no_proxy.clone_from(&connection.http.no_proxy);
+    settings.ca_file.clone_from(&connection.http.ca_file);
+    settings.insecure_skip_verify = connection.http.insecure_skip_verify;
+    settings.body_limit = connection.http.body_limit;
+    settings
+}
+
+/// Opens the listener for health and metrics. An address that is taken is no reason to stop collecting: it
+/// may come free, and probes that fail meanwhile show it.
+async fn first_try(address: SocketAddr) -> Result<Option<TcpListener>, web::ListenError> {
+    match web::listen(address).await {
+        Ok((listener, _)) => Ok(Some(listener)),
+        Err(error) if error.source.kind() == ErrorKind::AddrInUse => {
+            tracing::error!("{error}; collecting goes on, and the address is tried again");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Serves health and metrics until stopped, as soon as their address is to be had.
+async fn watch_over(
+    mut listener: Option<TcpListener>,
+    address: SocketAddr,
+    board: Board,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        let served = match listener.take() {
+            Some(listener) => web::serve(listener, board.clone(), stop.clone()).await.err(),
+            None => web::listen(address)
+                .await
+                .map(|(fresh, _)| listener = Some(fresh))
+                .err()
+                .map(|error| error.source),
+        };
+        if listener.is_some() {
+            continue;
+        }
+        if let Some(error) = served {
+            tracing::debug!(%error, "health and metrics are not served");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(LISTEN_AGAIN) => {}
+        }
+    }
+}
+
+/// Forgets what every sink has, and dead letters past their time.
+async fn upkeep(around: Surroundings, config: Config, stop: CancellationToken) {
+    loop {
+        let now = around.clock.now().timestamp_micros();
+        let (keep, limit) = (config.outbox.keep, config.outbox.limit_bytes);
+        let letters_before =
+            now - i64::try_from(config.dead_letters.keep.as_micros()).unwrap_or(i64::MAX / 2);
+        let kept = around
+            .store
+            .write(move |db| {
+                // Room is made before collecting would have to wait for it.
+                outbox::prune(db, now, keep, limit / 10 * 9, 1000)?;
+                dead_letters::prune(db, letters_before, u64::MAX, 1000)
+            })
+            .await;
+        if let Err(error) = kept {
+            tracing::warn!(%error, "the outbox and the dead letters cannot be looked over");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UPKEEP) => {}
+        }
+    }
+}

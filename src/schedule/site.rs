@@ -1,0 +1,249 @@
+//! One connection: finds out its organizations and runs its streams.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio_util::task::TaskTracker;
+
+use super::stream::{Stream, Unfinished};
+use super::{LONGEST_PAUSE, Surroundings};
+use crate::config::{Connection, Organizations, SourceConfig};
+use crate::model::OrganizationId;
+use crate::portal::{ListedOrganization, Portal, PortalError, Remedy};
+use crate::source::{self, Filter, Scope};
+use crate::store::StoreError;
+use crate::store::connections::{self, ConnectionRow};
+
+/// Why the organizations of a site are not known.
+#[derive(Debug, Error)]
+pub enum SiteError {
+    #[error(transparent)]
+    Portal(#[from] PortalError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a pass broke off, which is a mistake in lockstep: {0}")]
+    Broken(String),
+    #[error("organizations: the portal knows none called {}; known are: {}", .missing.join(", "), .known.join(", "))]
+    UnknownOrganizations { missing: Vec<String>, known: Vec<String> },
+}
+
+/// One connection with its portal.
+#[derive(Clone)]
+pub struct Site {
+    pub config: Connection,
+    pub portal: Portal,
+    pub row: ConnectionRow,
+    /// Only these sources; empty for all that are enabled.
+    pub only: Vec<String>,
+}
+
+impl Site {
+    /// Runs every stream until told to stop; looks for new organizations now and then.
+    pub async fn run(self, around: Surroundings) {
+        let streams = TaskTracker::new();
+        let mut running: BTreeSet<String> = BTreeSet::new();
+        let mut failures = 0;
+        loop {
+            let pause = match self.discover(&around).await {
+                Ok(found) => {
+                    failures = 0;
+                    self.say(&around, None);
+                    for stream in self.streams(&found) {
+                        let key =
+                            format!("{}/{}/{}", stream.source.name(), stream.scope.name(), stream.name());
+                        if running.insert(key) {
+                            streams.spawn(stream.run(around.clone()));
+                        }
+                    }
+                    around.clock.jittered(self.config.discover_every, 0.1)
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.say(&around, Some(&error));
+                    self.pause(&error, failures)
+                }
+            };
+            if !around.sleep(pause).await {
+                break;
+            }
+        }
+        streams.close();
+        streams.wait().await;
+    }
+
+    /// Does all there is to do once.
+    pub async fn once(self, around: Surroundings) -> Result<Vec<Unfinished>, SiteError> {
+        let found = self.discover(&around).await.inspect_err(|error| self.say(&around, Some(error)))?;
+        self.say(&around, None);
+        // Snapshots first: they witness whether an empty window is plausible. The windows share the pace.
+        let (windows, snapshots): (Vec<Stream>, Vec<Stream>) = self
+            .streams(&found)
+            .into_iter()
+            .partition(|stream| matches!(stream.source.shape(), source::Shape::Window { .. }));
+        let mut unfinished = Vec::new();
+        for stream in snapshots {
+            unfinished.push(stream.once(around.clone()).await);
+        }
+        let streams = TaskTracker::new();
+        let passes: Vec<_> =
+            windows.into_iter().map(|stream| streams.spawn(stream.once(around.clone()))).collect();
+        for pass in passes {
+            unfinished.push(pass.await.map_err(|error| SiteError::Broken(error.to_string()))?);
+        }
+        Ok(unfinished)
+    }
+
+    fn say(&self, around: &Surroundings, error: Option<&SiteError>) {
+        around.board.update_site(&self.config.site, |entry| {
+            let text = error.map(ToString::to_string);
+            if entry.last_error != text
+                && let Some(text) = &text
+            {
+                tracing::warn!(
+                    site = self.config.site,
+                    error = text,
+                    "the organizations cannot be discovered"
+                );
+            }
+            entry.last_error = text;
+        });
+    }
+
+    fn pause(&self, error: &SiteError, failures: u32) -> Duration {
+        let growing = Duration::from_secs(1 << failures.min(6)).min(LONGEST_PAUSE);
+        match error {
+            SiteError::Portal(error) => match error.remedy() {
+                Remedy::Retry { after: Some(after) } => after,
+                _ => growing,
+            },
+            SiteError::Store(_) | SiteError::Broken(_) => growing,
+            SiteError::UnknownOrganizations { .. } => LONGEST_PAUSE,
+        }
+    }
+
+    /// The scopes to collect. What was discovered before stands while the portal is away.
+    async fn discover(&self, around: &Surroundings) -> Result<Vec<Scope>, SiteError> {
+        let own = self.own_organization(around).await?;
+        around.board.update_site(&self.config.site, |entry| entry.organization = Some(own.clone()));
+        let children = match self.portal.child_organizations(&own).await {
+            Ok(children) => children,
+            // Names are a comfort where the whole tree or nothing but the own organization is asked.
+            // But no stream starts before the portal has told its time: ours may be wrong by days.
+            Err(error) if !matches!(self.config.organizations, Organizations::Only(_)) && self.answered() => {
+                tracing::debug!(site = self.config.site, %error, "the list of organizations is not to be had");
+                Vec::new()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.remember(around, &own, &children).await?;
+        Ok(match &self.config.organizations {
+            Organizations::Own => vec![Scope::Organization(own)],
+            Organizations::All => vec![Scope::Tree(own)],
+            Organizations::Only(wanted) => chosen(wanted, &own, &children)?,
+        })
+    }
+
+    fn answered(&self) -> bool {
+        self.portal.heard() || self.portal.health().last_success.is_some()
+    }
+
+    async fn own_organization(&self, around: &Surroundings) -> Result<OrganizationId, SiteError> {
+        let id = self.row.id;
+        let stored =
+            around.store.read(move |db| Ok(connections::list(db)?.into_iter().find(|row| row.id == id)));
+        if let Some(own) = &self.config.organization_id {
+            return Ok(own.clone());
+        }
+        if let Some(own) = stored.await?.and_then(|row| row.organization_id) {
+            return Ok(own);
+        }
+        let own = self.portal.discover_organization().await?;
+        tracing::info!(site = self.config.site, organization = %own, "discovered the token's own organization");
+        Ok(own)
+    }
+
+    async fn remember(
+        &self,
+        around: &Surroundings,
+        own: &OrganizationId,
+        children: &[ListedOrganization],
+    ) -> Result<(), StoreError> {
+        let (id, own, children) = (self.row.id, own.clone(), children.to_vec());
+        let now = self.portal.now();
+        around
+            .store
+            .write(move |db| {
+                connections::set_organization(db, id, &own)?;
+                connections::set_first_contact(db, id, now)?;
+                for child in &children {
+                    connections::organization(db, id, &child.id, Some(&child.name), now)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// The streams of these scopes.
+    fn streams(&self, scopes: &[Scope]) -> Vec<Stream> {
+        let mut streams = Vec::new();
+        for source in source::SOURCES {
+            let Some(config) = self.config.sources.get(source.name()).filter(|config| config.enabled) else {
+                continue;
+            };
+            if !self.only.is_empty() && !self.only.iter().any(|name| name == source.name()) {
+                continue;
+            }
+            for scope in scopes {
+                for (part, filter) in parts(config) {
+                    streams.push(Stream {
+                        connection: self.row.clone(),
+                        portal: self.portal.clone(),
+                        source,
+                        config: config.clone(),
+                        timeout: self.config.http.timeout,
+                        scope: scope.clone(),
+                        part,
+                        filter,
+                    });
+                }
+            }
+        }
+        streams
+    }
+}
+
+/// Every part of a source with every narrowing, each a stream of its own.
+fn parts(config: &SourceConfig) -> Vec<(u8, Filter)> {
+    let tables = if config.tables.is_empty() { vec![0] } else { config.tables.clone() };
+    let filters = config.filters();
+    tables.iter().flat_map(|table| filters.iter().map(|filter| (*table, filter.clone()))).collect()
+}
+
+/// The organizations that were asked for by name or id, each alone.
+fn chosen(
+    wanted: &[String],
+    own: &OrganizationId,
+    children: &[ListedOrganization],
+) -> Result<Vec<Scope>, SiteError> {
+    let (mut scopes, mut missing) = (Vec::new(), Vec::new());
+    for want in wanted {
+        let found = children
+            .iter()
+            .find(|one| one.id.as_str().eq_ignore_ascii_case(want) || one.name.eq_ignore_ascii_case(want))
+            .map(|one| one.id.clone())
+            .or_else(|| own.as_str().eq_ignore_ascii_case(want).then(|| own.clone()));
+        match found {
+            Some(id) => scopes.push(Scope::Organization(id)),
+            None => missing.push(want.clone()),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(scopes);
+    }
+    let known = children
+        .iter()
+        .take(20)
+        .map(|one| if one.name.is_empty() { one.id.to_string() } else { one.name.clone() });
+    Err(SiteError::UnknownOrganizations { missing, known: known.collect() })
+}

@@ -1,0 +1,379 @@
+//! One stream from its loading to its last poll.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::{Surroundings, verdict};
+use crate::collect::CollectError;
+use crate::collect::ledger::StreamLedger;
+use crate::collect::listing::PortalListing;
+use crate::collect::snapshot::{SnapshotNotes, SnapshotSettings, SnapshotStream};
+use crate::collect::window::{Notes, WindowSettings, WindowStream};
+use crate::config::SourceConfig;
+use crate::model::{OrganizationId, SECOND, Seconds};
+use crate::portal::Portal;
+use crate::source::{Filter, Scope, Shape, Source};
+use crate::status::{StreamCondition, StreamStatus, Unproven};
+use crate::store::connections::ConnectionRow;
+use crate::store::streams::{self, StreamKey};
+use crate::store::{Store, StoreError};
+
+/// The longest stretch that counts as live.
+const LIVE_SPAN: Duration = Duration::from_secs(900);
+
+/// What a stream is, before it is loaded.
+#[derive(Clone)]
+pub struct Stream {
+    pub connection: ConnectionRow,
+    pub portal: Portal,
+    pub source: &'static dyn Source,
+    pub config: SourceConfig,
+    pub timeout: Duration,
+    pub scope: Scope,
+    /// Part of the source, 0 where it has none.
+    pub part: u8,
+    pub filter: Filter,
+}
+
+/// What of a stream stays unproven after all was done.
+#[derive(Clone, Debug)]
+pub struct Unfinished {
+    pub site: String,
+    pub source: &'static str,
+    pub unproven: Vec<Unproven>,
+    pub error: Option<String>,
+}
+
+/// A stream in memory.
+enum Loaded {
+    Window(Box<WindowStream<PortalListing, StreamLedger>>),
+    Snapshot(Box<SnapshotStream<PortalListing>>),
+}
+
+impl Stream {
+    /// Part and narrowing of the query: another one is another stream.
+    pub(super) fn name(&self) -> String {
+        let mut text = if self.part == 0 { String::new() } else { format!("table={}", self.part) };
+        if let Some(action) = self.filter.action_id {
+            text += &format!(" action={action}");
+        }
+        if !self.filter.action_types.is_empty() {
+            text += &format!(" types={}", self.filter.action_types.join(","));
+        }
+        text.trim().to_owned()
+    }
+
+    /// Polls until told to stop.
+    pub async fn run(self, around: Surroundings) {
+        let mut status = self.blank();
+        let mut loaded = None;
+        let mut failures = 0;
+        loop {
+            let due = Instant::now() + around.clock.jittered(self.config.every, 0.1);
+            let room = around.room(|| {
+                status.condition = StreamCondition::Paused;
+                around.board.set_stream(&self.connection.site, status.clone());
+            });
+            if !room.await {
+                break;
+            }
+            let outcome = self.poll(&mut loaded, &mut status, due, &around).await;
+            if around.stop.is_cancelled() {
+                break;
+            }
+            let pause = match outcome {
+                Ok(()) => {
+                    failures = 0;
+                    due.saturating_duration_since(Instant::now())
+                }
+                Err(error) => {
+                    failures += 1;
+                    let (condition, pause) = verdict(&error, self.config.every, failures);
+                    self.failed(&mut status, &error, condition);
+                    if matches!(error, CollectError::Store(_)) {
+                        loaded = None;
+                    }
+                    around.clock.jittered(pause, 0.1)
+                }
+            };
+            status.next_poll = Some(around.clock.now() + pause);
+            self.publish(loaded.as_ref(), &mut status, &around);
+            if !around.sleep(pause).await {
+                break;
+            }
+        }
+    }
+
+    /// One poll: the live edge, then background work until the next poll is due.
+    async fn poll(
+        &self,
+        loaded: &mut Option<Loaded>,
+        status: &mut StreamStatus,
+        due: Instant,
+        around: &Surroundings,
+    ) -> Result<(), CollectError> {
+        let stream = match loaded {
+            Some(stream) => stream,
+            None => loaded.insert(self.load(&around.store, around).await?),
+        };
+        match stream {
+            Loaded::Snapshot(snapshot) => {
+                // A page in hand may finish; a walk that is dropped between pages loses nothing.
+                tokio::select! {
+                    biased;
+                    done = snapshot.poll() => drop(done?),
+                    () = stopped_for(around, GRACE) => return Ok(()),
+                }
+                around.tell_deliver();
+                self.well(status, around);
+            }
+            Loaded::Window(window) => {
+                tokio::select! {
+                    biased;
+                    done = window.live() => drop(done?),
+                    () = stopped_for(around, GRACE) => return Ok(()),
+                }
+                around.tell_deliver();
+                self.well(status, around);
+                self.publish(Some(stream), status, around);
+                while Instant::now() < due && !around.stop.is_cancelled() {
+                    let Loaded::Window(window) = &mut *stream else { break };
+                    let worked = tokio::select! {
+                        biased;
+                        worked = window.background() => worked?,
+                        () = stopped_for(around, GRACE) => return Ok(()),
+                    };
+                    if !worked {
+                        break;
+                    }
+                    around.tell_deliver();
+                    self.publish(Some(stream), status, around);
+                    if !around.room(|| ()).await {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does all there is to do once, and answers what stays unproven.
+    pub async fn once(self, around: Surroundings) -> Unfinished {
+        let mut status = self.blank();
+        let mut loaded = None;
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.everything(&mut loaded, &around) => Some(outcome),
+            () = stopped_for(&around, GRACE) => None,
+        };
+        around.tell_deliver();
+        match &outcome {
+            Some(Ok(())) => self.well(&mut status, &around),
+            Some(Err(error)) => {
+                let (condition, _) = verdict(error, self.config.every, 1);
+                self.failed(&mut status, error, condition);
+            }
+            None => status.last_error = Some("stopped before everything was done".to_owned()),
+        }
+        self.publish(loaded.as_ref(), &mut status, &around);
+        // The seconds since the last look are not owed.
+        let slack = (2 * self.config.every).max(Duration::from_secs(60));
+        let edge = self.portal.now() - seconds(self.config.settle + slack) * SECOND;
+        let owed = |one: &Unproven| one.state != "pending" || one.from.timestamp_micros() < edge;
+        Unfinished {
+            site: self.connection.site.clone(),
+            source: self.source.name(),
+            unproven: status.unproven.iter().filter(|one| owed(one)).cloned().collect(),
+            error: status.last_error.clone(),
+        }
+    }
+
+    async fn everything(
+        &self,
+        loaded: &mut Option<Loaded>,
+        around: &Surroundings,
+    ) -> Result<(), CollectError> {
+        let stream = loaded.insert(self.load(&around.store, around).await?);
+        match stream {
+            Loaded::Window(window) => window.everything().await,
+            Loaded::Snapshot(snapshot) => snapshot.poll().await.map(drop),
+        }
+    }
+
+    fn blank(&self) -> StreamStatus {
+        StreamStatus {
+            source: self.source.name().to_owned(),
+            scope: self.scope.name().to_owned(),
+            organization: self.scope.organization().to_string(),
+            query: self.name(),
+            every_seconds: self.config.every.as_secs_f64(),
+            ..StreamStatus::default()
+        }
+    }
+
+    fn well(&self, status: &mut StreamStatus, around: &Surroundings) {
+        if status.condition != StreamCondition::Ok {
+            tracing::info!(
+                site = self.connection.site,
+                source = self.source.name(),
+                scope = self.scope.name(),
+                "collecting"
+            );
+        }
+        status.condition = StreamCondition::Ok;
+        status.last_error = None;
+        status.last_success = Some(around.clock.now());
+    }
+
+    /// Logs a failure once, when it begins or changes.
+    fn failed(&self, status: &mut StreamStatus, error: &CollectError, condition: StreamCondition) {
+        let mut text = error.to_string();
+        if condition == StreamCondition::MissingRole {
+            text = format!("{text} (permission: {})", self.source.permission());
+        }
+        if status.condition != condition {
+            tracing::warn!(
+                site = self.connection.site,
+                source = self.source.name(),
+                scope = self.scope.name(),
+                error = text,
+                "the poll failed"
+            );
+        }
+        status.condition = condition;
+        status.last_error = Some(text);
+    }
+
+    fn publish(&self, loaded: Option<&Loaded>, status: &mut StreamStatus, around: &Surroundings) {
+        match loaded {
+            Some(Loaded::Window(window)) => {
+                let edge = window.edge();
+                if let Some(start) = window.notes.start {
+                    status.of_coverage(&window.coverage, start, edge);
+                    status.add_silent(&window.notes.silent, edge);
+                }
+                status.rows = window.notes.rows;
+                status.requests = window.requests;
+                status.observed = Some(window.notes.observed.clone());
+                status.scrubbed = utc(window.notes.scrubbed).filter(|_| window.notes.scrubbed > 0);
+            }
+            Some(Loaded::Snapshot(snapshot)) => {
+                status.of_snapshot(&snapshot.notes, self.portal.now());
+                status.rows = snapshot.notes.rows;
+                status.requests = snapshot.requests;
+            }
+            None => {}
+        }
+        around.board.set_stream(&self.connection.site, status.clone());
+    }
+
+    async fn load(&self, store: &Store, around: &Surroundings) -> Result<Loaded, StoreError> {
+        let (connection, source) = (self.connection.id, self.source.name());
+        let (scope, fingerprint) = (self.scope.name().to_owned(), self.name());
+        let row = store
+            .write(move |db| {
+                let key = StreamKey { connection, source, scope: &scope, fingerprint: &fingerprint };
+                streams::open(db, &key)
+            })
+            .await?;
+        let listing =
+            PortalListing { portal: self.portal.clone(), source: self.source, timeout: self.timeout };
+        let config = &self.config;
+        Ok(match self.source.shape() {
+            Shape::Window { splits, has_imported } => {
+                let settings = WindowSettings {
+                    source,
+                    kind: self.source.kind(),
+                    scope: self.scope.clone(),
+                    part: self.part,
+                    filter: self.filter.clone(),
+                    splits,
+                    page_size: config.page_size,
+                    settle: seconds(config.settle),
+                    backfill: seconds(config.backfill),
+                    retention: seconds(config.retention),
+                    live_span: seconds(LIVE_SPAN.max(config.every.saturating_mul(5))),
+                    has_imported,
+                };
+                let ledger = StreamLedger {
+                    store: store.clone(),
+                    clock: around.clock.clone(),
+                    connection,
+                    epoch: self.connection.epoch,
+                    source,
+                    kind: self.source.kind(),
+                    stream: row.id,
+                    set: row.set,
+                    organization: single(&self.scope),
+                };
+                let notes: Notes = read_notes(&row.notes, &self.connection.site, source)?;
+                Loaded::Window(Box::new(WindowStream::new(settings, listing, ledger, row.intervals, notes)))
+            }
+            Shape::Snapshot { volatile } => {
+                let settings = SnapshotSettings {
+                    connection,
+                    epoch: self.connection.epoch,
+                    source,
+                    kind: self.source.kind(),
+                    scope: self.scope.clone(),
+                    volatile,
+                    page_size: config.page_size,
+                    restate: config.restate.map(|every| seconds(every) * SECOND),
+                    stream: row.id,
+                    set: row.set,
+                };
+                let notes: SnapshotNotes = read_notes(&row.notes, &self.connection.site, source)?;
+                let (store, clock) = (store.clone(), around.clock.clone());
+                Loaded::Snapshot(Box::new(SnapshotStream {
+                    settings,
+                    listing,
+                    store,
+                    clock,
+                    notes,
+                    requests: 0,
+                }))
+            }
+        })
+    }
+}
+
+/// Notes as stored; a new stream has none.
+fn read_notes<T: Default + serde::de::DeserializeOwned>(
+    text: &str,
+    site: &str,
+    source: &str,
+) -> Result<T, StoreError> {
+    if text.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_str(text).map_err(|error| StoreError::Damaged {
+        what: format!("the notes of {source} of site {site}"),
+        reason: error.to_string(),
+    })
+}
+
+/// How long a piece of work may go on once the program is told to stop.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// Ends `grace` after the program was told to stop.
+async fn stopped_for(around: &Surroundings, grace: Duration) {
+    around.stop.cancelled().await;
+    tokio::time::sleep(grace).await;
+}
+
+fn single(scope: &Scope) -> Option<OrganizationId> {
+    match scope {
+        Scope::Tree(_) => None,
+        Scope::Organization(organization) => Some(organization.clone()),
+    }
+}
+
+fn seconds(length: Duration) -> Seconds {
+    i64::try_from(length.as_secs()).unwrap_or(i64::MAX / SECOND)
+}
+
+fn utc(second: Seconds) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(second, 0)
+}

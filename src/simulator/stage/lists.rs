@@ -1,0 +1,101 @@
+//! The lists that are asked as a whole: computers and organizations.
+
+use super::Stage;
+use crate::simulator::reply::Reply;
+use crate::simulator::requests::{Body, Endpoint};
+use crate::simulator::stats::Logged;
+use crate::simulator::text::{Object, Spelling};
+
+impl Stage {
+    /// A page of computers by name (contract section 2.1).
+    pub(super) fn computers(
+        &self,
+        organization: u16,
+        body: &Body,
+        logged: &mut Logged,
+        number: u64,
+    ) -> Result<Reply, Reply> {
+        let now = self.world.now();
+        let scope = (!(body.child_organizations && organization == 0)).then_some(organization);
+        let silent = self.silent(Endpoint::Computers);
+        let mut listed = self.world.fleet.listed(now, scope, body.show_deleted);
+        listed.retain(|computer| !silent.contains(&computer.organization));
+        if body.is_ascending == Some(false) {
+            listed.reverse();
+        }
+        let all = listed.len();
+        let write = |index: usize, out: &mut String| {
+            let computer = listed[index];
+            let organization = &self.world.organizations[usize::from(computer.organization)];
+            computer.write(organization, now, all, self.world.options.seed, out);
+        };
+        self.whole(all, body, logged, number, write)
+    }
+
+    /// A page of child organizations (contract section 7.2).
+    pub(super) fn child_organizations(
+        &self,
+        organization: u16,
+        body: &Body,
+        logged: &mut Logged,
+        number: u64,
+    ) -> Result<Reply, Reply> {
+        // Without the flag the list is empty (contract section 7.2, WYRE); the parent is never in it.
+        let listed = if body.child_organizations && organization == 0 {
+            self.world.organizations.get(1..).unwrap_or_default()
+        } else {
+            &[]
+        };
+        let write = |index: usize, out: &mut String| {
+            let child = &listed[index];
+            let mut object = Object::start(out);
+            object.text("organizationId", child.id).text("name", &child.name);
+            object.text("displayName", &child.name).text("parentName", &self.world.organizations[0].name);
+            object.time("dateAdded", child.added, Spelling::Ticks).value("computerCount", 40);
+            object
+                .members(r#""activeCount":38,"billingMethod":"Monthly","businessClassificationName":"Food""#);
+            object.members(r#""domains":["tenant.example.com"],"products":[],"computerDenyCountDtos":[]"#);
+            object.end();
+        };
+        self.whole(listed.len(), body, logged, number, write)
+    }
+
+    /// Every organization that the token reaches, as a drop-down (contract section 7.2).
+    pub(super) fn organizations_for_move(&self) -> Reply {
+        let mut out = String::from("[");
+        for (index, organization) in self.world.organizations.iter().enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            let mut object = Object::start(&mut out);
+            object.text("label", &organization.name).text("value", organization.id);
+            object.end();
+        }
+        out.push(']');
+        Reply::json(out.into_bytes())
+    }
+
+    /// One page of a list that is asked as a whole.
+    fn whole(
+        &self,
+        all: usize,
+        body: &Body,
+        logged: &mut Logged,
+        number: u64,
+        write: impl Fn(usize, &mut String),
+    ) -> Result<Reply, Reply> {
+        let asked = body.page_size.unwrap_or(0);
+        let size = self.dialect.page_size(asked).map_err(|refusal| self.refused(refusal, number))?;
+        let page = if self.dialect.ignores_page_number { 1 } else { body.page_number.unwrap_or(1).max(1) };
+        let start = usize::try_from((page - 1).saturating_mul(size)).unwrap_or(usize::MAX).min(all);
+        let end = start.saturating_add(usize::try_from(size).unwrap_or(usize::MAX)).min(all);
+        let total = self.dialect.total(all as u64, number);
+        (logged.rows, logged.total, logged.size) = (end - start, total, size);
+        let mut out = String::with_capacity((end - start) * 2_500 + 2);
+        for index in start..end {
+            out.push(if out.is_empty() { '[' } else { ',' });
+            write(index, &mut out);
+        }
+        Ok(self.page(out.into_bytes(), end - start, body.page_number.unwrap_or(1), size, total))
+    }
+}

@@ -1,0 +1,5 @@
+//! What the themes share.
+
+pub(crate) mod binary;
+pub(crate) mod power;
+pub(crate) mod verdict;
