@@ -220,14 +220,15 @@ impl App {
     }
 }
 
-/// Delivers while collecting goes on, and then until nothing is left.
+/// Delivers while collecting goes on, then until nothing is left, and closes.
 async fn deliver_all(
     mut worker: Worker,
     done: CancellationToken,
     stop: CancellationToken,
 ) -> Result<(), DeliverError> {
     worker.run(&done).await;
-    worker.until_empty(&stop).await
+    worker.until_empty(&stop).await?;
+    worker.finish().await
 }
 
 async fn build_workers(
