@@ -2,5 +2,6 @@
 //! holds, never with its own counters.
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it says")]
 
+mod outage;
 mod smoke;
 mod support;

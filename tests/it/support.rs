@@ -1,6 +1,8 @@
 //! What every theme uses: the program with its portal, and the comparison of the two.
 
 pub(crate) mod app;
+pub(crate) mod computers;
+pub(crate) mod disk;
 pub(crate) mod output;
 
 use std::io::Write;

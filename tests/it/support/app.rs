@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::computers;
 use super::output::{self, Difference, Record};
 use super::say;
 
@@ -66,6 +67,8 @@ pub(crate) struct Setup {
     pub(crate) more: String,
     /// How far our own clock is ahead of the portal's.
     pub(crate) clock_ahead: Micros,
+    /// Indices of the organizations that the sites cover; none for all.
+    pub(crate) covers: Option<Vec<usize>>,
     /// Folders elsewhere, such as on a small disk.
     pub(crate) state: Option<PathBuf>,
     pub(crate) out: Option<PathBuf>,
@@ -84,6 +87,7 @@ impl Default for Setup {
             without: Vec::new(),
             more: String::new(),
             clock_ahead: 0,
+            covers: None,
             state: None,
             out: None,
         }
@@ -276,7 +280,7 @@ impl TestApp {
                     tokio::time::sleep(Duration::from_millis(40)).await;
                 }
                 Ok(status) if tokio::time::Instant::now() > end => {
-                    panic!("it never {what}: {}", serde_json::to_string_pretty(&status).unwrap())
+                    panic!("it never {what}: {}", in_short(&status))
                 }
                 Err(error) if tokio::time::Instant::now() > end => panic!("it never {what}: {error}"),
                 _ => {
@@ -309,6 +313,7 @@ impl TestApp {
     pub(crate) async fn settle(&self, days: u32, long: Duration) {
         self.quiet();
         for _ in 0..days {
+            self.wait_idle(long).await;
             let now = self.advance(26 * HOUR);
             let scrubbed = date(now - HOUR);
             self.wait("looked everything over again", long, |status| {
@@ -317,6 +322,28 @@ impl TestApp {
             })
             .await;
         }
+        self.wait_idle(long).await;
+    }
+
+    /// Waits until only the live edge is asked for: all background work is done.
+    pub(crate) async fn wait_idle(&self, long: Duration) {
+        let end = tokio::time::Instant::now() + long;
+        let recent = self.portal.now() - 25 * HOUR;
+        loop {
+            let before = self.portal.stats().requests;
+            tokio::time::sleep(Duration::from_millis(4 * self.setup.every)).await;
+            let asked = self.portal.requests_since(before);
+            let asked: Vec<_> = asked.into_iter().filter_map(|one| one.from).collect();
+            if !asked.is_empty() && asked.iter().all(|from| *from >= recent) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < end, "the background work never ends");
+        }
+    }
+
+    /// A line of numbers, with the seed that plays them again.
+    pub(crate) fn note(&self, name: &str, what: impl std::fmt::Display) {
+        say(format_args!("{name}: seed {}: {what}", self.setup.world.seed));
     }
 
     /// All lines that the program wrote.
@@ -360,12 +387,24 @@ impl TestApp {
             self.stop().await;
         }
         let records = self.records();
+        let covered: Option<Vec<String>> = self.setup.covers.as_ref().map(|indices| {
+            indices.iter().map(|index| self.portal.organization(*index).to_string()).collect()
+        });
+        let covers =
+            |organization: &String| covered.as_ref().is_none_or(|covered| covered.contains(organization));
         let mut differences = Vec::new();
         for source in [Source::UnifiedAudit, Source::SystemAudit] {
             let source_name = if source == Source::UnifiedAudit { "unified_audit" } else { "system_audit" };
             if !self.setup.without.contains(&source_name) {
-                differences.push((source_name, self.compare(&records, source, |_| true)));
+                differences
+                    .push((source_name, self.compare(&records, source, |row| covers(&row.organization_id))));
             }
+        }
+        if !self.setup.without.contains(&"computers") {
+            let history = self.portal.true_computers(true);
+            let history: Vec<_> =
+                history.into_iter().filter(|state| covers(&state.organization_id)).collect();
+            differences.push(("computers", computers::compare(&records, &history)));
         }
         let mut uids: Vec<&str> = records.iter().map(|record| record.uid.as_str()).collect();
         uids.sort_unstable();
@@ -406,6 +445,30 @@ pub(crate) fn streams(status: &Status) -> impl Iterator<Item = &StreamStatus> {
     status.sites.iter().flat_map(|site| &site.streams)
 }
 
+/// What tells why something did not come.
+fn in_short(status: &Status) -> String {
+    let mut text = format!("{:#?}\n{:?}\n{:#?}", status.problems, status.outbox, status.sinks);
+    for stream in streams(status) {
+        text += &format!(
+            "\n{} of {} {}: {:?} proven {:?} live {:?} scrubbed {:?} {} requests error {:?}",
+            stream.source,
+            stream.scope,
+            stream.query,
+            stream.condition,
+            stream.proven_until,
+            stream.live_until,
+            stream.scrubbed,
+            stream.requests,
+            stream.last_error
+        );
+        for one in stream.unproven.iter().take(10) {
+            text +=
+                &format!("\n  {} to {} {} {}: {}", one.from, one.to, one.organization, one.state, one.reason);
+        }
+    }
+    text
+}
+
 /// The streams that are asked by time.
 pub(crate) fn windows(status: &Status) -> impl Iterator<Item = &StreamStatus> {
     streams(status).filter(|stream| stream.source != "computers")
@@ -424,7 +487,8 @@ pub(crate) fn caught_up(status: &Status, until: DateTime<Utc>) -> bool {
         && status.sites.iter().all(|site| !site.streams.is_empty() && site.last_error.is_none())
         && streams(status).all(|stream| {
             stream.condition == StreamCondition::Ok
-                && stream.live_until.is_some_and(|live| live >= until)
+                && (stream.live_until.is_some_and(|live| live >= until)
+                    || stream.unproven.iter().any(|one| one.state != "pending" && one.to >= until))
                 && !pending(stream)
         })
         && delivered(status)
