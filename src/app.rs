@@ -3,9 +3,12 @@
 //! Order of the end: streams finish the page in hand, sinks the batch in hand, then the store closes.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +21,7 @@ use crate::portal::{Pacers, Portal, PortalSettings};
 use crate::schedule::{Site, Surroundings, Unfinished};
 use crate::status::{Board, SiteEntry};
 use crate::store::{Store, connections, dead_letters, outbox, sinks};
+use crate::{control, web};
 
 /// What comes from outside and what tests replace.
 #[derive(Clone)]
@@ -72,6 +76,9 @@ impl Outcome {
 
 /// How often the outbox and the dead letters are looked over.
 const UPKEEP: Duration = Duration::from_secs(2);
+
+/// How often a listener's address that was taken is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
 impl App {
     /// Opens the state and builds every part; starts nothing.
@@ -138,6 +145,16 @@ impl App {
     /// A listener that cannot be opened.
     pub async fn run(self) -> anyhow::Result<()> {
         let (collecting, delivering) = (TaskTracker::new(), TaskTracker::new());
+        let door = control::listen(&self.config.state.dir)?;
+        delivering.spawn(control::serve(door, self.board.clone(), self.stop_delivery.clone()));
+        if let Some(address) = self.config.server.ops {
+            delivering.spawn(watch_over(
+                first_try(address).await?,
+                address,
+                self.board.clone(),
+                self.stop_delivery.clone(),
+            ));
+        }
         for site in self.sites {
             collecting.spawn(site.run(self.around.clone()));
         }
@@ -190,6 +207,9 @@ impl App {
             }
         }
         done.cancel();
+        if self.stop.is_cancelled() {
+            self.stop_delivery.cancel();
+        }
         self.around.tell_deliver();
         for (name, delivery) in deliveries {
             match delivery.await {
@@ -205,14 +225,15 @@ impl App {
     }
 }
 
-/// Delivers while collecting goes on, and then until nothing is left.
+/// Delivers while collecting goes on, then until nothing is left, and closes.
 async fn deliver_all(
     mut worker: Worker,
     done: CancellationToken,
     stop: CancellationToken,
 ) -> Result<(), DeliverError> {
     worker.run(&done).await;
-    worker.until_empty(&stop).await
+    worker.until_empty(&stop).await?;
+    worker.finish().await
 }
 
 async fn build_workers(
@@ -256,7 +277,8 @@ async fn build_workers(
         .collect())
 }
 
-fn portal_settings(connection: &Connection) -> PortalSettings {
+/// How a connection's portal is reached, as configured.
+pub fn portal_settings(connection: &Connection) -> PortalSettings {
     let mut settings = PortalSettings::new(&connection.site, &connection.base_url, connection.token.clone());
     settings.rate_per_second = connection.rate.per_second;
     settings.concurrent = connection.rate.concurrent;
@@ -266,6 +288,48 @@ fn portal_settings(connection: &Connection) -> PortalSettings {
     settings.insecure_skip_verify = connection.http.insecure_skip_verify;
     settings.body_limit = connection.http.body_limit;
     settings
+}
+
+/// Opens the listener for health and metrics. An address that is taken is no reason to stop collecting: it
+/// may come free, and probes that fail meanwhile show it.
+async fn first_try(address: SocketAddr) -> Result<Option<TcpListener>, web::ListenError> {
+    match web::listen(address).await {
+        Ok((listener, _)) => Ok(Some(listener)),
+        Err(error) if error.source.kind() == ErrorKind::AddrInUse => {
+            tracing::error!("{error}; collecting goes on, and the address is tried again");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Serves health and metrics until stopped, as soon as their address is to be had.
+async fn watch_over(
+    mut listener: Option<TcpListener>,
+    address: SocketAddr,
+    board: Board,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        let served = match listener.take() {
+            Some(listener) => web::serve(listener, board.clone(), stop.clone()).await.err(),
+            None => web::listen(address)
+                .await
+                .map(|(fresh, _)| listener = Some(fresh))
+                .err()
+                .map(|error| error.source),
+        };
+        if listener.is_some() {
+            continue;
+        }
+        if let Some(error) = served {
+            tracing::debug!(%error, "health and metrics are not served");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(LISTEN_AGAIN) => {}
+        }
+    }
 }
 
 /// Forgets what every sink has, and dead letters past their time.

@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod config;
+pub mod confirm_removed;
 pub mod dead_letters;
 pub mod demo;
 pub mod once;
@@ -11,6 +12,7 @@ pub mod out;
 pub mod run;
 pub mod simulate;
 pub mod status;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +46,9 @@ enum Command {
     Check(check::Check),
     Config(config::Show),
     Simulate(simulate::Simulate),
+    Status(status::Status),
+    DeadLetters(dead_letters::DeadLetters),
+    ConfirmRemoved(confirm_removed::ConfirmRemoved),
 }
 
 impl Cli {
@@ -52,14 +57,19 @@ impl Cli {
     /// # Errors
     /// What went wrong, as a chain that an operator can read; [`exit_code`] tells what to exit with.
     pub async fn run(self) -> anyhow::Result<()> {
+        #[cfg(feature = "failpoints")]
+        crate::fault::arm()?;
         let environment = Environment::of_process();
         match self.command {
             Command::Demo(command) => command.run(&environment).await,
             Command::Run(command) => command.run(&environment).await,
             Command::Once(command) => command.run(&environment).await,
-            Command::Check(command) => command.run(&environment),
+            Command::Check(command) => command.run(&environment).await,
             Command::Config(command) => command.run(&environment),
             Command::Simulate(command) => command.run().await,
+            Command::Status(command) => command.run(&environment).await,
+            Command::DeadLetters(command) => command.run(&environment).await,
+            Command::ConfirmRemoved(command) => command.run(&environment).await,
         }
     }
 }
@@ -81,6 +91,16 @@ impl ConfigFile {
     pub fn load(&self, environment: &Environment) -> Result<Config, ConfigError> {
         Config::load(&self.path, environment)
     }
+}
+
+/// Refuses a site that the configuration does not name.
+fn known_site(config: &Config, site: &str) -> Result<(), Usage> {
+    let mut sites = config.connections.iter().map(|connection| connection.site.as_str());
+    if sites.any(|known| known == site) {
+        return Ok(());
+    }
+    let known: Vec<&str> = config.connections.iter().map(|connection| connection.site.as_str()).collect();
+    Err(Usage(format!("the configuration names no site {site}; it has {}", known.join(", "))))
 }
 
 /// A command that cannot be carried out as it was given; exits with 2.
@@ -106,7 +126,9 @@ fn logging(log: &crate::config::Log) {
     let level = LevelFilter::from_level(log.level);
     // Other crates only speak up when something is wrong: their debug lines may show headers.
     let filter = Targets::new().with_target("lockstep", level).with_default(LevelFilter::WARN);
-    let plain = (!log.json).then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let plain =
+        (!log.json).then(|| tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr));
     let json = log.json.then(|| tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr));
     // A second start in one process keeps the first log.
     drop(tracing_subscriber::registry().with(plain).with(json).with(filter).try_init());
@@ -121,7 +143,6 @@ fn stop_on_signals(stop: tokio_util::sync::CancellationToken) {
         tracing::warn!("signals cannot be caught: SIGTERM ends the process at once");
         return;
     };
-    #[expect(clippy::disallowed_methods, reason = "outlives everything that shutdown waits for")]
     tokio::spawn(async move {
         for last in [false, true] {
             tokio::select! {

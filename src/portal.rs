@@ -26,7 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 pub use self::credential::Pacers;
@@ -135,7 +135,7 @@ impl Page {
 }
 
 /// How a connection's credential fares. All times are the portal's.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CredentialHealth {
     pub state: CredentialState,
     /// Since when it is in this state.
@@ -155,7 +155,7 @@ pub struct CredentialHealth {
 }
 
 /// The verdict on a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialState {
     Untested,

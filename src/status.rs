@@ -1,7 +1,14 @@
 //! One picture of the running program: the console, `/metrics`, health, alerts and tests all read this.
 //!
 //! Every stream keeps its [`StreamStatus`] on the [`Board`]; portals and sinks are asked when the picture is
-//! taken.
+//! taken. Without a running program [`offline`] makes the picture from the state.
+
+pub mod offline;
+mod problems;
+mod process;
+mod stream;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,17 +20,20 @@ use tokio::sync::watch;
 
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::collect::snapshot::SnapshotNotes;
-use crate::coverage::{Coverage, Observed, State};
-use crate::deliver::{SinkCondition, SinkStatus};
-use crate::model::{Micros, OrganizationId, SECOND, Seconds};
-use crate::portal::{CredentialHealth, CredentialState, Portal};
+use crate::collect::snapshot;
+use crate::config::TokenExpiry;
+use crate::coverage::Observed;
+use crate::deliver::SinkStatus;
+use crate::model::OrganizationId;
+use crate::portal::{CredentialHealth, Portal};
 use crate::store::{Store, StoreError, dead_letters, outbox};
+pub use process::ProcessStatus;
+pub use stream::{Unproven, UnprovenSum};
 
 /// Everything there is to know at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
-    pub version: &'static str,
+    pub version: String,
     /// Whether a service is running; else the picture is made from the state alone.
     pub running: bool,
     /// On our clock.
@@ -38,10 +48,12 @@ pub struct Status {
     pub outbox: OutboxStatus,
     pub dead_letters: DeadLetterStatus,
     pub memory: MemoryStatus,
+    /// Of the running program.
+    pub process: Option<ProcessStatus>,
 }
 
 /// One connection.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SiteStatus {
     pub site: String,
     pub base_url: Option<String>,
@@ -59,7 +71,7 @@ pub struct SiteStatus {
 }
 
 /// When the token lapses, as far as the configuration tells (contract section 9: the portal does not).
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TokenStatus {
     /// `unknown` unless `token_expiry` is set; absent does not mean fine.
     pub expires: Option<DateTime<Utc>>,
@@ -86,8 +98,33 @@ pub enum StreamCondition {
     Stopped,
 }
 
+impl StreamCondition {
+    pub const ALL: [Self; 7] = [
+        Self::Starting,
+        Self::Ok,
+        Self::Failing,
+        Self::Rejected,
+        Self::MissingRole,
+        Self::Paused,
+        Self::Stopped,
+    ];
+
+    /// As in JSON and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ok => "ok",
+            Self::Failing => "failing",
+            Self::Rejected => "rejected",
+            Self::MissingRole => "missing_role",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// One stream: a source in a scope.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StreamStatus {
     pub source: String,
     /// `tree`, or the organization's id.
@@ -103,7 +140,8 @@ pub struct StreamStatus {
     pub live_until: Option<DateTime<Utc>>,
     /// How far `live_until` lies behind the portal's time.
     pub lag_seconds: Option<f64>,
-    /// Whether the lag is beyond 5 times the interval, and at least 10 minutes.
+    /// Whether the lag, or the time since start while nothing is proven, is beyond 5 times the interval
+    /// and at least 10 minutes.
     pub stale: bool,
     /// Entries made in all, and requests since start.
     pub rows: u64,
@@ -117,26 +155,17 @@ pub struct StreamStatus {
     pub unproven: Vec<Unproven>,
     /// How many more there are.
     pub unproven_more: usize,
+    /// All of them summed up by state, those that are not shown included.
+    pub unproven_sums: BTreeMap<String, UnprovenSum>,
+    /// Organizations inside a tree that list nothing although their rows are usual.
+    pub silent_organizations: u64,
     pub observed: Option<Observed>,
     /// When the whole retention was last counted.
     pub scrubbed: Option<DateTime<Utc>>,
 }
 
-/// An interval that is not proven, and why.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Unproven {
-    pub organization: String,
-    pub from: DateTime<Utc>,
-    pub to: DateTime<Utc>,
-    /// `pending`, a state of the coverage, or `unknown` for rows of a snapshot.
-    pub state: String,
-    pub reason: String,
-    pub listed: Option<u64>,
-    pub held: Option<u64>,
-}
-
 /// The outbox.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OutboxStatus {
     pub bytes: u64,
     pub limit_bytes: Option<u64>,
@@ -145,23 +174,20 @@ pub struct OutboxStatus {
     pub oldest: Option<DateTime<Utc>>,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DeadLetterStatus {
     pub count: u64,
     pub bytes: u64,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct MemoryStatus {
     pub used_bytes: u64,
     pub limit_bytes: u64,
 }
 
-/// Unproven intervals shown for one stream.
-const MOST_UNPROVEN: usize = 200;
-/// How long a sink may fail, or an organization be silent, before the program is not fresh.
-const PATIENCE: Duration = Duration::from_secs(600);
-const SILENCE: Duration = Duration::from_secs(86_400);
+/// How long the state may take to answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where everything that runs says how it fares. Cheap to clone.
 #[derive(Clone)]
@@ -184,7 +210,7 @@ pub struct SiteEntry {
     pub portal: Portal,
     pub organization: Option<OrganizationId>,
     pub contact: Option<String>,
-    pub token_expiry: Option<crate::config::TokenExpiry>,
+    pub token_expiry: Option<TokenExpiry>,
     pub last_error: Option<String>,
     pub streams: BTreeMap<(String, String, String), StreamStatus>,
 }
@@ -228,8 +254,9 @@ impl Board {
         let inner = &self.0;
         let (outbox, dead) =
             inner.store.read(|db| Ok((outbox::usage(db)?, dead_letters::usage(db)?))).await?;
+        let taken = inner.clock.now();
         let sites: Vec<SiteStatus> =
-            self.sites().iter().map(|(site, entry)| site_status(site, entry)).collect();
+            self.sites().iter().map(|(site, entry)| site_status(site, entry, inner.started, taken)).collect();
         let sinks: Vec<SinkStatus> = inner
             .sinks
             .lock()
@@ -237,39 +264,69 @@ impl Board {
             .iter()
             .map(|sink| sink.borrow().clone())
             .collect();
-        let taken = inner.clock.now();
         let outbox = OutboxStatus {
             bytes: outbox.stored_bytes,
             limit_bytes: Some(inner.outbox_limit),
             paused: outbox.stored_bytes >= inner.outbox_limit,
             oldest: outbox.oldest.and_then(DateTime::from_timestamp_micros),
         };
-        let problems = problems(&sites, &sinks, &outbox, taken);
-        Ok(Status {
-            version: env!("CARGO_PKG_VERSION"),
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             running: true,
             taken,
             started: Some(inner.started),
-            fresh: problems.is_empty(),
-            problems,
+            fresh: false,
+            problems: Vec::new(),
             sites,
             sinks,
             outbox,
             dead_letters: DeadLetterStatus { count: dead.0, bytes: dead.1 },
             memory: MemoryStatus { used_bytes: inner.budget.used(), limit_bytes: inner.budget.total() },
-        })
+            process: ProcessStatus::read(),
+        };
+        status.judge();
+        Ok(status)
+    }
+
+    /// Whether the state can be written to and answers a read within a second; else why not.
+    pub async fn ready(&self) -> Result<(), String> {
+        let answer = self.0.store.read(|db| Ok(outbox::usage(db)?.chunks));
+        match tokio::time::timeout(ANSWERS_WITHIN, answer).await {
+            Ok(Ok(_)) if self.0.store.is_closed() => Err("the state is closed".to_owned()),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the state does not answer a read within a second".to_owned()),
+        }
+    }
+
+    /// Whether the program still does its work: its writer of the state has not ended.
+    pub fn is_alive(&self) -> bool {
+        !self.0.store.is_closed()
+    }
+
+    /// Takes the word of the operator that the rows of a site that are held as unknown are removed.
+    /// Answers how many that were; none for a site that is not known.
+    pub async fn confirm_removed(&self, site: &str) -> Result<Option<u64>, StoreError> {
+        let Some(now) = self.sites().get(site).map(|entry| entry.portal.now()) else { return Ok(None) };
+        let (name, stored) = (site.to_owned(), self.0.clock.now().timestamp_micros());
+        let removed = self.0.store.write(move |db| snapshot::confirm_removed(db, &name, now, stored)).await?;
+        self.update_site(site, |entry| {
+            entry.streams.values_mut().for_each(StreamStatus::forget_unknown);
+        });
+        Ok(removed)
     }
 }
 
-fn site_status(site: &str, entry: &SiteEntry) -> SiteStatus {
+fn site_status(site: &str, entry: &SiteEntry, started: DateTime<Utc>, taken: DateTime<Utc>) -> SiteStatus {
     let now = entry.portal.now();
+    let running = (taken - started).to_std().unwrap_or_default();
     let health = entry.portal.health();
     let streams = entry
         .streams
         .values()
         .cloned()
         .map(|mut stream| {
-            stream.age(now);
+            stream.age(now, running);
             stream
         })
         .collect();
@@ -282,182 +339,23 @@ fn site_status(site: &str, entry: &SiteEntry) -> SiteStatus {
         clock_offset_seconds: entry
             .portal
             .heard()
-            .then(|| Duration::from_micros(entry.portal.clock_offset().unsigned_abs()).as_secs_f64())
-            .map(|offset| if entry.portal.clock_offset() < 0 { -offset } else { offset }),
-        token: token_status(entry, &health),
+            .then(|| chrono::Duration::microseconds(entry.portal.clock_offset()).as_seconds_f64()),
+        token: TokenStatus::of(entry.token_expiry, health.last_success),
         credential: Some(health),
         last_error: entry.last_error.clone(),
         streams,
     }
 }
 
-fn token_status(entry: &SiteEntry, health: &CredentialHealth) -> TokenStatus {
-    use crate::config::TokenExpiry;
-    let expires = match entry.token_expiry {
-        Some(TokenExpiry::UnusedFor(unused)) => health
-            .last_success
-            .and_then(|last| last.checked_add_signed(chrono::Duration::from_std(unused).ok()?)),
-        Some(TokenExpiry::At(day)) => day.and_hms_opt(0, 0, 0).map(|at| at.and_utc()),
-        None => None,
-    };
-    TokenStatus { expires, expiry_known: entry.token_expiry.is_some() }
-}
-
-/// What an operator must know, one line each.
-fn problems(
-    sites: &[SiteStatus],
-    sinks: &[SinkStatus],
-    outbox: &OutboxStatus,
-    now: DateTime<Utc>,
-) -> Vec<String> {
-    let mut problems = Vec::new();
-    for site in sites {
-        if let Some(error) = &site.last_error {
-            problems.push(format!("site {}: {error}", site.site));
-        }
-        if site.credential.as_ref().is_some_and(|health| health.state == CredentialState::Rejected) {
-            problems.push(format!("site {}: the portal refuses the token; renew it", site.site));
-        }
-        for stream in &site.streams {
-            let name = format!("site {}: {} of {}", site.site, stream.source, stream.scope);
-            if stream.stale {
-                let lag = stream.lag_seconds.unwrap_or_default();
-                let why = stream.last_error.as_deref().unwrap_or("no error was seen");
-                problems.push(format!("{name} is stale: proven {lag:.0} s ago ({why})"));
-            }
-            for unproven in &stream.unproven {
-                let age = (unproven.to - unproven.from).to_std().unwrap_or_default();
-                if unproven.state == "unknown"
-                    || (unproven.state == State::EmptyUnconfirmed.as_str() && age > SILENCE)
-                {
-                    problems.push(format!(
-                        "{name}: organization {} is {} since {}: {}",
-                        unproven.organization, unproven.state, unproven.from, unproven.reason
-                    ));
-                }
-            }
-        }
-    }
-    for sink in sinks {
-        let failing = (now - sink.since).to_std().unwrap_or_default() > PATIENCE;
-        match sink.state {
-            SinkCondition::Held => {}
-            SinkCondition::Retrying | SinkCondition::Stopped if failing => {}
-            _ => continue,
-        }
-        let why = sink.last_error.as_deref().unwrap_or("no error was seen");
-        problems.push(format!("sink {} delivers nothing since {}: {why}", sink.name, sink.since));
-    }
-    if outbox.paused {
-        problems.push(format!(
-            "the outbox is full ({} bytes): collecting waits until a sink takes records",
-            outbox.bytes
-        ));
-    }
-    problems
-}
-
-impl StreamStatus {
-    /// Brings lag and staleness up to the moment, so that a stream that hangs is seen to lag.
-    fn age(&mut self, now: Micros) {
-        let Some(live) = self.live_until else {
-            return;
+impl TokenStatus {
+    /// By what the configuration says of the token and when it last worked.
+    fn of(expiry: Option<TokenExpiry>, last_success: Option<DateTime<Utc>>) -> Self {
+        let expires = match expiry {
+            Some(TokenExpiry::UnusedFor(unused)) => last_success
+                .and_then(|last| last.checked_add_signed(chrono::Duration::from_std(unused).ok()?)),
+            Some(TokenExpiry::At(day)) => day.and_hms_opt(0, 0, 0).map(|at| at.and_utc()),
+            None => None,
         };
-        let lag = Duration::from_micros((now - live.timestamp_micros()).max(0).unsigned_abs()).as_secs_f64();
-        self.lag_seconds = Some(lag);
-        self.stale = lag > (5.0 * self.every_seconds).max(600.0);
+        Self { expires, expiry_known: expiry.is_some() }
     }
-
-    /// Takes over what a window stream has proven.
-    pub fn of_coverage(&mut self, coverage: &Coverage, start: Seconds, edge: Seconds) {
-        self.proven_until = utc(coverage.proven_until(start));
-        let live = coverage.intervals().rev().find(|one| one.state == State::Proven && one.to <= edge + 60);
-        self.live_until = utc(live.map_or(start, |one| one.to));
-        let mut unproven = Vec::new();
-        let pending = |from, to| Unproven {
-            organization: self.organization.clone(),
-            from: utc(from).unwrap_or_default(),
-            to: utc(to).unwrap_or_default(),
-            state: "pending".to_owned(),
-            reason: self.last_error.clone().unwrap_or_else(|| "not walked yet, or not to the end".to_owned()),
-            listed: None,
-            held: None,
-        };
-        unproven.extend(coverage.gaps(start, edge).into_iter().map(|(from, to)| pending(from, to)));
-        for one in coverage.within(start, Seconds::MAX) {
-            if matches!(one.state, State::Proven | State::Baseline) {
-                continue;
-            }
-            unproven.push(Unproven {
-                organization: self.organization.clone(),
-                from: utc(one.from).unwrap_or_default(),
-                to: utc(one.to).unwrap_or_default(),
-                state: one.state.as_str().to_owned(),
-                reason: one.reason.clone().unwrap_or_default(),
-                listed: one.listed,
-                held: Some(one.held),
-            });
-        }
-        self.set_unproven(unproven);
-    }
-
-    /// Adds the organizations that are silent inside a tree.
-    pub fn add_silent(&mut self, silent: &BTreeMap<OrganizationId, Micros>, edge: Seconds) {
-        let mut unproven = std::mem::take(&mut self.unproven);
-        for (organization, since) in silent {
-            unproven.push(Unproven {
-                organization: organization.to_string(),
-                from: DateTime::from_timestamp_micros(*since).unwrap_or_default(),
-                to: utc(edge).unwrap_or_default(),
-                state: State::EmptyUnconfirmed.as_str().to_owned(),
-                reason: "lists nothing where its rows are usual, and nothing witnesses that nothing happened"
-                    .to_owned(),
-                listed: Some(0),
-                held: Some(0),
-            });
-        }
-        self.set_unproven(unproven);
-    }
-
-    /// Takes over what a snapshot stream knows.
-    pub fn of_snapshot(&mut self, notes: &SnapshotNotes, now: Micros) {
-        self.proven_until = notes.complete.and_then(DateTime::from_timestamp_micros);
-        self.live_until = self.proven_until;
-        let from = self.proven_until.unwrap_or_default();
-        let one = |organization: &str, state: &str, reason: String, held| Unproven {
-            organization: organization.to_owned(),
-            from,
-            to: DateTime::from_timestamp_micros(now).unwrap_or_default(),
-            state: state.to_owned(),
-            reason,
-            listed: None,
-            held,
-        };
-        let mut unproven = Vec::new();
-        if let Some(reason) = &notes.unproven {
-            unproven.push(one(&self.organization, State::StableUnproven.as_str(), reason.clone(), None));
-        }
-        if notes.complete.is_none() && notes.unproven.is_none() {
-            let reason = self.last_error.clone().unwrap_or_else(|| "no complete walk yet".to_owned());
-            unproven.push(one(&self.organization, "pending", reason, None));
-        }
-        for (organization, rows) in &notes.unknown {
-            let reason = format!(
-                "{rows} rows are listed no more, too many at once to believe; they return by themselves, or                  `lockstep confirm-removed` says that they are gone"
-            );
-            unproven.push(one(organization, "unknown", reason, Some(*rows)));
-        }
-        self.set_unproven(unproven);
-    }
-
-    fn set_unproven(&mut self, mut unproven: Vec<Unproven>) {
-        unproven.sort_by_key(|one| std::cmp::Reverse(one.to));
-        self.unproven_more = unproven.len().saturating_sub(MOST_UNPROVEN);
-        unproven.truncate(MOST_UNPROVEN);
-        self.unproven = unproven;
-    }
-}
-
-fn utc(second: Seconds) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp_micros(second.saturating_mul(SECOND))
 }

@@ -38,6 +38,10 @@ use self::sqlite::Identity;
 use self::writer::{Message, Task, Writer};
 use crate::clock::Clock;
 
+/// Every fault point of the state. A commit that a test stops before is not made, one it stops after is.
+pub const FAULT_POINTS: &[&str] =
+    &["store.migrate.before", "store.migrate.after", "store.commit.before", "store.commit.after"];
+
 /// A handle to the state; clones share it.
 #[derive(Clone)]
 pub struct Store {
@@ -164,6 +168,12 @@ impl Store {
     /// Commits since the start; fewer than jobs, since waiting jobs share one.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing can be written any more: the store was closed, or its writing thread has ended.
+    /// Also true for a handle that only reads.
+    pub fn is_closed(&self) -> bool {
+        self.writer.as_ref().is_none_or(mpsc::Sender::is_closed)
     }
 
     /// Lets every waiting job finish, folds the log into the database and gives the directory free.

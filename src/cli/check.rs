@@ -1,13 +1,16 @@
 //! `lockstep check`: every mistake at once, and what the configuration amounts to.
 
+mod online;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::Args;
 use rustix::fs::{Access, access};
 
-use super::{ConfigFile, Usage, out};
+use super::{ConfigFile, Usage, logging, out};
 use crate::config::{Config, Connection, Environment, Organizations, human, human_size};
 use crate::credentials::SecretSource;
 use crate::sink::SinkKind;
@@ -19,18 +22,23 @@ const REQUESTS_PER_POLL: f64 = 2.0;
 ///
 /// Each mistake is named by its path with what to write instead. A configuration without mistakes is
 /// summed up: sites, sources, sinks, and the requests a second that idle polling needs against those that
-/// are allowed. Exits with 2 on a mistake.
+/// are allowed. Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
+/// reach, clock, token, organizations and the permission to tick where one is missing; exits with 1 then.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  lockstep check -c lockstep.yaml")]
+  lockstep check -c lockstep.yaml
+  lockstep check -c lockstep.yaml --online       also asks the portals")]
 pub struct Check {
     #[command(flatten)]
     pub config: ConfigFile,
+    /// Ask every portal for one row of each source; stores and delivers nothing.
+    #[arg(long)]
+    pub online: bool,
 }
 
 impl Check {
-    pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
+    pub(super) async fn run(self, environment: &Environment) -> anyhow::Result<()> {
         let config = self.config.load(environment)?;
         out::say(Summary(&config));
         let troubles = troubles(&config);
@@ -38,6 +46,13 @@ impl Check {
             return Err(Usage(troubles.join("\n")).into());
         }
         out::say(format_args!("\n{} has no mistake", self.config.path.display()));
+        if self.online {
+            logging(&config.log);
+            let wrong = online::ask_all(&config).await;
+            if wrong > 0 {
+                bail!("{wrong} of the answers are not what collecting needs");
+            }
+        }
         Ok(())
     }
 }

@@ -15,6 +15,18 @@ pub fn data(text: impl Display) -> io::Result<()> {
     }
 }
 
+/// Writes bytes of any kind to stdout, as [`data`] does.
+///
+/// # Errors
+/// What stdout says, but for a closed pipe.
+pub fn raw(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
 /// Writes a line for people to stderr; nobody can be told when that fails.
 pub fn say(text: impl Display) {
     drop(writeln!(io::stderr().lock(), "{text}"));

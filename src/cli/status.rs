@@ -1,8 +1,17 @@
 //! `lockstep status`: what is proven and what is not.
 
+mod page;
+
+use anyhow::Context;
 use clap::Args;
 
-use super::ConfigFile;
+use super::{ConfigFile, out};
+use crate::clock::Clock;
+use crate::config::Environment;
+use crate::control;
+use crate::status::{self, offline};
+use crate::store::Store;
+use page::Page;
 
 /// Show for every stream what is proven, what is not and why.
 ///
@@ -12,11 +21,39 @@ use super::ConfigFile;
 #[command(after_help = "\
 Examples:
   lockstep status -c lockstep.yaml
-  lockstep status -c lockstep.yaml --json | jq '.streams[] | select(.state != \"proven\")'")]
+  lockstep status -c lockstep.yaml --json | jq '.problems[]'
+  lockstep status -c lockstep.yaml --json | jq '.sites[] | .site as $site | .streams[] | select(.unproven != []) | {$site, source, scope, unproven}'")]
 pub struct Status {
     #[command(flatten)]
     pub config: ConfigFile,
     /// One JSON object on stdout, for machines.
     #[arg(long)]
     pub json: bool,
+}
+
+impl Status {
+    pub(super) async fn run(self, environment: &Environment) -> anyhow::Result<()> {
+        let config = self.config.load(environment)?;
+        let picture: status::Status = match control::ask(&config.state.dir, "GET", "/status").await? {
+            Some(answer) => {
+                let body = answer.ok().map_err(anyhow::Error::msg)?;
+                if self.json {
+                    // Unread, so that a program of another version may say more.
+                    out::raw(&body)?;
+                    return Ok(out::raw(b"\n")?);
+                }
+                serde_json::from_slice(&body)
+                    .context("the running lockstep is another version than this command; try --json")?
+            }
+            None => {
+                let store = Store::open_read_only(&config.state.dir)?;
+                offline::status(&store, &config, &Clock::system()).await?
+            }
+        };
+        match self.json {
+            true => out::data(format_args!("{}\n", serde_json::to_string(&picture)?))?,
+            false => out::data(Page(&picture))?,
+        }
+        Ok(())
+    }
 }

@@ -11,6 +11,7 @@ enum All {
     Once(once::Once),
     Status(status::Status),
     DeadLetters(dead_letters::DeadLetters),
+    ConfirmRemoved(confirm_removed::ConfirmRemoved),
     Demo(demo::Demo),
     Simulate(simulate::Simulate),
     Config(config::Show),

@@ -14,9 +14,9 @@ use uuid::Uuid;
 use super::{CollectError, ListedRow, Listing};
 use crate::clock::Clock;
 use crate::coverage::walk::{Next, RowId, Walk};
-use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, uid};
+use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::{digest, fields, fingerprint};
-use crate::source::{Filter, Query, Scope};
+use crate::source::{Filter, Query, Scope, Shape, by_name};
 use crate::store::outbox::NewEntry;
 use crate::store::snapshots::{self, Known, Presence};
 use crate::store::{Store, StoreError, connections, dead_letters, outbox, streams};
@@ -51,8 +51,9 @@ pub struct SnapshotNotes {
     /// When every row was last sent again, and the restatement that is under way.
     pub restated: Micros,
     pub restating: Option<Micros>,
-    /// Rows held as unknown, by organization.
+    /// Rows held as unknown, by organization, and since when there are any.
     pub unknown: Vec<(String, u64)>,
+    pub unknown_since: Option<Micros>,
     /// Entries made in all.
     pub rows: u64,
 }
@@ -80,7 +81,7 @@ impl<L: Listing> SnapshotStream<L> {
         for _ in 0..WALKS {
             match self.walk(false).await? {
                 Ok(listed) => {
-                    self.conclude(listed, HashSet::new()).await?;
+                    self.conclude(listed).await?;
                     if !self.notes.unknown.is_empty() {
                         self.ask_for_deleted().await?;
                     }
@@ -165,12 +166,7 @@ impl<L: Listing> SnapshotStream<L> {
         rows: Vec<ListedRow>,
         undecodable: Vec<(bytes::Bytes, String)>,
     ) -> Result<(), CollectError> {
-        let page = Page {
-            settings: self.settings.clone(),
-            now: self.listing.now(),
-            stored: self.clock.now().timestamp_micros(),
-            restating: self.notes.restating,
-        };
+        let page = self.page_now();
         let mut notes = self.notes.clone();
         self.notes.rows = self
             .store
@@ -185,20 +181,10 @@ impl<L: Listing> SnapshotStream<L> {
     }
 
     /// A complete walk is over: what it did not list is missing, and after two such walks removed.
-    async fn conclude(
-        &mut self,
-        listed: HashMap<u128, bool>,
-        confirmed: HashSet<u128>,
-    ) -> Result<(), CollectError> {
-        let now = self.listing.now();
-        let page = Page {
-            settings: self.settings.clone(),
-            now,
-            stored: self.clock.now().timestamp_micros(),
-            restating: None,
-        };
+    async fn conclude(&mut self, listed: HashMap<u128, bool>) -> Result<(), CollectError> {
+        let page = self.page_now();
         let mut notes = self.notes.clone();
-        notes.complete = Some(now);
+        notes.complete = Some(page.now);
         notes.listed = listed.len() as u64;
         notes.unproven = None;
         if let Some(restating) = notes.restating.take() {
@@ -207,8 +193,8 @@ impl<L: Listing> SnapshotStream<L> {
         self.notes = self
             .store
             .write(move |db| {
-                notes.rows += page.conclude(db, &listed, &confirmed)?;
-                notes.unknown = snapshots::unknown(db, page.settings.set)?;
+                notes.rows += page.conclude(db, &listed)?;
+                page.note_unknown(db, &mut notes)?;
                 save_notes(db, page.settings.stream, &notes)?;
                 Ok(notes)
             })
@@ -225,11 +211,29 @@ impl<L: Listing> SnapshotStream<L> {
                 if confirmed.is_empty() {
                     return Ok(());
                 }
-                let living = listed.into_iter().filter(|(_, deleted)| !*deleted).collect();
-                self.conclude(living, confirmed).await
+                let (page, mut notes) = (self.page_now(), self.notes.clone());
+                self.notes = self
+                    .store
+                    .write(move |db| {
+                        notes.rows += page.remove_unknown(db, |id| confirmed.contains(&id))?;
+                        page.note_unknown(db, &mut notes)?;
+                        save_notes(db, page.settings.stream, &notes)?;
+                        Ok(notes)
+                    })
+                    .await?;
+                Ok(())
             }
             Ok(Err(_)) | Err(CollectError::Refused(_)) => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    fn page_now(&self) -> Page {
+        Page {
+            settings: self.settings.clone(),
+            now: self.listing.now(),
+            stored: self.clock.now().timestamp_micros(),
+            restating: self.notes.restating,
         }
     }
 
@@ -247,6 +251,51 @@ fn save_notes(db: &Connection, stream: i64, notes: &SnapshotNotes) -> Result<(),
 fn is_deleted(row: &ListedRow) -> bool {
     let text = std::str::from_utf8(&row.body).unwrap_or_default();
     fields(text, &["isDeleted"]).is_ok_and(|[deleted]| deleted.is_some_and(|value| value.get() == "true"))
+}
+
+/// Takes the word of the operator that every row of a site that is held as unknown is removed; each gives
+/// an entry, as if the portal had said so. `now` is the portal's time, `stored` ours. Answers how many rows
+/// that were; none for a site that the state does not know.
+///
+/// # Errors
+/// Those of the state.
+pub fn confirm_removed(
+    db: &Connection,
+    site: &str,
+    now: Micros,
+    stored: Micros,
+) -> Result<Option<u64>, StoreError> {
+    let Some(connection) = connections::list(db)?.into_iter().find(|connection| connection.site == site)
+    else {
+        return Ok(None);
+    };
+    let mut removed = 0;
+    for stream in streams::list(db, connection.id)? {
+        let Some(source) = by_name(&stream.source) else { continue };
+        let Shape::Snapshot { volatile } = source.shape() else { continue };
+        let organization = OrganizationId::new(&stream.scope);
+        let tree = stream.scope == "tree";
+        let settings = SnapshotSettings {
+            connection: connection.id,
+            epoch: connection.epoch,
+            source: source.name(),
+            kind: source.kind(),
+            scope: if tree { Scope::Tree(organization) } else { Scope::Organization(organization) },
+            volatile,
+            page_size: 0,
+            restate: None,
+            stream: stream.id,
+            set: stream.set,
+        };
+        let page = Page { settings, now, stored, restating: None };
+        let entries = page.remove_unknown(db, |_| true)?;
+        let mut notes: SnapshotNotes = serde_json::from_str(&stream.notes).unwrap_or_default();
+        notes.rows += entries;
+        page.note_unknown(db, &mut notes)?;
+        save_notes(db, stream.id, &notes)?;
+        removed += entries;
+    }
+    Ok(Some(removed))
 }
 
 /// What the jobs of one page or walk need to know.
@@ -304,6 +353,8 @@ impl Page {
         row: &ListedRow,
     ) -> Result<Option<Made>, StoreError> {
         let (set, Some(vendor_id)) = (self.settings.set, row.vendor_id.as_deref()) else { return Ok(None) };
+        // As the uid does: a portal that changes the case of a GUID means the same thing.
+        let vendor_id = &*folded(vendor_id);
         let text = std::str::from_utf8(&row.body).expect("a listed row is checked text");
         let print =
             fingerprint(text, self.settings.volatile).unwrap_or_else(|_| digest(&[&row.body])).to_vec();
@@ -410,31 +461,14 @@ impl Page {
     }
 
     /// Judges what a complete walk did not list. Answers how many entries that made.
-    fn conclude(
-        &self,
-        db: &Connection,
-        listed: &HashMap<u128, bool>,
-        confirmed: &HashSet<u128>,
-    ) -> Result<u64, StoreError> {
-        let settings = &self.settings;
-        let scope = match &settings.scope {
-            Scope::Tree(_) => None,
-            Scope::Organization(organization) => {
-                Some(connections::organization(db, settings.connection, organization, None, self.now)?)
-            }
-        };
-        let living = snapshots::living(db, settings.set, scope)?;
-        let id = |one: &snapshots::Listed| {
-            uid(&one.organization_id, settings.source, &one.vendor_id, settings.kind.as_str(), "0").as_u128()
-        };
-        let absent: Vec<(&snapshots::Listed, u128)> =
-            living.iter().map(|one| (one, id(one))).filter(|(_, id)| !listed.contains_key(id)).collect();
+    fn conclude(&self, db: &Connection, listed: &HashMap<u128, bool>) -> Result<u64, StoreError> {
+        let living = self.living(db)?;
+        let absent: Vec<&snapshots::Listed> =
+            living.iter().filter(|one| !listed.contains_key(&self.row_id(one))).collect();
         let unbelievable = Unbelievable::judge(&living, &absent);
         let mut made = Vec::new();
-        for (one, id) in &absent {
-            let presence = if confirmed.contains(id) {
-                Presence::Removed
-            } else if unbelievable.holds(one.organization) || one.presence == Presence::Unknown {
+        for one in absent {
+            let presence = if unbelievable.holds(one.organization) || one.presence == Presence::Unknown {
                 Presence::Unknown
             } else if one.presence == Presence::Missing {
                 Presence::Removed
@@ -444,12 +478,53 @@ impl Page {
             match presence {
                 Presence::Removed => made.extend(self.remove(db, one)?),
                 other if other != one.presence => {
-                    snapshots::set_presence(db, settings.set, one.organization, &one.vendor_id, other)?;
+                    snapshots::set_presence(db, self.settings.set, one.organization, &one.vendor_id, other)?;
                 }
                 _ => {}
             }
         }
         self.append(db, &made)
+    }
+
+    /// What of the stream's scope is not known to be removed.
+    fn living(&self, db: &Connection) -> Result<Vec<snapshots::Listed>, StoreError> {
+        let settings = &self.settings;
+        let scope = match &settings.scope {
+            Scope::Tree(_) => None,
+            Scope::Organization(organization) => {
+                Some(connections::organization(db, settings.connection, organization, None, self.now)?)
+            }
+        };
+        snapshots::living(db, settings.set, scope)
+    }
+
+    /// The id under which a page lists a row.
+    fn row_id(&self, one: &snapshots::Listed) -> u128 {
+        let kind = self.settings.kind.as_str();
+        uid(&one.organization_id, self.settings.source, &one.vendor_id, kind, "0").as_u128()
+    }
+
+    /// Removes what is held as unknown and whose id is confirmed. Answers how many entries that made.
+    fn remove_unknown(&self, db: &Connection, confirmed: impl Fn(u128) -> bool) -> Result<u64, StoreError> {
+        let mut made = Vec::new();
+        for one in self.living(db)? {
+            if one.presence == Presence::Unknown && confirmed(self.row_id(&one)) {
+                made.extend(self.remove(db, &one)?);
+            }
+        }
+        self.append(db, &made)
+    }
+
+    /// Notes what of the stream's scope is held as unknown.
+    fn note_unknown(&self, db: &Connection, notes: &mut SnapshotNotes) -> Result<(), StoreError> {
+        let scope = &self.settings.scope;
+        notes.unknown = snapshots::unknown(db, self.settings.set)?;
+        notes.unknown.retain(|(organization, _)| scope.is_tree() || organization == scope.name());
+        notes.unknown_since = match notes.unknown.is_empty() {
+            true => None,
+            false => notes.unknown_since.or(Some(self.now)),
+        };
+        Ok(())
     }
 
     fn remove(&self, db: &Connection, one: &snapshots::Listed) -> Result<Option<Made>, StoreError> {
@@ -484,14 +559,14 @@ struct Unbelievable {
 
 impl Unbelievable {
     /// More than 10 % and more than 3 at once, or all of more than one in an organization.
-    fn judge(living: &[snapshots::Listed], absent: &[(&snapshots::Listed, u128)]) -> Self {
+    fn judge(living: &[snapshots::Listed], absent: &[&snapshots::Listed]) -> Self {
         let everywhere = absent.len() > 3 && absent.len() * 10 > living.len();
         let mut known: HashMap<i64, usize> = HashMap::new();
         for one in living {
             *known.entry(one.organization).or_default() += 1;
         }
         let mut missing: HashMap<i64, usize> = HashMap::new();
-        for (one, _) in absent {
+        for one in absent {
             *missing.entry(one.organization).or_default() += 1;
         }
         let organizations = missing
@@ -510,3 +585,6 @@ impl Unbelievable {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

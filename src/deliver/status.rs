@@ -3,20 +3,21 @@
 use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::model::Lane;
 use crate::store::outbox::PendingLane;
 
 /// Notices kept for a reader of the status.
 const MOST_NOTICES: usize = 20;
 
 /// One sink, as its worker sees it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SinkStatus {
     pub name: String,
     #[serde(rename = "type")]
-    pub kind: &'static str,
-    pub format: &'static str,
+    pub kind: String,
+    pub format: String,
     pub state: SinkCondition,
     /// Since when it is in this state, on our clock.
     pub since: DateTime<Utc>,
@@ -40,7 +41,7 @@ pub struct SinkStatus {
 }
 
 /// How a sink is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SinkCondition {
     Ok,
@@ -52,11 +53,25 @@ pub enum SinkCondition {
     Stopped,
 }
 
+impl SinkCondition {
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Retrying, Self::Held, Self::Stopped];
+
+    /// As in JSON and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Retrying => "retrying",
+            Self::Held => "held",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// One lane with entries above the sink's position.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingStatus {
     pub site: String,
-    pub lane: &'static str,
+    pub lane: Lane,
     /// Compressed, as stored.
     pub bytes: u64,
     /// When its oldest entry was collected, on the portal's time.
@@ -64,7 +79,7 @@ pub struct PendingStatus {
 }
 
 /// Something that happened once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// On our clock.
     pub at: DateTime<Utc>,
@@ -72,11 +87,11 @@ pub struct Notice {
 }
 
 impl SinkStatus {
-    pub(super) fn new(name: &str, kind: &'static str, format: &'static str, now: DateTime<Utc>) -> Self {
+    pub(crate) fn new(name: &str, kind: &str, format: &str, now: DateTime<Utc>) -> Self {
         Self {
             name: name.to_owned(),
-            kind,
-            format,
+            kind: kind.to_owned(),
+            format: format.to_owned(),
             state: SinkCondition::Ok,
             since: now,
             last_error: None,
@@ -104,12 +119,12 @@ impl SinkStatus {
         self.notices.push_back(Notice { at: now, text });
     }
 
-    pub(super) fn set_pending(&mut self, lanes: &[PendingLane]) {
+    pub(crate) fn set_pending(&mut self, lanes: &[PendingLane]) {
         self.pending = lanes
             .iter()
             .map(|lane| PendingStatus {
                 site: lane.site.clone(),
-                lane: lane.lane.as_str(),
+                lane: lane.lane,
                 bytes: lane.bytes,
                 oldest: DateTime::from_timestamp_micros(lane.oldest),
             })

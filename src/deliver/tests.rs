@@ -70,7 +70,7 @@ impl Bench {
     }
 
     async fn letters(&self) -> Vec<dead_letters::DeadLetter> {
-        self.store.read(|db| dead_letters::list(db, 100, 0)).await.unwrap()
+        self.store.read(|db| dead_letters::list(db, None, 100)).await.unwrap()
     }
 
     async fn positions(&self) -> Positions {

@@ -22,6 +22,8 @@ pub enum SiteError {
     Portal(#[from] PortalError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("a pass broke off, which is a mistake in lockstep: {0}")]
+    Broken(String),
     #[error("organizations: the portal knows none called {}; known are: {}", .missing.join(", "), .known.join(", "))]
     UnknownOrganizations { missing: Vec<String>, known: Vec<String> },
 }
@@ -70,19 +72,24 @@ impl Site {
         streams.wait().await;
     }
 
-    /// Does all there is to do once, a stream after the other finding its turn under the limiter.
+    /// Does all there is to do once.
     pub async fn once(self, around: Surroundings) -> Result<Vec<Unfinished>, SiteError> {
         let found = self.discover(&around).await.inspect_err(|error| self.say(&around, Some(error)))?;
         self.say(&around, None);
-        // Snapshots first: they witness whether an empty window is plausible.
-        let mut streams = self.streams(&found);
-        streams.sort_by_key(|stream| matches!(stream.source.shape(), source::Shape::Window { .. }));
+        // Snapshots first: they witness whether an empty window is plausible. The windows share the pace.
+        let (windows, snapshots): (Vec<Stream>, Vec<Stream>) = self
+            .streams(&found)
+            .into_iter()
+            .partition(|stream| matches!(stream.source.shape(), source::Shape::Window { .. }));
         let mut unfinished = Vec::new();
-        for stream in streams {
-            if around.stop.is_cancelled() {
-                break;
-            }
+        for stream in snapshots {
             unfinished.push(stream.once(around.clone()).await);
+        }
+        let streams = TaskTracker::new();
+        let passes: Vec<_> =
+            windows.into_iter().map(|stream| streams.spawn(stream.once(around.clone()))).collect();
+        for pass in passes {
+            unfinished.push(pass.await.map_err(|error| SiteError::Broken(error.to_string()))?);
         }
         Ok(unfinished)
     }
@@ -110,7 +117,7 @@ impl Site {
                 Remedy::Retry { after: Some(after) } => after,
                 _ => growing,
             },
-            SiteError::Store(_) => growing,
+            SiteError::Store(_) | SiteError::Broken(_) => growing,
             SiteError::UnknownOrganizations { .. } => LONGEST_PAUSE,
         }
     }

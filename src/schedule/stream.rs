@@ -163,18 +163,24 @@ impl Stream {
     pub async fn once(self, around: Surroundings) -> Unfinished {
         let mut status = self.blank();
         let mut loaded = None;
-        let outcome = self.everything(&mut loaded, &around).await;
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.everything(&mut loaded, &around) => Some(outcome),
+            () = stopped_for(&around, GRACE) => None,
+        };
         around.tell_deliver();
-        if let Err(error) = &outcome {
-            let (condition, _) = verdict(error, self.config.every, 1);
-            self.failed(&mut status, error, condition);
-        } else {
-            self.well(&mut status, &around);
+        match &outcome {
+            Some(Ok(())) => self.well(&mut status, &around),
+            Some(Err(error)) => {
+                let (condition, _) = verdict(error, self.config.every, 1);
+                self.failed(&mut status, error, condition);
+            }
+            None => status.last_error = Some("stopped before everything was done".to_owned()),
         }
         self.publish(loaded.as_ref(), &mut status, &around);
         // The seconds since the last look are not owed.
         let slack = (2 * self.config.every).max(Duration::from_secs(60));
-        let edge = self.portal.now() - self.config.settle.as_micros() as i64 - slack.as_micros() as i64;
+        let edge = self.portal.now() - seconds(self.config.settle + slack) * SECOND;
         let owed = |one: &Unproven| one.state != "pending" || one.from.timestamp_micros() < edge;
         Unfinished {
             site: self.connection.site.clone(),

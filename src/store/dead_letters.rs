@@ -45,6 +45,8 @@ pub struct DeadLetter {
     pub reason: String,
     /// On our clock.
     pub stored: Micros,
+    /// Of the body as received.
+    pub bytes: u64,
 }
 
 /// Enters a dead letter; false when it is there already, by its uid or else by its bytes.
@@ -78,7 +80,7 @@ pub fn insert(db: &Connection, letter: &NewDeadLetter<'_>) -> Result<bool, Store
 }
 
 const COLUMNS: &str = "d.id, d.sink, d.connection_id, c.site, d.source, d.organization_id, d.number, d.uid,
-     d.vendor_id, d.reason, d.stored";
+     d.vendor_id, d.reason, d.stored, substr(d.body, 1, 18)";
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeadLetter> {
     let uid: Option<Vec<u8>> = row.get(7)?;
@@ -94,16 +96,18 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeadLetter> {
         vendor_id: row.get(8)?,
         reason: row.get(9)?,
         stored: row.get(10)?,
+        // The size stands in the first 18 bytes at most, so the body need not be read.
+        bytes: row.get_ref(11)?.as_blob().map_or(0, |head| compress::unpacked_bytes(head) as u64),
     })
 }
 
-/// Up to `limit` dead letters, newest first, leaving out the first `offset`.
-pub fn list(db: &Connection, limit: usize, offset: usize) -> Result<Vec<DeadLetter>, StoreError> {
+/// Up to `limit` dead letters of a site, or of all, newest first.
+pub fn list(db: &Connection, site: Option<&str>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
     let get = format!(
         "SELECT {COLUMNS} FROM dead_letter d JOIN connection c ON c.id = d.connection_id
-         ORDER BY d.id DESC LIMIT ?1 OFFSET ?2"
+         WHERE ?1 IS NULL OR c.site = ?1 ORDER BY d.id DESC LIMIT ?2"
     );
-    Ok(db.prepare_cached(&get)?.query_map(params![limit, offset], read)?.collect::<Result<_, _>>()?)
+    Ok(db.prepare_cached(&get)?.query_map(params![site, limit], read)?.collect::<Result<_, _>>()?)
 }
 
 /// One dead letter with its body.
@@ -112,7 +116,7 @@ pub fn show(db: &Connection, id: i64) -> Result<Option<(DeadLetter, Vec<u8>)>, S
         "SELECT {COLUMNS}, d.body FROM dead_letter d JOIN connection c ON c.id = d.connection_id WHERE d.id = ?1"
     );
     let found: Option<(DeadLetter, Vec<u8>)> =
-        db.prepare_cached(&get)?.query_row([id], |row| Ok((read(row)?, row.get(11)?))).optional()?;
+        db.prepare_cached(&get)?.query_row([id], |row| Ok((read(row)?, row.get(12)?))).optional()?;
     found
         .map(|(letter, packed)| {
             let body = compress::unpack(&packed, LARGEST_BODY)
@@ -187,7 +191,9 @@ mod tests {
         let new =
             NewDeadLetter { sink: Some("out"), uid: Some(uid), number: Some(3), ..letter(acme, 5, &body) };
         assert!(insert(&db, &new).unwrap());
-        let listed = list(&db, 10, 0).unwrap();
+        let listed = list(&db, Some("acme"), 10).unwrap();
+        assert_eq!(listed[0].bytes, body.len() as u64);
+        assert_eq!(list(&db, Some("other"), 10).unwrap(), []);
         let (shown, bytes) = show(&db, listed[0].id).unwrap().unwrap();
         assert_eq!((&shown, bytes), (&listed[0], body));
         assert_eq!((shown.uid, shown.site.as_str(), shown.number), (Some(uid), "acme", Some(3)));
@@ -219,7 +225,7 @@ mod tests {
             assert!(insert(&db, &letter(acme, at.into(), &[at])).unwrap());
         }
         let ages = |db: &Connection| -> Vec<Micros> {
-            list(db, 100, 0).unwrap().iter().rev().map(|letter| letter.stored).collect()
+            list(db, None, 100).unwrap().iter().rev().map(|letter| letter.stored).collect()
         };
         assert_eq!(prune(&db, 3, u64::MAX, 2).unwrap().rows, 2, "bounded per call");
         assert_eq!(prune(&db, 3, u64::MAX, 100).unwrap().rows, 1);

@@ -66,6 +66,14 @@ fn same(sink: &str, what: &'static str, pinned: &str, configured: &str) -> Resul
     })
 }
 
+/// The sinks of the configuration that the service last ran with, as (name, type, format).
+pub fn configured(db: &Connection) -> Result<Vec<(String, String, String)>, StoreError> {
+    let mut rows =
+        db.prepare_cached("SELECT name, type, format FROM sink WHERE configured = 1 ORDER BY name")?;
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The last number that a sink has confirmed in each lane; a lane that is missing has 0.
 pub fn positions(db: &Connection, sink: &str) -> Result<Positions, StoreError> {
     let mut rows = db.prepare_cached("SELECT connection_id, lane, number FROM position WHERE sink = ?1")?;

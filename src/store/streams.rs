@@ -54,6 +54,39 @@ pub fn open(db: &Connection, key: &StreamKey<'_>) -> Result<StreamRow, StoreErro
     Ok(StreamRow { id, set, notes, intervals: intervals(db, id)? })
 }
 
+/// A stream as it stands in the state, with its name.
+#[derive(Clone, Debug)]
+pub struct StoredStream {
+    pub id: i64,
+    pub set: i64,
+    pub source: String,
+    /// `tree`, or the organization's id.
+    pub scope: String,
+    /// The part of the source, and what narrows the query.
+    pub fingerprint: String,
+    /// Its notes as JSON; empty for a new stream.
+    pub notes: String,
+}
+
+/// Every stream of a connection.
+pub fn list(db: &Connection, connection: ConnectionId) -> Result<Vec<StoredStream>, StoreError> {
+    let mut rows = db.prepare_cached(
+        "SELECT id, set_id, source, scope, fingerprint, doc FROM stream
+         WHERE connection_id = ?1 ORDER BY source, scope, fingerprint",
+    )?;
+    let rows = rows.query_map([connection], |row| {
+        Ok(StoredStream {
+            id: row.get(0)?,
+            set: row.get(1)?,
+            source: row.get(2)?,
+            scope: row.get(3)?,
+            fingerprint: row.get(4)?,
+            notes: row.get(5)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The notes of a stream, if there are any.
 pub fn notes(db: &Connection, stream: i64) -> Result<Option<String>, StoreError> {
     Ok(db.query_row("SELECT doc FROM stream WHERE id = ?1", [stream], |row| row.get(0)).optional()?)

@@ -1,9 +1,12 @@
-//! What every theme uses: the program with its portal, and the comparison of the two.
+//! What the themes share: the program with its portal, its files, and the comparison of the two.
 
 pub(crate) mod app;
+pub(crate) mod binary;
 pub(crate) mod computers;
 pub(crate) mod disk;
 pub(crate) mod output;
+pub(crate) mod power;
+pub(crate) mod verdict;
 
 use std::io::Write;
 

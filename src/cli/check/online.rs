@@ -1,0 +1,139 @@
+//! `lockstep check --online`: asks every portal once per source and reports what the token may read.
+
+use crate::app::portal_settings;
+use crate::budget::Budget;
+use crate::cli::out;
+use crate::clock::Clock;
+use crate::config::{Config, Connection, Organizations};
+use crate::model::{Micros, OrganizationId, SECOND};
+use crate::portal::{ListedOrganization, Pacers, Portal, PortalError, Remedy};
+use crate::source::{Filter, Query, SOURCES, Scope, Shape, Source};
+
+/// Clocks further apart than this are said to be (contract section 12).
+const CLOCK_APART: Micros = 120 * SECOND;
+
+/// Asks every connection; says what it finds. Answers how many things are wrong.
+pub(super) async fn ask_all(config: &Config) -> usize {
+    let clock = Clock::system();
+    // Nothing is stored, so the key of the hashes need not last.
+    let pacers = Pacers::new(*blake3::hash(b"check").as_bytes());
+    let budget = Budget::new(config.memory);
+    let mut wrong = 0;
+    for connection in &config.connections {
+        out::say(format_args!("\nasking site {} at {}", connection.site, connection.base_url));
+        match Portal::new(portal_settings(connection), &pacers, budget.clone(), clock.clone()) {
+            Ok(portal) => wrong += ask(connection, &portal).await,
+            Err(error) => {
+                line("settings", &error.to_string());
+                wrong += 1;
+            }
+        }
+    }
+    wrong
+}
+
+async fn ask(connection: &Connection, portal: &Portal) -> usize {
+    let own = match &connection.organization_id {
+        Some(own) => own.clone(),
+        None => match portal.discover_organization().await {
+            Ok(own) => own,
+            Err(error) => {
+                line("token", &error.to_string());
+                return 1;
+            }
+        },
+    };
+    let listed = portal.child_organizations(&own).await;
+    say_clock(portal);
+    line("token", &format!("its own organization is {own}"));
+    let (scope, mut wrong) = match &listed {
+        Ok(children) => (scope(connection, &own, children), 0),
+        Err(error) => {
+            line("organizations", &refusal(error, "View Organizations"));
+            (scope(connection, &own, &[]), 1)
+        }
+    };
+    if let Ok(children) = &listed {
+        line("organizations", &format!("{} below it", children.len()));
+    }
+    for source in SOURCES {
+        if !connection.sources.get(source.name()).is_some_and(|config| config.enabled) {
+            continue;
+        }
+        let request = first_row(source, &scope, portal.now()).request(source, connection.http.timeout);
+        match portal.fetch(&request).await {
+            Ok(page) => line(
+                source.name(),
+                &match (page.total, page.rows.len()) {
+                    (Some(0), _) => {
+                        "readable, and empty: a role that is not ticked looks the same".to_owned()
+                    }
+                    (Some(total), _) => format!("readable, {total} rows"),
+                    (None, 0) => "readable, and empty: a role that is not ticked looks the same".to_owned(),
+                    (None, _) => "readable".to_owned(),
+                },
+            ),
+            Err(error) => {
+                line(source.name(), &refusal(&error, source.permission()));
+                wrong += 1;
+            }
+        }
+    }
+    wrong
+}
+
+fn scope(connection: &Connection, own: &OrganizationId, children: &[ListedOrganization]) -> Scope {
+    match &connection.organizations {
+        Organizations::All => Scope::Tree(own.clone()),
+        Organizations::Own => Scope::Organization(own.clone()),
+        Organizations::Only(wanted) => {
+            let is_wanted = |one: &&ListedOrganization| {
+                wanted.iter().any(|want| {
+                    one.name.eq_ignore_ascii_case(want) || one.id.as_str().eq_ignore_ascii_case(want)
+                })
+            };
+            let first = children.iter().find(is_wanted).map_or(own, |one| &one.id);
+            Scope::Organization(first.clone())
+        }
+    }
+}
+
+/// One row: of the last day for sources that are asked by time.
+fn first_row(source: &dyn Source, scope: &Scope, now: Micros) -> Query {
+    let (part, span) = match source.shape() {
+        Shape::Window { .. } => {
+            let now = now.div_euclid(SECOND);
+            (u8::from(source.name() == "unified_audit"), Some((now - 86_400, now)))
+        }
+        Shape::Snapshot { .. } => (0, None),
+    };
+    let filter = Filter::default();
+    Query { scope: scope.clone(), part, span, page: 1, size: 1, split: None, deleted: false, filter }
+}
+
+fn refusal(error: &PortalError, permission: &str) -> String {
+    match error.remedy() {
+        Remedy::MissingRole(_) | Remedy::RenewToken => {
+            format!("NOT READABLE: {error}. Tick \"{permission}\" in the role of the API user")
+        }
+        _ => format!("NOT READABLE: {error}"),
+    }
+}
+
+fn say_clock(portal: &Portal) {
+    let offset = portal.clock_offset();
+    let seconds = std::time::Duration::from_micros(offset.unsigned_abs()).as_secs();
+    let side = if offset < 0 { "behind" } else { "ahead of" };
+    if offset.abs() > CLOCK_APART {
+        line(
+            "clock",
+            &format!("the portal's is {seconds} s {side} ours: mend ours; ages run on the portal's"),
+        );
+    } else {
+        line("clock", &format!("the portal's is {seconds} s {side} ours"));
+    }
+}
+
+fn line(what: &str, text: &str) {
+    out::say(format_args!("  {what:<14} {text}"));
+}
