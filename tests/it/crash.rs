@@ -184,7 +184,15 @@ async fn kill_at(plan: &Plan, place: &Place, point: &str, portal: &Simulator, di
 /// confirms what the first one misses: a computer is removed when two complete walks do not list it.
 async fn finish(place: &Place, portal: &Simulator) -> bool {
     portal.clear_faults(None);
-    portal.advance(3_600 * SECOND);
+    let now = portal.advance(3_600 * SECOND);
+    {
+        // An organization that has been silent for long is doubted, and rightly so.
+        let world = &mut portal.stage().world;
+        for source in [Source::UnifiedAudit, Source::SystemAudit] {
+            (0..3).for_each(|organization| world.burst(source, organization, now, 2));
+        }
+    }
+    portal.advance(70 * SECOND);
     portal.stage().clock.freeze(true);
     let mut complete = false;
     for _ in 0..2 {
@@ -213,8 +221,8 @@ fn report(
         taken.bytes, taken.names, taken.renames
     );
     println!(
-        "  the portal lists {}, delivered {} {:?}",
-        verdict.listed, verdict.delivered, verdict.delivered_by_source
+        "  the portal has {}, the files have {} {:?}",
+        verdict.owed, verdict.delivered, verdict.delivered_by_source
     );
     println!("kills {kills} {verdict}");
 }

@@ -89,8 +89,8 @@ pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
 /// What the comparison of the files with the portal came to; each finding says what it is about.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    /// Rows and computers that the portal lists.
-    pub(crate) listed: u64,
+    /// Rows and computers that the portal lists and that are owed.
+    pub(crate) owed: u64,
     /// Records in the files.
     pub(crate) delivered: u64,
     pub(crate) delivered_by_source: BTreeMap<String, u64>,
@@ -179,7 +179,7 @@ impl Verdict {
             let same = all.entry(&row.hash).or_insert(Same { row, ever: 0, owed: 0, found: 0 });
             same.ever += 1;
             same.owed += u64::from(row.listed && owed(row));
-            self.listed += u64::from(row.listed);
+            self.owed += u64::from(row.listed && owed(row));
         }
         for line in lines {
             let about = || format!("{source} {:?} number {} uid {}", line.vendor_id, line.number, line.uid);
@@ -245,7 +245,7 @@ impl Verdict {
         }
         for (id, states) in &histories {
             let now = states.last().expect("a history begins with a state");
-            self.listed += u64::from(!now.removed);
+            self.owed += u64::from(!now.removed);
             match told.get(id) {
                 None if now.removed => {}
                 Some(last) if last.removed && now.removed => {}
