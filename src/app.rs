@@ -29,12 +29,14 @@ pub struct Deps {
     pub clock: Clock,
     /// How long a rejected token is left alone before each probe; none for the defaults.
     pub probe_delays: Option<Vec<Duration>>,
+    /// The first and the longest pause before a failed request is sent again; none for the defaults.
+    pub backoff: Option<(Duration, Duration)>,
 }
 
 impl Deps {
     /// The system's.
     pub fn system() -> Self {
-        Self { clock: Clock::system(), probe_delays: None }
+        Self { clock: Clock::system(), probe_delays: None, backoff: None }
     }
 }
 
@@ -107,6 +109,9 @@ impl App {
             let mut settings = portal_settings(connection);
             if let Some(delays) = &deps.probe_delays {
                 settings.probe_delays.clone_from(delays);
+            }
+            if let Some((first, longest)) = deps.backoff {
+                (settings.backoff_first, settings.backoff_longest) = (first, longest);
             }
             let portal = Portal::new(settings, &pacers, budget.clone(), deps.clock.clone())?;
             let site = connection.site.clone();
@@ -220,14 +225,15 @@ impl App {
     }
 }
 
-/// Delivers while collecting goes on, and then until nothing is left.
+/// Delivers while collecting goes on, then until nothing is left, and closes.
 async fn deliver_all(
     mut worker: Worker,
     done: CancellationToken,
     stop: CancellationToken,
 ) -> Result<(), DeliverError> {
     worker.run(&done).await;
-    worker.until_empty(&stop).await
+    worker.until_empty(&stop).await?;
+    worker.finish().await
 }
 
 async fn build_workers(

@@ -57,6 +57,8 @@ impl Cli {
     /// # Errors
     /// What went wrong, as a chain that an operator can read; [`exit_code`] tells what to exit with.
     pub async fn run(self) -> anyhow::Result<()> {
+        #[cfg(feature = "failpoints")]
+        crate::fault::arm()?;
         let environment = Environment::of_process();
         match self.command {
             Command::Demo(command) => command.run(&environment).await,

@@ -214,6 +214,15 @@ impl Worker {
         Ok(())
     }
 
+    /// Closes what the sink keeps open between batches, at the end of a pass after which nobody writes on.
+    pub async fn finish(&mut self) -> Result<(), DeliverError> {
+        let long_after = self.clock.now() + chrono::Duration::days(36_500);
+        while let Some(state) = self.sink.idle(long_after).await? {
+            self.save(state).await?;
+        }
+        Ok(())
+    }
+
     /// Says what went wrong and how long to wait. The next round begins with the sink's recovery.
     fn failed(&mut self, error: &DeliverError, failures: u32) -> Duration {
         self.recovered = false;

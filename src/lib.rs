@@ -17,6 +17,8 @@ pub mod coverage;
 pub mod credentials;
 pub mod deliver;
 pub mod durable;
+#[cfg(feature = "failpoints")]
+pub mod fault;
 pub mod format;
 pub mod formats;
 pub mod metrics;

@@ -38,6 +38,10 @@ use self::sqlite::Identity;
 use self::writer::{Message, Task, Writer};
 use crate::clock::Clock;
 
+/// Every fault point of the state. A commit that a test stops before is not made, one it stops after is.
+pub const FAULT_POINTS: &[&str] =
+    &["store.migrate.before", "store.migrate.after", "store.commit.before", "store.commit.after"];
+
 /// A handle to the state; clones share it.
 #[derive(Clone)]
 pub struct Store {

@@ -98,6 +98,6 @@ mod tests {
     fn what_a_portal_sends_cannot_steer_the_terminal() {
         let mut table = Table::new(&["A", "B"]);
         table.row(["x\u{1b}[2J".to_owned(), "two\nlines".to_owned()]);
-        assert_eq!(table.to_string(), "A       B\nx [2J   two lines\n");
+        assert_eq!(table.to_string(), "A      B\nx [2J  two lines\n");
     }
 }

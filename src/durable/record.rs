@@ -7,17 +7,22 @@ use std::sync::{Mutex, OnceLock};
 
 static LOG: OnceLock<Mutex<File>> = OnceLock::new();
 
-/// From now on appends `LENGTH PATH` to a log after each fsync of a file, and for the new name before each
-/// rename. What a file of the log holds beyond its last length may be cut off by a test; a file without a
-/// line may be cut off whole.
+/// From now on appends to a log what the disk is told, so that a test may take back what is not safe yet:
+///
+/// | line | means |
+/// |---|---|
+/// | `LENGTH PATH` | the file's content is safe up to there |
+/// | `created PATH` | the name is new; safe with the directory's next line |
+/// | `renaming FROM<tab>TO` | logged before; if it was made, safe with the directory's next line |
+/// | `synced DIRECTORY` | the names in it are safe |
 pub fn log_to(path: &Path) -> io::Result<()> {
     let log = OpenOptions::new().append(true).create(true).open(path)?;
     LOG.set(Mutex::new(log)).map_err(|_| io::Error::other("the log of safe lengths is open already"))
 }
 
-fn log(path: &Path, length: u64) {
+fn log(line: std::fmt::Arguments<'_>) {
     if let Some(log) = LOG.get() {
-        let line = format!("{length} {}\n", path.display());
+        let line = format!("{line}\n");
         log.lock()
             .expect("no holder of the log panics")
             .write_all(line.as_bytes())
@@ -33,28 +38,25 @@ pub(super) fn injected(name: &str, argument: Option<String>) -> io::Error {
 }
 
 pub(super) fn created(path: &Path) {
+    log(format_args!("created {}", path.display()));
     #[cfg(test)]
     disk::note(disk::Step::Created(path.into()));
-    let _unused = path;
 }
 
 pub(super) fn synced(path: &Path, length: u64) {
-    log(path, length);
+    log(format_args!("{length} {}", path.display()));
     #[cfg(test)]
     disk::note(disk::Step::Synced(path.into(), length));
 }
 
 pub(super) fn synced_dir(path: &Path) {
+    log(format_args!("synced {}", path.display()));
     #[cfg(test)]
     disk::note(disk::Step::SyncedDir(path.into()));
-    let _unused = path;
 }
 
 pub(super) fn renaming(from: &Path, to: &Path) {
-    // Logged before: a test that stops us in between finds no such file and takes no notice.
-    if let Ok(metadata) = from.metadata() {
-        log(to, metadata.len());
-    }
+    log(format_args!("renaming {}\t{}", from.display(), to.display()));
 }
 
 pub(super) fn renamed(from: &Path, to: &Path) {

@@ -178,10 +178,11 @@ impl Stream {
             None => status.last_error = Some("stopped before everything was done".to_owned()),
         }
         self.publish(loaded.as_ref(), &mut status, &around);
-        // The seconds since the last look are not owed.
+        // The seconds since the last look are not owed: neither to be asked again, nor to hold a row.
         let slack = (2 * self.config.every).max(Duration::from_secs(60));
         let edge = self.portal.now() - seconds(self.config.settle + slack) * SECOND;
-        let owed = |one: &Unproven| one.state != "pending" || one.from.timestamp_micros() < edge;
+        let waits = |one: &Unproven| ["pending", "empty_unconfirmed"].contains(&one.state.as_str());
+        let owed = |one: &Unproven| !waits(one) || one.from.timestamp_micros() < edge;
         Unfinished {
             site: self.connection.site.clone(),
             source: self.source.name(),

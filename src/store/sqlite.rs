@@ -136,7 +136,9 @@ fn migrate(db: &mut Connection, path: &Path, clock: &Clock) -> Result<(), StoreE
             step.execute(put, params!["created", clock.now().to_rfc3339().into_bytes()])?;
         }
         step.pragma_update(None, "user_version", index + 1)?;
+        fail::fail_point!("store.migrate.before");
         step.commit()?;
+        fail::fail_point!("store.migrate.after");
     }
     Ok(())
 }

@@ -1,1 +1,469 @@
+use std::sync::Mutex;
 
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::collect::Listed;
+use crate::model::SECOND;
+use crate::portal::{Failure, PortalError};
+use crate::store::streams::StreamKey;
+
+const HOUR: Micros = 3_600 * SECOND;
+
+/// What a portal lists, as a test says.
+#[derive(Default)]
+struct Script {
+    now: Micros,
+    /// Organization, vendor id, mode.
+    rows: Vec<(&'static str, String, &'static str)>,
+    deleted: Vec<(&'static str, String)>,
+    /// Counted beside the rows that are listed.
+    uncounted: i64,
+    /// Requests until one fails.
+    fails_after: Option<u32>,
+    asked: u32,
+}
+
+struct Played(Mutex<Script>);
+
+impl Listing for &'static Played {
+    fn now(&self) -> Micros {
+        self.0.lock().unwrap().now
+    }
+
+    async fn list(&self, query: &Query) -> Result<Listed, CollectError> {
+        let mut script = self.0.lock().unwrap();
+        script.asked += 1;
+        if script.fails_after == Some(0) {
+            let failure = Failure::NoOrganization;
+            let error = PortalError { site: "acme".to_owned(), endpoint: None, failure };
+            return Err(CollectError::Portal(Box::new(error)));
+        }
+        script.fails_after = script.fails_after.map(|left| left - 1);
+        let now = script.now;
+        let living =
+            script.rows.iter().map(|(organization, id, mode)| row(organization, id, mode, false, now));
+        let deleted = script.deleted.iter().map(|(organization, id)| row(organization, id, "-", true, now));
+        let mut rows: Vec<ListedRow> = living.collect();
+        if query.deleted {
+            rows.extend(deleted);
+        }
+        if let Scope::Organization(organization) = &query.scope {
+            rows.retain(|row| row.organization == *organization);
+        }
+        let total = (rows.len() as u64).checked_add_signed(script.uncounted);
+        let (page, size) = (query.page as usize - 1, query.size as usize);
+        let rows = rows.into_iter().skip(page * size).take(size).collect();
+        Ok(Listed { rows, total, ..Listed::default() })
+    }
+}
+
+fn row(organization: &str, id: &str, mode: &str, deleted: bool, now: Micros) -> ListedRow {
+    let body = json!({ "computerId": id, "mode": mode, "isDeleted": deleted, "lastCheckin": now });
+    ListedRow {
+        id: RowId::Vendor(uid(organization, "computers", id, "device", "0").as_u128()),
+        organization: OrganizationId::new(organization),
+        organization_name: None,
+        vendor_id: Some(id.to_owned()),
+        at: Some(now),
+        imported: None,
+        body: Bytes::from(body.to_string()),
+    }
+}
+
+/// An entry as a sink would see it.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    change: Change,
+    organization: String,
+    id: String,
+    uid: Uuid,
+    mode: Value,
+    previous: Option<Value>,
+}
+
+struct World {
+    played: &'static Played,
+    stream: SnapshotStream<&'static Played>,
+    read: i64,
+}
+
+async fn connection(store: &Store, site: &'static str) -> ConnectionId {
+    store.write(move |db| Ok(connections::register(db, site)?.id)).await.unwrap()
+}
+
+/// A stream of one connection, with its notes as stored.
+async fn open(
+    store: &Store,
+    played: &'static Played,
+    site: &'static str,
+    scope: Scope,
+) -> SnapshotStream<&'static Played> {
+    let connection = connection(store, site).await;
+    let name = scope.name().to_owned();
+    let row = store
+        .write(move |db| {
+            let key = StreamKey { connection, source: "computers", scope: &name, fingerprint: "" };
+            streams::open(db, &key)
+        })
+        .await
+        .unwrap();
+    let settings = SnapshotSettings {
+        connection,
+        epoch: 1,
+        source: "computers",
+        kind: Kind::Device,
+        scope,
+        volatile: &["lastCheckin"],
+        page_size: 4,
+        restate: Some(24 * HOUR),
+        stream: row.id,
+        set: row.set,
+    };
+    let notes = serde_json::from_str(&row.notes).unwrap_or_default();
+    let clock = Clock::shifted(chrono::Duration::zero(), 1);
+    SnapshotStream { settings, listing: played, store: store.clone(), clock, notes, requests: 0 }
+}
+
+fn tree() -> Scope {
+    Scope::Tree(OrganizationId::new("own"))
+}
+
+impl World {
+    async fn new() -> Self {
+        let script = Script { now: 1_000_000 * HOUR, ..Script::default() };
+        let played: &'static Played = Box::leak(Box::new(Played(Mutex::new(script))));
+        let store = Store::open_in_memory(Clock::shifted(chrono::Duration::zero(), 1)).unwrap();
+        Self { played, stream: open(&store, played, "acme", tree()).await, read: 0 }
+    }
+
+    /// A world of `count` computers in organization `a`, polled once.
+    async fn with(count: usize) -> Self {
+        let mut world = Self::new().await;
+        world.script(|script| script.rows = (0..count).map(|n| ("a", format!("c{n}"), "Secure")).collect());
+        assert_eq!(world.poll().await.len(), count);
+        world
+    }
+
+    fn script(&self, change: impl FnOnce(&mut Script)) {
+        let mut script = self.played.0.lock().unwrap();
+        change(&mut script);
+        script.now += 60 * SECOND;
+    }
+
+    /// The entries that a poll makes.
+    async fn poll(&mut self) -> Vec<Seen> {
+        let made = self.stream.poll().await.unwrap();
+        let seen = self.entries().await;
+        assert_eq!(made, seen.len() as u64, "the poll says what it made");
+        seen
+    }
+
+    async fn entries(&mut self) -> Vec<Seen> {
+        let (connection, after) = (self.stream.settings.connection, self.read);
+        let read = move |db: &Connection| outbox::read_after(db, connection, Lane::Live, after, 1 << 30);
+        let chunks = self.stream.store.read(read).await.unwrap();
+        let mut seen = Vec::new();
+        for chunk in &chunks {
+            self.read = chunk.last;
+            seen.extend(chunk.entries().unwrap().iter().map(seen_of));
+        }
+        seen
+    }
+
+    fn unknown(&self) -> Vec<(&str, u64)> {
+        self.stream
+            .notes
+            .unknown
+            .iter()
+            .map(|(organization, count)| (organization.as_str(), *count))
+            .collect()
+    }
+}
+
+fn seen_of(entry: &crate::model::Entry<'_>) -> Seen {
+    let mode = |row: &str| serde_json::from_str::<Value>(row).unwrap()["mode"].clone();
+    Seen {
+        change: entry.change,
+        organization: entry.organization.to_owned(),
+        id: entry.vendor_id.unwrap().to_owned(),
+        uid: entry.uid,
+        mode: mode(entry.row),
+        previous: entry.previous.map(mode),
+    }
+}
+
+fn told(seen: &[Seen]) -> Vec<(Change, &str)> {
+    seen.iter().map(|one| (one.change, one.id.as_str())).collect()
+}
+
+#[tokio::test]
+async fn the_first_walk_enters_every_row_as_new_and_the_next_none() {
+    let mut world = World::with(9).await;
+    assert_eq!(world.stream.notes.rows, 9);
+    assert_eq!((world.stream.notes.listed, world.stream.notes.unproven.clone()), (9, None));
+    world.script(|_| ());
+    assert_eq!(world.poll().await, [], "the check-in moved, which is no change");
+}
+
+#[tokio::test]
+async fn a_change_carries_the_row_before_it() {
+    let mut world = World::with(5).await;
+    world.script(|script| script.rows[3].2 = "Learning");
+    let seen = world.poll().await;
+    assert_eq!(told(&seen), [(Change::Changed, "c3")]);
+    assert_eq!((&seen[0].mode, &seen[0].previous), (&json!("Learning"), &Some(json!("Secure"))));
+}
+
+#[tokio::test]
+async fn a_row_that_goes_back_to_a_former_state_gets_a_uid_of_its_own() {
+    let mut world = World::with(1).await;
+    let mut uids = vec![uid("a", "computers", "c0", "device", "0")];
+    for mode in ["Learning", "Secure", "Learning", "Secure"] {
+        world.script(|script| script.rows[0].2 = mode);
+        let seen = world.poll().await;
+        assert_eq!(told(&seen), [(Change::Changed, "c0")]);
+        uids.push(seen[0].uid);
+    }
+    let distinct: HashSet<&Uuid> = uids.iter().collect();
+    assert_eq!(distinct.len(), 5, "{uids:?}");
+}
+
+#[tokio::test]
+async fn a_guid_in_another_case_is_the_same_row() {
+    let mut world = World::new().await;
+    let id = "96984898-302d-5316-8d10-2c1ac39af9e4";
+    world.script(|script| script.rows = vec![("a", id.to_owned(), "Secure")]);
+    world.poll().await;
+    world.script(|script| script.rows = vec![("a", id.to_uppercase(), "Secure")]);
+    // The body differs by the id itself, so it is a change and never a second "new" under the same uid.
+    assert_eq!(told(&world.poll().await), [(Change::Changed, id.to_uppercase().as_str())]);
+    world.script(|script| script.rows.clear());
+    world.poll().await;
+    assert_eq!(told(&world.poll().await), [(Change::Removed, id)]);
+}
+
+#[tokio::test]
+async fn a_row_is_removed_when_two_complete_walks_leave_it_out() {
+    let mut world = World::with(10).await;
+    world.script(|script| drop(script.rows.remove(2)));
+    assert_eq!(world.poll().await, []);
+    let seen = world.poll().await;
+    assert_eq!(told(&seen), [(Change::Removed, "c2")]);
+    assert_eq!(seen[0].previous, Some(json!("Secure")));
+    assert_eq!(world.poll().await, [], "and only once");
+}
+
+#[tokio::test]
+async fn a_row_that_one_walk_missed_is_still_there() {
+    let mut world = World::with(10).await;
+    let mut missed = None;
+    world.script(|script| missed = Some(script.rows.remove(2)));
+    assert_eq!(world.poll().await, []);
+    world.script(|script| script.rows.push(missed.clone().unwrap()));
+    assert_eq!(world.poll().await, []);
+    world.script(|script| drop(script.rows.pop()));
+    assert_eq!(world.poll().await, [], "two misses with a sight between them are no removal");
+}
+
+#[tokio::test]
+async fn a_removed_row_that_comes_back_is_new_under_another_uid() {
+    let mut world = World::new().await;
+    world.script(|script| script.rows = vec![("a", "c0".to_owned(), "Secure")]);
+    let mut uids = HashSet::from([world.poll().await[0].uid]);
+    for _ in 0..2 {
+        world.script(|script| script.rows.clear());
+        world.poll().await;
+        let gone = world.poll().await;
+        assert_eq!(told(&gone), [(Change::Removed, "c0")]);
+        world.script(|script| script.rows = vec![("a", "c0".to_owned(), "Secure")]);
+        let back = world.poll().await;
+        assert_eq!(told(&back), [(Change::New, "c0")]);
+        assert!(uids.insert(gone[0].uid) && uids.insert(back[0].uid), "{uids:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_than_a_tenth_and_more_than_three_at_once_are_held_as_unknown() {
+    let mut world = World::with(39).await;
+    world.script(|script| script.rows.truncate(35));
+    assert_eq!(world.poll().await, []);
+    assert_eq!(world.unknown(), [("a", 4)]);
+    let since = world.stream.notes.unknown_since.unwrap();
+    for _ in 0..4 {
+        world.script(|_| ());
+        assert_eq!(world.poll().await, [], "they stay held, however often they are missing");
+    }
+    assert_eq!((world.unknown(), world.stream.notes.unknown_since), (vec![("a", 4)], Some(since)));
+}
+
+#[tokio::test]
+async fn a_tenth_or_three_are_believed() {
+    for (all, missing) in [(40, 4), (5, 3)] {
+        let mut world = World::with(all).await;
+        world.script(|script| script.rows.truncate(all - missing));
+        world.poll().await;
+        assert_eq!(world.poll().await.len(), missing, "{missing} of {all}");
+        assert_eq!(world.unknown(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_whole_organization_of_more_than_one_is_held_and_others_are_judged_by_themselves() {
+    let mut world = World::new().await;
+    let all = |script: &mut Script| {
+        script.rows = (0..50).map(|n| ("a", format!("a{n}"), "Secure")).collect();
+        script.rows.extend([("b", "b0".to_owned(), "Secure"), ("b", "b1".to_owned(), "Secure")]);
+        script.rows.push(("c", "c0".to_owned(), "Secure"));
+    };
+    world.script(all);
+    world.poll().await;
+    world.script(|script| script.rows.retain(|(organization, id, _)| *organization == "a" && id != "a7"));
+    world.poll().await;
+    let seen = world.poll().await;
+    assert_eq!(told(&seen), [(Change::Removed, "a7"), (Change::Removed, "c0")]);
+    assert_eq!(world.unknown(), [("b", 2)]);
+}
+
+#[tokio::test]
+async fn rows_held_as_unknown_are_released_by_their_return_without_an_entry_unless_they_changed() {
+    let mut world = World::with(20).await;
+    let mut before = Vec::new();
+    world.script(|script| before = std::mem::take(&mut script.rows));
+    assert_eq!(world.poll().await, [], "an unticked role answers an empty list");
+    assert_eq!(world.unknown(), [("a", 20)]);
+    before[4].2 = "Learning";
+    world.script(|script| script.rows = before);
+    assert_eq!(told(&world.poll().await), [(Change::Changed, "c4")]);
+    assert_eq!((world.unknown(), world.stream.notes.unknown_since), (vec![], None));
+}
+
+#[tokio::test]
+async fn rows_held_as_unknown_are_removed_when_the_portal_lists_them_as_deleted() {
+    let mut world = World::with(20).await;
+    world.script(|script| {
+        script.rows.truncate(10);
+        script.deleted = (12..20).map(|n| ("a", format!("c{n}"))).collect();
+    });
+    let seen = world.poll().await;
+    let ids: HashSet<String> = seen.iter().map(|one| one.id.clone()).collect();
+    assert_eq!(ids, (12..20).map(|n| format!("c{n}")).collect());
+    assert!(seen.iter().all(|one| one.change == Change::Removed));
+    assert_eq!(world.unknown(), [("a", 2)], "the other two are neither listed nor deleted");
+    assert_eq!(world.stream.notes.listed, 10, "what the ordinary walk listed");
+}
+
+#[tokio::test]
+async fn the_operator_can_confirm_that_unknown_rows_are_removed() {
+    let mut world = World::with(20).await;
+    let mut before = Vec::new();
+    world.script(|script| before = std::mem::take(&mut script.rows));
+    world.poll().await;
+    let store = world.stream.store.clone();
+    let confirm = |site: &'static str| {
+        let store = store.clone();
+        async move { store.write(move |db| confirm_removed(db, site, 7, 8)).await.unwrap() }
+    };
+    assert_eq!(confirm("nobody").await, None);
+    assert_eq!(confirm("acme").await, Some(20));
+    let seen = world.entries().await;
+    assert_eq!(seen.len(), 20);
+    assert!(seen.iter().all(|one| one.change == Change::Removed && one.previous == Some(json!("Secure"))));
+    let stored = open(&store, world.played, "acme", tree()).await.notes;
+    assert_eq!((stored.unknown, stored.unknown_since, stored.rows), (vec![], None, 40));
+    assert_eq!(confirm("acme").await, Some(0));
+    world.poll().await;
+    assert_eq!(world.unknown(), []);
+    world.script(|script| script.rows = before);
+    let back = world.poll().await;
+    assert!(back.len() == 20 && back.iter().all(|one| one.change == Change::New));
+}
+
+#[tokio::test]
+async fn every_row_is_restated_exactly_once_in_an_interval_even_when_the_walk_is_cut_and_repeated() {
+    let mut world = World::with(10).await;
+    world.script(|script| {
+        script.now += 24 * HOUR;
+        script.fails_after = Some(1);
+    });
+    assert!(world.stream.poll().await.is_err());
+    let mut restated = world.entries().await;
+    assert_eq!(restated.len(), 4, "the first page was committed");
+    // As after a crash: what goes on is what was stored.
+    world.stream = open(&world.stream.store.clone(), world.played, "acme", tree()).await;
+    world.script(|script| script.fails_after = Some(2));
+    assert!(world.stream.poll().await.is_err());
+    restated.extend(world.entries().await);
+    world.script(|script| {
+        script.fails_after = None;
+        script.rows.push(("a", "c10".to_owned(), "Secure"));
+    });
+    let last = world.poll().await;
+    assert_eq!(told(&last).last(), Some(&(Change::New, "c10")), "what is new needs no restatement");
+    restated.extend(last.into_iter().filter(|one| one.change == Change::Restated));
+    let ids: HashSet<&str> = restated.iter().map(|one| one.id.as_str()).collect();
+    let uids: HashSet<Uuid> = restated.iter().map(|one| one.uid).collect();
+    assert_eq!((restated.len(), ids.len(), uids.len()), (10, 10, 10));
+    world.script(|script| script.now += 23 * HOUR);
+    assert_eq!(world.poll().await, [], "not again within the interval");
+    world.script(|script| script.now += HOUR);
+    let again = world.poll().await;
+    assert_eq!(again.len(), 11);
+    assert!(again.iter().all(|one| one.change == Change::Restated && !uids.contains(&one.uid)));
+}
+
+#[tokio::test]
+async fn an_incomplete_walk_enters_what_it_saw_and_concludes_nothing() {
+    let mut world = World::with(10).await;
+    world.script(|script| {
+        script.rows.remove(2);
+        script.rows.push(("a", "c10".to_owned(), "Secure"));
+        script.uncounted = 3;
+    });
+    assert_eq!(told(&world.poll().await), [(Change::New, "c10")]);
+    assert!(world.stream.notes.unproven.is_some());
+    for _ in 0..3 {
+        assert_eq!(world.poll().await, []);
+    }
+    world.script(|script| script.uncounted = 0);
+    assert_eq!(world.poll().await, [], "the first complete walk without it");
+    assert_eq!(world.stream.notes.unproven, None);
+    assert_eq!(told(&world.poll().await), [(Change::Removed, "c2")]);
+}
+
+#[tokio::test]
+async fn rows_of_an_organization_that_another_connection_claims_enter_nothing() {
+    let mut world = World::with(3).await;
+    let store = world.stream.store.clone();
+    let mut other = World { stream: open(&store, world.played, "other", tree()).await, ..World::new().await };
+    world.script(|script| script.rows.push(("b", "x".to_owned(), "Secure")));
+    assert_eq!(told(&other.poll().await), [(Change::New, "x")], "only the organization that is its own");
+    assert_eq!(other.stream.notes.listed, 4, "they count for the total");
+    assert_eq!(world.poll().await, [], "and now the other way round");
+}
+
+#[tokio::test]
+async fn a_stream_of_one_organization_judges_and_tells_only_that() {
+    let mut world = World::new().await;
+    world.script(|script| {
+        script.rows =
+            (0..8).map(|n| (if n % 2 == 0 { "a" } else { "b" }, format!("c{n}"), "Secure")).collect();
+    });
+    let store = world.stream.store.clone();
+    let mut streams = Vec::new();
+    for organization in ["a", "b"] {
+        let scope = Scope::Organization(OrganizationId::new(organization));
+        streams.push(open(&store, world.played, "acme", scope).await);
+    }
+    for stream in &mut streams {
+        assert_eq!(stream.poll().await.unwrap(), 4);
+    }
+    world.script(|script| script.rows.retain(|(organization, ..)| *organization == "a"));
+    for stream in &mut streams {
+        assert_eq!(stream.poll().await.unwrap(), 0);
+    }
+    assert_eq!(streams[0].notes.unknown, []);
+    assert_eq!(streams[1].notes.unknown, [("b".to_owned(), 4)]);
+    assert_eq!(world.entries().await.len(), 8);
+}

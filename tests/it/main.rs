@@ -1,0 +1,13 @@
+//! Behaviour seen from outside: real parts, real files, the portal played over HTTP. What the program wrote
+//! is compared with what the portal holds, never with its own counters.
+#![expect(clippy::unwrap_used, reason = "a test fails where something is not as it says")]
+
+mod bad_input;
+mod cost;
+mod crash;
+mod late;
+mod outage;
+mod sites;
+mod smoke;
+mod stopping;
+mod support;

@@ -1,0 +1,317 @@
+//! Proof 2: whatever is away or wrong for a while, nothing is lost, nothing doubled, and the status says it
+//! while it lasts.
+
+use std::time::Duration;
+
+use lockstep::simulator::faults::{Effect, Fault, NoPermission, RetryAfter};
+use lockstep::simulator::requests::Endpoint;
+use lockstep::simulator::world::WorldOptions;
+use lockstep::status::{Status, StreamCondition};
+use serde_json::Value;
+
+use crate::support::app::{DAY, HOUR, MINUTE, SOON, Setup, Site, TestApp, date, fresh_seed, stream};
+use crate::support::disk::SmallDisk;
+
+/// An interval of the status that is not proven: organization, from, to and state.
+fn unproven(status: &Value, source: &str) -> Vec<(String, String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let streams = status["sites"][0]["streams"].as_array().cloned().unwrap_or_default();
+    streams
+        .iter()
+        .filter(|stream| stream["source"] == source)
+        .flat_map(|stream| stream["unproven"].as_array().cloned().unwrap_or_default())
+        .map(|one| (text(&one["organization"]), text(&one["from"]), text(&one["to"]), text(&one["state"])))
+        .collect()
+}
+
+/// Waits until the status names an interval of this organization, in this state, of at least this length.
+async fn wait_for_interval(
+    app: &TestApp,
+    source: &str,
+    organization: &str,
+    state: &str,
+    hours: i64,
+) -> Status {
+    let status = app
+        .wait(&format!("named the interval of {organization}"), SOON, |status| {
+            stream(status, source).unproven.iter().any(|one| {
+                one.organization == organization
+                    && one.state == state
+                    && (one.to - one.from).num_hours() >= hours
+            })
+        })
+        .await;
+    let json = app.status_json().await;
+    let named = unproven(&json, source);
+    assert!(named.iter().any(|one| one.0 == organization && one.3 == state), "{named:?}");
+    app.note("status during the fault", format_args!("{source}: {:?}", named.first()));
+    status
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_answers_503_for_six_hours_is_a_longer_walk() {
+    let app = TestApp::start(Setup::default()).await;
+    app.wait_caught_up(SOON).await;
+    let fault = app.portal.fault(Fault::always(Effect::Down { reset: false }));
+    app.advance(6 * HOUR);
+    let parent = app.portal.organization(0).to_string();
+    let status = wait_for_interval(&app, "unified_audit", &parent, "pending", 5).await;
+    assert_eq!(stream(&status, "unified_audit").condition, StreamCondition::Failing);
+    assert!(stream(&status, "unified_audit").stale && !status.fresh, "{status:?}");
+    app.portal.clear_faults(Some(fault));
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("503 for six hours").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_is_gone_for_six_hours_and_a_restart_meanwhile_lose_nothing() {
+    let mut app = TestApp::start(Setup::default()).await;
+    app.wait_caught_up(SOON).await;
+    app.portal.stop().await;
+    app.portal.stage().clock.advance(3 * HOUR);
+    app.wait("saw the portal go", SOON, |status| {
+        stream(status, "unified_audit").condition == StreamCondition::Failing
+    })
+    .await;
+    app.restart().await;
+    let status = app.wait("said why it waits", SOON, |status| status.sites[0].last_error.is_some()).await;
+    assert!(!status.fresh, "{status:?}");
+    app.portal.stage().clock.advance(3 * HOUR);
+    app.portal.restart().await.unwrap();
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("gone for six hours").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_revoked_for_six_hours_works_again_unchanged() {
+    let app = TestApp::start(Setup::default()).await;
+    app.wait_caught_up(SOON).await;
+    let fault = app.portal.fault(Fault::always(Effect::TokenRevoked));
+    app.advance(6 * HOUR);
+    let parent = app.portal.organization(0).to_string();
+    let status = wait_for_interval(&app, "unified_audit", &parent, "pending", 5).await;
+    for source in ["unified_audit", "system_audit", "computers"] {
+        app.wait("said that the token is refused", SOON, |status| {
+            stream(status, source).condition == StreamCondition::Rejected
+        })
+        .await;
+    }
+    let health = status.sites[0].credential.as_ref().unwrap();
+    assert!(health.next_probe.is_some(), "{health:?}");
+    // Left alone but for the probe, which comes every 300 ms here.
+    let before = app.portal.stats().requests;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let probes = app.portal.stats().requests - before;
+    assert!(probes <= 8, "{probes} requests with a token that is known to be refused");
+    app.portal.clear_faults(Some(fault));
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("token revoked for six hours").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_under_the_state_is_a_pause() {
+    let Some(disk) = SmallDisk::mount(48) else { return };
+    let setup = Setup {
+        world: WorldOptions { seed: fresh_seed(), rows_per_day: 4_000, ..WorldOptions::default() },
+        state: Some(disk.path().join("state")),
+        ..Setup::default()
+    };
+    let app = TestApp::start(setup).await;
+    app.wait_caught_up(SOON).await;
+    disk.fill();
+    app.advance(6 * HOUR);
+    let parent = app.portal.organization(0).to_string();
+    let status = wait_for_interval(&app, "unified_audit", &parent, "pending", 5).await;
+    let error = stream(&status, "unified_audit").last_error.clone().unwrap_or_default();
+    assert!(error.contains("no space left"), "{error}");
+    disk.free();
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("disk of the state full").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_under_the_output_holds_up_nothing_but_the_sink() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let setup = Setup {
+        world: WorldOptions { seed: fresh_seed(), rows_per_day: 4_000, ..WorldOptions::default() },
+        out: Some(disk.path().join("out")),
+        ..Setup::default()
+    };
+    let app = TestApp::start(setup).await;
+    app.wait_caught_up(SOON).await;
+    disk.fill();
+    let until = date(app.advance(6 * HOUR) - MINUTE);
+    let status = app
+        .wait("went on collecting while the sink is full", SOON, |status| {
+            stream(status, "unified_audit").live_until.is_some_and(|live| live >= until)
+                && status.sinks[0].last_error.is_some()
+                && status.sinks[0].pending_bytes > 0
+        })
+        .await;
+    app.note("status during the fault", format_args!("{:?}", status.sinks[0].last_error));
+    disk.free();
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("disk of the output full").await;
+    drop(disk);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_answer_in_ten_may_fail_in_every_way() {
+    let setup = Setup {
+        world: WorldOptions { seed: fresh_seed(), rows_per_day: 20_000, ..WorldOptions::default() },
+        page_size: 60,
+        ..Setup::default()
+    };
+    let app = TestApp::prepare(setup).await;
+    let status = |status, retry_after| Effect::Status { status, retry_after, message: None };
+    let ways = [
+        status(429, Some(RetryAfter::Seconds(1))),
+        status(429, Some(RetryAfter::DateIn(1))),
+        status(500, None),
+        status(503, None),
+        Effect::CutBody,
+        Effect::TruncatedJson,
+        Effect::Html,
+        Effect::ErrorObject,
+        Effect::Reset,
+        Effect::Latency { milliseconds: 400 },
+    ];
+    for way in &ways {
+        app.portal.fault(Fault::share(0.1 / ways.len() as f64, way.clone()));
+    }
+    let mut app = app;
+    app.run().await;
+    let parent = app.portal.organization(0).to_string();
+    wait_for_interval(&app, "unified_audit", &parent, "pending", 0).await;
+    app.wait_caught_up(2 * SOON).await;
+    for _ in 0..6 {
+        app.advance(HOUR);
+        app.wait_caught_up(SOON).await;
+    }
+    let stats = app.portal.stats();
+    app.note("one in ten", format_args!("{} requests, answers {:?}", stats.requests, stats.statuses));
+    assert!(stats.requests > 300, "{} requests", stats.requests);
+    app.settle(1, SOON).await;
+    app.finish("one answer in ten fails").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_that_falls_silent_inside_a_tree_is_named_and_read_again() {
+    let setup = Setup {
+        world: WorldOptions {
+            seed: fresh_seed(),
+            rows_per_day: 20_000,
+            late_share: 0.02,
+            ..WorldOptions::default()
+        },
+        ..Setup::default()
+    };
+    let app = TestApp::start(setup).await;
+    app.wait_caught_up(SOON).await;
+    let child = app.portal.organization(1);
+    let fault = Fault::always(Effect::SilentOrganization).at(Endpoint::UnifiedAudit).of(child);
+    let fault = app.portal.fault(fault);
+    for _ in 0..12 {
+        app.advance(15 * MINUTE);
+        app.wait_caught_up(SOON).await;
+    }
+    wait_for_interval(&app, "unified_audit", &child.to_string(), "empty_unconfirmed", 2).await;
+    app.portal.clear_faults(Some(fault));
+    app.advance(10 * MINUTE);
+    app.wait("heard the organization again", SOON, |status| {
+        !stream(status, "unified_audit").unproven.iter().any(|one| one.organization == child.to_string())
+    })
+    .await;
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("an organization silent for three hours").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_asked_alone_that_answers_nothing_for_hours_is_not_believed() {
+    let setup = Setup {
+        world: WorldOptions {
+            seed: fresh_seed(),
+            rows_per_day: 20_000,
+            late_share: 0.02,
+            ..WorldOptions::default()
+        },
+        sites: vec![Site::new("acme", "own")],
+        covers: Some(vec![0]),
+        ..Setup::default()
+    };
+    let app = TestApp::start(setup).await;
+    app.wait_caught_up(SOON).await;
+    let fault = Effect::NoPermission { answer: NoPermission::Empty };
+    let fault = app.portal.fault(Fault::always(fault).at(Endpoint::UnifiedAudit));
+    for _ in 0..4 {
+        app.advance(HOUR);
+        app.wait_caught_up(SOON).await;
+    }
+    let own = app.portal.organization(0).to_string();
+    wait_for_interval(&app, "unified_audit", &own, "empty_unconfirmed", 2).await;
+    app.portal.clear_faults(Some(fault));
+    app.advance(10 * MINUTE);
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("empty answers for four hours").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_unticked_for_computers_removes_none_of_them() {
+    let app = TestApp::start(Setup::default()).await;
+    app.wait_caught_up(SOON).await;
+    let fault = Effect::NoPermission { answer: NoPermission::Empty };
+    let fault = app.portal.fault(Fault::always(fault).at(Endpoint::Computers));
+    app.advance(HOUR);
+    let parent = app.portal.organization(0).to_string();
+    let status = wait_for_interval(&app, "computers", &parent, "unknown", 0).await;
+    assert!(!status.fresh, "{status:?}");
+    let until = date(app.advance(5 * HOUR) - MINUTE);
+    app.wait("went on with the others", SOON, |status| {
+        ["unified_audit", "system_audit"]
+            .iter()
+            .all(|source| stream(status, source).live_until.is_some_and(|live| live >= until))
+    })
+    .await;
+    app.portal.clear_faults(Some(fault));
+    app.wait("believed the list again", SOON, |status| stream(status, "computers").unproven.is_empty()).await;
+    app.settle(1, SOON).await;
+    let gone = app.portal.true_computers(true).iter().filter(|state| state.removed).count();
+    let records = app.finish("role for computers unticked").await;
+    let removed = records.iter().filter(|record| record.change == "removed").count();
+    assert!(removed <= gone, "{removed} removed of {gone}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_permission_stops_only_its_own_source() {
+    let app = TestApp::start(Setup::default()).await;
+    app.wait_caught_up(SOON).await;
+    let fault = Effect::NoPermission { answer: NoPermission::Denied };
+    let fault = app.portal.fault(Fault::always(fault).at(Endpoint::SystemAudit));
+    let until = date(app.advance(6 * HOUR) - MINUTE);
+    let parent = app.portal.organization(0).to_string();
+    wait_for_interval(&app, "system_audit", &parent, "pending", 5).await;
+    let status = app
+        .wait("told the missing role from a refused token", SOON, |status| {
+            stream(status, "system_audit").condition == StreamCondition::MissingRole
+                && ["unified_audit", "computers"].iter().all(|source| {
+                    let stream = stream(status, source);
+                    stream.condition == StreamCondition::Ok
+                        && stream.live_until.is_some_and(|live| live >= until)
+                })
+        })
+        .await;
+    let error = stream(&status, "system_audit").last_error.clone().unwrap_or_default();
+    assert!(error.contains("View System Audit"), "{error}");
+    app.portal.clear_faults(Some(fault));
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    assert!(app.portal.now() > app.started + DAY);
+    app.finish("permission for the system audit missing").await;
+}

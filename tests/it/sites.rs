@@ -1,0 +1,75 @@
+//! Several sites on one portal, and which organizations a site covers.
+
+use lockstep::simulator::world::WorldOptions;
+
+use crate::support::app::{HOUR, SOON, Setup, Site, TestApp, fresh_seed, streams};
+
+fn small() -> WorldOptions {
+    WorldOptions { seed: fresh_seed(), rows_per_day: 3_000, ..WorldOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sites_that_see_the_same_organizations_deliver_each_row_once() {
+    let mut second = Site::new("second", "all");
+    second.own_token = true;
+    let sites = vec![Site::new("first", "all"), second];
+    let app = TestApp::start(Setup { world: small(), sites, ..Setup::default() }).await;
+    app.wait_caught_up(SOON).await;
+    app.advance(3 * HOUR);
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    let status = app.status().await;
+    assert!(streams(&status).all(|stream| stream.last_error.is_none()), "{status:?}");
+    let json = app.status_json().await;
+    app.note("claims", format_args!("problems {}", json["problems"]));
+    app.finish("two sites, one tree").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_of_its_own_organization_delivers_that_one() {
+    let sites = vec![Site::new("acme", "own")];
+    let app = TestApp::start(Setup { world: small(), sites, covers: Some(vec![0]), ..Setup::default() }).await;
+    app.wait_caught_up(SOON).await;
+    app.advance(3 * HOUR);
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("own").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_of_named_organizations_delivers_those() {
+    let world = small();
+    // By name in any case, and by id.
+    let id = lockstep::simulator::world::World::new(world.clone()).organizations[2].id;
+    let sites = vec![Site::new("acme", &format!("[\"bäckerei müßig gmbh\", {id}]"))];
+    let app = TestApp::start(Setup { world, sites, covers: Some(vec![1, 2]), ..Setup::default() }).await;
+    app.wait_caught_up(SOON).await;
+    app.advance(3 * HOUR);
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("named organizations").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sites_with_one_token_keep_its_rate_together() {
+    let site = |name: &str| {
+        let more = vec!["rate: { per_second: 20, concurrent: 2 }".to_owned()];
+        Site { more, ..Site::new(name, "all") }
+    };
+    let sites = vec![site("first"), site("second")];
+    let setup = Setup { world: small(), sites, every: 100, page_size: 50, ..Setup::default() };
+    let app = TestApp::start(setup).await;
+    app.wait_caught_up(2 * SOON).await;
+    let stats = app.portal.stats();
+    app.note(
+        "one token",
+        format_args!(
+            "{} requests, at most {} in a second and {} at once",
+            stats.requests, stats.peak_per_second, stats.max_concurrent
+        ),
+    );
+    assert!(stats.requests > 60, "{}", stats.requests);
+    assert!(stats.peak_per_second <= 20, "{} requests in one second", stats.peak_per_second);
+    assert!(stats.max_concurrent <= 2, "{} requests at once", stats.max_concurrent);
+    app.finish("one token").await;
+}

@@ -1,0 +1,74 @@
+//! Stopping in the middle, going on, and waiting for room.
+
+use std::time::Duration;
+
+use lockstep::simulator::faults::{Effect, Fault};
+use lockstep::simulator::world::{Source, WorldOptions};
+use lockstep::status::StreamCondition;
+
+use crate::support::app::{HOUR, SOON, Setup, TestApp, fresh_seed, stream};
+
+fn backlog(rows_per_day: i64) -> WorldOptions {
+    WorldOptions { seed: fresh_seed(), rows_per_day, late_share: 0.0, ..WorldOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_in_the_middle_of_a_backlog_ends_in_five_seconds_and_is_resumed_without_repeats() {
+    let mut app = TestApp::prepare(Setup { world: backlog(40_000), every: 1_000, ..Setup::default() }).await;
+    app.run().await;
+    for rows in [3_000, 9_000, 15_000] {
+        app.wait("was in the middle", SOON, |status| stream_rows(status) >= rows).await;
+        let took = app.stop().await;
+        app.note("stop", format_args!("after {rows} rows, took {took:?}"));
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        app.run().await;
+    }
+    // Answers that take longer than the grace are not waited for.
+    app.portal.fault(Fault::always(Effect::Latency { milliseconds: 20_000 }));
+    app.advance(HOUR);
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let took = app.stop().await;
+    app.note("stop", format_args!("with answers that never come, took {took:?}"));
+    assert!(took < Duration::from_millis(5_500), "{took:?}");
+    app.portal.clear_faults(None);
+    app.run().await;
+    app.wait_caught_up(SOON).await;
+    let pages = app.portal.truth(Source::UnifiedAudit, false).len().div_ceil(500);
+    let served = app.portal.stats().rows_by_endpoint[&lockstep::simulator::requests::Endpoint::UnifiedAudit];
+    app.note("resumed", format_args!("{pages} pages of 500, {served} rows served in all"));
+    // Each stop may cost the interval in hand, which is at most half of what a listing shows.
+    assert!(served < 500 * pages as u64 * 3, "{served} rows served for {pages} pages");
+    app.settle(1, SOON).await;
+    app.finish("stopped four times").await;
+}
+
+fn stream_rows(status: &lockstep::status::Status) -> u64 {
+    let unified = status.sites.iter().flat_map(|site| &site.streams);
+    unified.filter(|stream| stream.source == "unified_audit").map(|stream| stream.rows).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_outbox_pauses_collecting_until_the_sink_writes_again() {
+    let more = "outbox: { limit: 2MiB, keep: 1s }".to_owned();
+    let setup = Setup { world: backlog(40_000), more, ..Setup::default() };
+    let mut app = TestApp::prepare(setup).await;
+    // A file where the folder should be.
+    std::fs::write(app.out_folder(), "in the way").unwrap();
+    app.run().await;
+    let status = app
+        .wait("paused", SOON, |status| {
+            status.outbox.paused && stream(status, "unified_audit").condition == StreamCondition::Paused
+        })
+        .await;
+    app.note("status while full", format_args!("{:?}", status.problems));
+    assert!(!status.fresh && status.sinks[0].last_error.is_some(), "{status:?}");
+    let bytes = status.outbox.bytes;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let later = app.status().await.outbox.bytes;
+    // What was in hand when it filled may still come, no more.
+    assert!(later < bytes + (4 << 20) && later < 8 << 20, "{bytes} grew to {later}");
+    std::fs::remove_file(app.out_folder()).unwrap();
+    app.wait_caught_up(2 * SOON).await;
+    app.settle(1, 2 * SOON).await;
+    app.finish("outbox full").await;
+}

@@ -1,0 +1,500 @@
+//! The program with a played portal, in one process, its configuration and files in a folder of its own.
+//!
+//! On [`TestApp::finish`] the output is compared with the portal. Dropping a [`TestApp`] fails the test if any
+//! task of the program panicked.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lockstep::app::{App, Deps, Outcome};
+use lockstep::clock::Clock;
+use lockstep::config::{Config, Environment};
+use lockstep::model::{Micros, SECOND};
+use lockstep::simulator::dialect::{Axis, Dialect};
+use lockstep::simulator::truth::TruthRow;
+use lockstep::simulator::world::{Source, World, WorldOptions};
+use lockstep::simulator::{Options, Simulator};
+use lockstep::status::{Board, Status, StreamCondition, StreamStatus};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::computers;
+use super::output::{self, Difference, Record};
+use super::say;
+
+pub(crate) const MINUTE: Micros = 60 * SECOND;
+pub(crate) const HOUR: Micros = 60 * MINUTE;
+pub(crate) const DAY: Micros = 24 * HOUR;
+
+/// How long a test waits for what should come soon.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// One connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) name: String,
+    pub(crate) organizations: String,
+    /// Further lines of the connection, such as `rate: unlimited`.
+    pub(crate) more: Vec<String>,
+    /// Has a token of its own instead of the portal's first.
+    pub(crate) own_token: bool,
+}
+
+impl Site {
+    pub(crate) fn new(name: &str, organizations: &str) -> Self {
+        let more = vec!["rate: unlimited".to_owned()];
+        Self { name: name.to_owned(), organizations: organizations.to_owned(), more, own_token: false }
+    }
+}
+
+/// What a test starts with. Lengths of the sources in seconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) world: WorldOptions,
+    pub(crate) dialect: Dialect,
+    pub(crate) sites: Vec<Site>,
+    /// Milliseconds between two polls.
+    pub(crate) every: u64,
+    pub(crate) settle: u64,
+    pub(crate) backfill: u64,
+    pub(crate) page_size: u32,
+    /// Sources that are not collected.
+    pub(crate) without: Vec<&'static str>,
+    /// Further lines at the top level.
+    pub(crate) more: String,
+    /// How far our own clock is ahead of the portal's.
+    pub(crate) clock_ahead: Micros,
+    /// Indices of the organizations that the sites cover; none for all.
+    pub(crate) covers: Option<Vec<usize>>,
+    /// Folders elsewhere, such as on a small disk.
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            world: WorldOptions { seed: fresh_seed(), ..WorldOptions::default() },
+            dialect: Dialect::default(),
+            sites: vec![Site::new("acme", "all")],
+            every: 150,
+            settle: 5,
+            backfill: 86_400,
+            page_size: 500,
+            without: Vec::new(),
+            more: String::new(),
+            clock_ahead: 0,
+            covers: None,
+            state: None,
+            out: None,
+        }
+    }
+}
+
+/// A seed from the clock, or the one in `SEED`, to play a failure again.
+pub(crate) fn fresh_seed() -> u64 {
+    let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| u64::from_le_bytes(Clock::system().bytes()) >> 16)
+}
+
+/// The panics of the program's own code in this process.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Notes panics of tasks, which nobody awaits, so that no test overlooks them.
+fn note_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if info.location().is_some_and(|place| place.file().starts_with("src/")) {
+                PANICS.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(info.to_string());
+            }
+            before(info);
+        }));
+    });
+}
+
+struct Running {
+    board: Board,
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+/// The program and its portal.
+pub(crate) struct TestApp {
+    pub(crate) portal: Simulator,
+    pub(crate) setup: Setup,
+    /// The portal's time of the first start.
+    pub(crate) started: Micros,
+    folder: TempDir,
+    running: Option<Running>,
+}
+
+impl TestApp {
+    /// Starts the portal and the program.
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let mut app = Self::prepare(setup).await;
+        app.run().await;
+        app
+    }
+
+    /// Starts the portal alone and writes the configuration.
+    pub(crate) async fn prepare(setup: Setup) -> Self {
+        note_panics();
+        let world = World::new(setup.world.clone());
+        let options = Options { dialect: setup.dialect.clone(), ..Options::default() };
+        let portal = Simulator::start(world, options).await.unwrap();
+        let started = portal.now();
+        let folder = tempfile::tempdir().unwrap();
+        let app = Self { portal, setup, started, folder, running: None };
+        app.configure();
+        app
+    }
+
+    /// Writes the configuration again, after the set-up was changed.
+    pub(crate) fn configure(&self) {
+        let Setup { sites, every, settle, backfill, page_size, without, more, .. } = &self.setup;
+        let here = self.folder.path().display();
+        let mut yaml = String::from("connections:\n");
+        for site in sites {
+            let token = if site.own_token { self.portal.add_token() } else { self.portal.token.clone() };
+            std::fs::write(self.folder.path().join(format!("token-{}", site.name)), token).unwrap();
+            yaml += &format!(
+                "  - site: {name}\n    base_url: {url}\n    token: {{ file: {here}/token-{name} }}\n    organizations: {organizations}\n",
+                name = site.name,
+                url = self.portal.url,
+                organizations = site.organizations,
+            );
+            for line in &site.more {
+                yaml += &format!("    {line}\n");
+            }
+        }
+        yaml += "sources:\n";
+        for source in ["unified_audit", "system_audit"] {
+            let enabled = !without.contains(&source);
+            yaml += &format!(
+                "  {source}: {{ enabled: {enabled}, every: {every}ms, settle: {settle}s, backfill: {backfill}s, page_size: {page_size} }}\n"
+            );
+        }
+        let enabled = !without.contains(&"computers");
+        yaml += &format!(
+            "  computers: {{ enabled: {enabled}, every: {}ms, page_size: {page_size}, restate: off }}\n",
+            2 * every
+        );
+        let (state, out) = (self.state_folder(), self.out_folder());
+        yaml += &format!(
+            "state: {{ dir: {} }}\nserver: {{ ops: off }}\n{more}\nsinks:\n  - {{ name: out, type: file, path: \"{}/{{site}}/{{source}}-{{date}}.ndjson\" }}\n",
+            state.display(),
+            out.display(),
+        );
+        std::fs::write(self.folder.path().join("lockstep.yaml"), yaml).unwrap();
+    }
+
+    pub(crate) fn state_folder(&self) -> PathBuf {
+        self.setup.state.clone().unwrap_or_else(|| self.folder.path().join("state"))
+    }
+
+    pub(crate) fn out_folder(&self) -> PathBuf {
+        self.setup.out.clone().unwrap_or_else(|| self.folder.path().join("out"))
+    }
+
+    async fn build(&self) -> App {
+        let file = self.folder.path().join("lockstep.yaml");
+        let config = Config::load(&file, &Environment::default()).unwrap_or_else(|error| panic!("{error}"));
+        let beside =
+            self.setup.world.start + self.setup.clock_ahead - Clock::system().now().timestamp_micros();
+        let deps = Deps {
+            clock: Clock::shifted(chrono::Duration::microseconds(beside), self.setup.world.seed),
+            probe_delays: Some(vec![Duration::from_millis(300)]),
+            backoff: Some((Duration::from_millis(20), Duration::from_millis(300))),
+        };
+        App::build(config, deps).await.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// Starts the program, which must not be running.
+    pub(crate) async fn run(&mut self) {
+        assert!(self.running.is_none(), "the program runs already");
+        let app = self.build().await;
+        let (board, stop) = (app.board.clone(), app.stop_token());
+        self.running = Some(Running { board, stop, task: tokio::spawn(app.run()) });
+    }
+
+    /// Stops the program as SIGTERM does, and answers how long that took.
+    pub(crate) async fn stop(&mut self) -> Duration {
+        let Running { board, stop, task } = self.running.take().expect("the program runs");
+        drop(board);
+        let began = tokio::time::Instant::now();
+        stop.cancel();
+        let ended = tokio::time::timeout(SOON, task).await.expect("the program ends");
+        ended.expect("the program does not panic").unwrap_or_else(|error| panic!("{error:#}"));
+        began.elapsed()
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.run().await;
+    }
+
+    /// One complete pass, while the program is not running.
+    pub(crate) async fn once(&self) -> Outcome {
+        assert!(self.running.is_none(), "the program runs");
+        self.build().await.once(&[], &[]).await
+    }
+
+    /// Moves the portal's clock; what is due until then happens.
+    pub(crate) fn advance(&self, by: Micros) -> Micros {
+        self.portal.advance(by)
+    }
+
+    pub(crate) async fn status(&self) -> Status {
+        let board = &self.running.as_ref().expect("the program runs").board;
+        board.status().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The status as `lockstep status --json` shows it.
+    pub(crate) async fn status_json(&self) -> serde_json::Value {
+        serde_json::to_value(self.status().await).unwrap()
+    }
+
+    /// Waits until the status is as wanted, and answers it. `what` ends the sentence "it never …".
+    pub(crate) async fn wait(&self, what: &str, long: Duration, wanted: impl Fn(&Status) -> bool) -> Status {
+        let end = tokio::time::Instant::now() + long;
+        let mut seen = 0;
+        loop {
+            let running = self.running.as_ref().expect("the program runs");
+            if running.task.is_finished() {
+                panic!("the program ended while it was waited for: {what}");
+            }
+            // A full disk may fail a look at the status as well.
+            let status = running.board.status().await;
+            match status {
+                // Twice in a row: a sink may not have heard yet of what was just collected.
+                Ok(status) if wanted(&status) => {
+                    seen += 1;
+                    if seen > 1 {
+                        return status;
+                    }
+                    tokio::time::sleep(Duration::from_millis(40)).await;
+                }
+                Ok(status) if tokio::time::Instant::now() > end => {
+                    panic!("it never {what}: {}", in_short(&status))
+                }
+                Err(error) if tokio::time::Instant::now() > end => panic!("it never {what}: {error}"),
+                _ => {
+                    seen = 0;
+                    tokio::time::sleep(Duration::from_millis(40)).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until every stream has been polled to where the portal's clock stands now, nothing that can be
+    /// proven is pending, and the sink has it all.
+    pub(crate) async fn wait_caught_up(&self, long: Duration) -> Status {
+        let now = self.portal.now();
+        let until = date(now - (SLACK + i64::try_from(self.setup.settle).unwrap()) * SECOND);
+        self.wait("caught up", long, |status| caught_up(status, until)).await
+    }
+
+    /// Nothing more happens at the portal but that its time goes on.
+    pub(crate) fn quiet(&self) {
+        let mut stage = self.portal.stage();
+        stage.tick();
+        stage.world.options.live = false;
+        stage.world.options.own_noise = false;
+        stage.faults.clear(None);
+    }
+
+    /// Lets the portal fall quiet and so many days pass, one after the other, each with its re-checks and its
+    /// scrub; then everything listed must be collected and delivered.
+    pub(crate) async fn settle(&self, days: u32, long: Duration) {
+        self.quiet();
+        for _ in 0..days {
+            self.wait_idle(long).await;
+            let now = self.advance(26 * HOUR);
+            let scrubbed = date(now - HOUR);
+            self.wait("looked everything over again", long, |status| {
+                windows(status).all(|stream| stream.scrubbed.is_some_and(|at| at >= scrubbed))
+                    && caught_up(status, scrubbed)
+            })
+            .await;
+        }
+        self.wait_idle(long).await;
+    }
+
+    /// Waits until only the live edge is asked for: all background work is done.
+    pub(crate) async fn wait_idle(&self, long: Duration) {
+        let end = tokio::time::Instant::now() + long;
+        let recent = self.portal.now() - 25 * HOUR;
+        loop {
+            let before = self.portal.stats().requests;
+            tokio::time::sleep(Duration::from_millis(4 * self.setup.every)).await;
+            let asked = self.portal.requests_since(before);
+            let asked: Vec<_> = asked.into_iter().filter_map(|one| one.from).collect();
+            if !asked.is_empty() && asked.iter().all(|from| *from >= recent) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < end, "the background work never ends");
+        }
+    }
+
+    /// A line of numbers, with the seed that plays them again.
+    pub(crate) fn note(&self, name: &str, what: impl std::fmt::Display) {
+        say(format_args!("{name}: seed {}: {what}", self.setup.world.seed));
+    }
+
+    /// All lines that the program wrote.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        output::records(&self.out_folder())
+    }
+
+    /// Whether the portal owes us a row: listed now, and not from before the beginning.
+    fn owed(&self, row: &TruthRow, source: Source) -> bool {
+        // Nobody but the collector knows the very second of its first request.
+        let slack = 30 * SECOND;
+        let backfill = (self.setup.backfill + self.setup.settle) as Micros * SECOND;
+        let (at, imported) = (output::micros(&row.date_time), output::micros(&row.date_time_imported));
+        let axis = if self.setup.dialect.axis == Axis::Imported { imported } else { at };
+        let begun = axis >= self.started + slack - backfill;
+        let late = source == Source::UnifiedAudit && imported >= self.started + slack;
+        row.listed && row.table == 1 && (begun || late)
+    }
+
+    /// Compares the files with one of the audits.
+    pub(crate) fn compare(
+        &self,
+        records: &[Record],
+        source: Source,
+        within: impl Fn(&TruthRow) -> bool,
+    ) -> Difference {
+        let name = match source {
+            Source::UnifiedAudit => "unified_audit",
+            Source::SystemAudit => "system_audit",
+        };
+        let ever = self.portal.truth(source, true);
+        let ever: Vec<_> = ever.into_iter().filter(within).collect();
+        let owed = ever.iter().filter(|row| self.owed(row, source));
+        let delivered = output::counted(records, name);
+        Difference::between(&delivered, &output::true_counts(owed), &output::true_counts(&ever))
+    }
+
+    /// Stops the program and compares everything that it wrote with the portal. Fails on any difference.
+    pub(crate) async fn finish(mut self, name: &str) -> Vec<Record> {
+        if self.running.is_some() {
+            self.stop().await;
+        }
+        let records = self.records();
+        let covered: Option<Vec<String>> = self.setup.covers.as_ref().map(|indices| {
+            indices.iter().map(|index| self.portal.organization(*index).to_string()).collect()
+        });
+        let covers =
+            |organization: &String| covered.as_ref().is_none_or(|covered| covered.contains(organization));
+        let mut differences = Vec::new();
+        for source in [Source::UnifiedAudit, Source::SystemAudit] {
+            let source_name = if source == Source::UnifiedAudit { "unified_audit" } else { "system_audit" };
+            if !self.setup.without.contains(&source_name) {
+                differences
+                    .push((source_name, self.compare(&records, source, |row| covers(&row.organization_id))));
+            }
+        }
+        if !self.setup.without.contains(&"computers") {
+            let history = self.portal.true_computers(true);
+            let history: Vec<_> =
+                history.into_iter().filter(|state| covers(&state.organization_id)).collect();
+            differences.push(("computers", computers::compare(&records, &history)));
+        }
+        let mut uids: Vec<&str> = records.iter().map(|record| record.uid.as_str()).collect();
+        uids.sort_unstable();
+        let repeated = uids.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        for (source, difference) in &differences {
+            say(format_args!("{name}: seed {} {source}: {difference}", self.setup.world.seed));
+        }
+        assert!(
+            differences.iter().all(|(_, difference)| difference.is_none()) && repeated == 0,
+            "{name} (SEED={}): {differences:?}, uids repeated {repeated}",
+            self.setup.world.seed
+        );
+        records
+    }
+}
+
+/// Seconds that a poll, a page and a commit may take on a busy machine.
+const SLACK: i64 = 20;
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop.cancel();
+            running.task.abort();
+        }
+        if !std::thread::panicking() {
+            let panics = PANICS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            assert!(panics.is_empty(), "a task panicked: {panics:?}");
+        }
+    }
+}
+
+pub(crate) fn date(at: Micros) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(at).expect("a time of this century")
+}
+
+pub(crate) fn streams(status: &Status) -> impl Iterator<Item = &StreamStatus> {
+    status.sites.iter().flat_map(|site| &site.streams)
+}
+
+/// What tells why something did not come.
+fn in_short(status: &Status) -> String {
+    let mut text = format!("{:#?}\n{:?}\n{:#?}", status.problems, status.outbox, status.sinks);
+    for stream in streams(status) {
+        text += &format!(
+            "\n{} of {} {}: {:?} proven {:?} live {:?} scrubbed {:?} {} requests error {:?}",
+            stream.source,
+            stream.scope,
+            stream.query,
+            stream.condition,
+            stream.proven_until,
+            stream.live_until,
+            stream.scrubbed,
+            stream.requests,
+            stream.last_error
+        );
+        for one in stream.unproven.iter().take(10) {
+            text +=
+                &format!("\n  {} to {} {} {}: {}", one.from, one.to, one.organization, one.state, one.reason);
+        }
+    }
+    text
+}
+
+/// The streams that are asked by time.
+pub(crate) fn windows(status: &Status) -> impl Iterator<Item = &StreamStatus> {
+    streams(status).filter(|stream| stream.source != "computers")
+}
+
+/// The first stream of a source.
+pub(crate) fn stream<'a>(status: &'a Status, source: &str) -> &'a StreamStatus {
+    streams(status).find(|stream| stream.source == source).expect("the source is collected")
+}
+
+/// Whether every stream is proven until then, leaves nothing undone, and everything is delivered.
+pub(crate) fn caught_up(status: &Status, until: DateTime<Utc>) -> bool {
+    let pending =
+        |stream: &StreamStatus| stream.unproven.iter().any(|one| one.state == "pending" && one.from < until);
+    !status.sites.is_empty()
+        && status.sites.iter().all(|site| !site.streams.is_empty() && site.last_error.is_none())
+        && streams(status).all(|stream| {
+            stream.condition == StreamCondition::Ok
+                && (stream.live_until.is_some_and(|live| live >= until)
+                    || stream.unproven.iter().any(|one| one.state != "pending" && one.to >= until))
+                && !pending(stream)
+        })
+        && delivered(status)
+}
+
+/// Whether the sinks have everything that was collected.
+pub(crate) fn delivered(status: &Status) -> bool {
+    status.sinks.iter().all(|sink| sink.pending_bytes == 0 && sink.last_error.is_none())
+}

@@ -1,0 +1,122 @@
+//! The real program as a process of its own, with its configuration, state and output in one directory.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use lockstep::simulator::Simulator;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+/// A place to run the program in.
+pub(crate) struct Place {
+    directory: TempDir,
+}
+
+/// A running program; killed when it is dropped.
+pub(crate) struct Running(Child);
+
+impl Place {
+    /// A place with a configuration that collects from this portal in a hurry and delivers to files of
+    /// this size, such as `64KiB`.
+    pub(crate) fn new(portal: &Simulator, file_size: &str) -> Self {
+        let place = Self { directory: tempfile::tempdir().unwrap() };
+        let at = |name: &str| place.path(name).display().to_string();
+        let config = format!(
+            "connections:
+  - site: acme
+    base_url: {url}
+    token: {{ file: {token} }}
+    organizations: all
+    rate: unlimited
+    sources:
+      unified_audit: {{ every: 1s, settle: 2s, page_size: 250, backfill: 28d }}
+      system_audit: {{ every: 1s, settle: 2s, page_size: 100, backfill: 28d }}
+      computers: {{ every: 2s, page_size: 50, restate: off }}
+state: {{ dir: {state} }}
+server: {{ ops: off }}
+log: {{ level: warn }}
+sinks:
+  - name: out
+    type: file
+    path: \"{out}/{{site}}/{{source}}-{{org_id}}-{{date}}.ndjson\"
+    rotate: {{ size: {file_size}, age: 1h }}
+",
+            url = portal.url,
+            token = at("token"),
+            state = at("state"),
+            out = at("out"),
+        );
+        fs::write(place.path("token"), &portal.token).unwrap();
+        fs::write(place.path("lockstep.yaml"), config).unwrap();
+        place
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn out(&self) -> PathBuf {
+        self.path("out")
+    }
+
+    /// The log of what is safe on disk.
+    pub(crate) fn fsync_log(&self) -> PathBuf {
+        self.path("fsync.log")
+    }
+
+    /// What the program said on stderr so far.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.path("stderr")).unwrap_or_default()
+    }
+
+    /// Starts `lockstep COMMAND -c …`, to kill itself at a fault point if one is given as `POINT:N`.
+    pub(crate) fn start(&self, command: &str, fault: Option<&str>) -> Running {
+        let stderr = OpenOptions::new().append(true).create(true).open(self.path("stderr")).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_lockstep"));
+        program.arg(command).arg("-c").arg(self.path("lockstep.yaml")).current_dir(self.directory.path());
+        program.env("LOCKSTEP_FSYNC_LOG", self.fsync_log());
+        if let Some(fault) = fault {
+            program.env("LOCKSTEP_FAULT", fault);
+        }
+        program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        Running(program.spawn().unwrap())
+    }
+}
+
+impl Running {
+    /// How it ended, or `None` when it still runs after so long.
+    pub(crate) async fn ended_within(&mut self, longest: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + longest;
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return Some(status);
+            }
+            if Instant::now() >= end {
+                return None;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// SIGKILL. False when it had ended by itself before.
+    pub(crate) fn kill(&mut self) -> bool {
+        self.0.kill().unwrap();
+        was_killed(self.0.wait().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Ended long ago, most of the time.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Whether SIGKILL was the end of it.
+pub(crate) fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(9)
+}
