@@ -7,6 +7,7 @@ mod cost;
 mod crash;
 mod late;
 mod outage;
+mod schedules;
 mod sites;
 mod smoke;
 mod stopping;
