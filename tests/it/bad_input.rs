@@ -36,7 +36,9 @@ fn composed(seed: u64) -> Vec<Vec<u8>> {
     let mut rows: Vec<Vec<u8>> = hostile_rows().into_iter().map(<[u8]>::to_vec).collect();
     let mut add = |number: u64, more: &str| {
         let id = id(number);
-        let head = format!(r#"{{"eActionLogId":"{id}","systemAuditId":"{id}","organizationId":"{organization}","dateTime":"{at}""#);
+        let head = format!(
+            r#"{{"eActionLogId":"{id}","systemAuditId":"{id}","organizationId":"{organization}","dateTime":"{at}""#
+        );
         rows.push(format!("{head}{more}}}").into_bytes());
     };
     add(1, r#","actionId":"2","processId":"8124","size":"734208","osType":"1","isMonitorMode":"false""#);
@@ -102,9 +104,8 @@ async fn rows_of_every_odd_shape_are_delivered_or_kept_with_a_reason() {
         let until = app.portal.now() - 2 * MINUTE;
         app.wait("went on behind the odd rows", SOON, |status| {
             status.sites[0].streams.len() == 3
-                && windows(status).all(|stream| {
-                    stream.live_until.is_some_and(|live| live.timestamp_micros() >= until)
-                })
+                && windows(status)
+                    .all(|stream| stream.live_until.is_some_and(|live| live.timestamp_micros() >= until))
         })
         .await;
         app.advance(2 * MINUTE);
@@ -119,7 +120,9 @@ async fn rows_of_every_odd_shape_are_delivered_or_kept_with_a_reason() {
         let name = if source == Source::UnifiedAudit { "unified_audit" } else { "system_audit" };
         let delivered = output::counted(&records, name);
         let mut identities: HashMap<(String, String), usize> = HashMap::new();
-        for (_, row) in rows.iter().filter(|(_, row)| delivered.contains_key(blake3::hash(&shown(row)).as_bytes())) {
+        for (_, row) in
+            rows.iter().filter(|(_, row)| delivered.contains_key(blake3::hash(&shown(row)).as_bytes()))
+        {
             if let Some(identity) = identity(row, source) {
                 *identities.entry(identity).or_default() += 1;
             }
@@ -142,7 +145,11 @@ async fn rows_of_every_odd_shape_are_delivered_or_kept_with_a_reason() {
             "odd rows",
             format_args!("{name}: {} rows: {entered} delivered, {dead} dead letters, {same} of an id that is there, lost {}", rows.len(), lost.len()),
         );
-        assert!(lost.is_empty(), "{lost:#?}\nletters: {:?}", letters.iter().map(|one| &one.1).collect::<Vec<_>>());
+        assert!(
+            lost.is_empty(),
+            "{lost:#?}\nletters: {:?}",
+            letters.iter().map(|one| &one.1).collect::<Vec<_>>()
+        );
         assert!(dead >= 5, "{dead}");
     }
     assert!(letters.iter().all(|one| !one.1.is_empty()), "every dead letter has a reason");

@@ -78,7 +78,8 @@ async fn a_backlog_costs_little_more_requests_than_it_has_pages() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backlog_that_drifts_costs_three_times_its_pages_at_most() {
     let mut app = TestApp::prepare(Setup { world: still(40_000), every: 2_000, ..Setup::default() }).await;
-    app.portal.fault(Fault::share(0.2, Effect::Drift { rows: 1, backdated: true }).at(Endpoint::UnifiedAudit));
+    app.portal
+        .fault(Fault::share(0.2, Effect::Drift { rows: 1, backdated: true }).at(Endpoint::UnifiedAudit));
     let (pages, requests) = collect(&mut app).await;
     app.note("a drifting backlog", format_args!("{pages} pages, {requests} requests"));
     assert!(requests as f64 <= 3.0 * pages as f64 + 30.0, "{requests} requests for {pages} pages");

@@ -80,7 +80,8 @@ async fn rows_filed_by_their_import_arrive_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_equal_rows_without_an_id_are_five_records() {
-    let world = WorldOptions { seed: fresh_seed(), rows_per_day: 500, no_id_share: 0.3, ..WorldOptions::default() };
+    let world =
+        WorldOptions { seed: fresh_seed(), rows_per_day: 500, no_id_share: 0.3, ..WorldOptions::default() };
     let app = TestApp::start(Setup { world, ..Setup::default() }).await;
     app.wait_caught_up(SOON).await;
     {

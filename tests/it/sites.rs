@@ -28,7 +28,8 @@ async fn two_sites_that_see_the_same_organizations_deliver_each_row_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_site_of_its_own_organization_delivers_that_one() {
     let sites = vec![Site::new("acme", "own")];
-    let app = TestApp::start(Setup { world: small(), sites, covers: Some(vec![0]), ..Setup::default() }).await;
+    let app =
+        TestApp::start(Setup { world: small(), sites, covers: Some(vec![0]), ..Setup::default() }).await;
     app.wait_caught_up(SOON).await;
     app.advance(3 * HOUR);
     app.wait_caught_up(SOON).await;
