@@ -101,6 +101,8 @@ impl App {
             outbox_limit: config.outbox.limit_bytes,
             appended,
             stop: stop.clone(),
+            // The rest is for the sinks and the state.
+            grace: config.shutdown_grace.mul_f64(0.8),
         };
         let workers = build_workers(&config, &store, &deps.clock, &budget, &board, &listener).await?;
         let pacers = Pacers::new(store.secret());

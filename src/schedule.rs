@@ -33,6 +33,8 @@ pub struct Surroundings {
     /// Told when there are new entries.
     pub appended: watch::Sender<()>,
     pub stop: CancellationToken,
+    /// How long a page in hand may still take after that.
+    pub grace: Duration,
 }
 
 impl Surroundings {

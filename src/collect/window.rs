@@ -461,7 +461,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         enter: Enter,
     ) -> Result<Walked, CollectError> {
         let mut walk = Walk::new(self.settings.page_size, self.notes.observed.depth());
-        let mut held: HashMap<[u8; 16], ListedRow> = HashMap::new();
+        // Rows that count as equal may still differ in what changes: every body is kept.
+        let mut held: HashMap<[u8; 16], Vec<ListedRow>> = HashMap::new();
         let mut held_bytes = 0;
         let mut undecodable = HashSet::new();
         let mut page = 1;
@@ -488,11 +489,12 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                         commit.rows.push(self.row_commit(row, Uuid::from_u128(id), request, enter));
                     }
                     RowId::Content(hash) => {
-                        held.entry(hash).or_insert_with(|| {
+                        let equals = held.entry(hash).or_default();
+                        if !equals.iter().any(|held| held.body == row.body) {
                             held_bytes += row.body.len();
                             // A copy, so that the page's memory is free.
-                            ListedRow { body: Bytes::copy_from_slice(&row.body), ..row.clone() }
-                        });
+                            equals.push(ListedRow { body: Bytes::copy_from_slice(&row.body), ..row.clone() });
+                        }
                     }
                 }
             }
@@ -514,8 +516,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             };
             let mut listed = walk.listed().clone();
             if matches!(end, End::Closed | End::Unproven) {
-                for (hash, row) in &held {
-                    for ordinal in 0..walk.copies().get(hash).copied().unwrap_or(0) {
+                for (hash, equals) in &held {
+                    let copies = walk.copies().get(hash).copied().unwrap_or(0);
+                    for (ordinal, row) in (0..copies).zip(equals.iter().cycle()) {
                         let settings = &self.settings;
                         let uid =
                             content_uid(&row.organization, settings.source, settings.kind, *hash, ordinal);

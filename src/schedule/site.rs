@@ -45,7 +45,13 @@ impl Site {
         let mut running: BTreeSet<String> = BTreeSet::new();
         let mut failures = 0;
         loop {
-            let pause = match self.discover(&around).await {
+            // A discovery is begun again at the next start; there is nothing in hand to finish.
+            let found = tokio::select! {
+                biased;
+                () = around.stop.cancelled() => break,
+                found = self.discover(&around) => found,
+            };
+            let pause = match found {
                 Ok(found) => {
                     failures = 0;
                     self.say(&around, None);

@@ -126,7 +126,7 @@ impl Stream {
                 tokio::select! {
                     biased;
                     done = snapshot.poll() => drop(done?),
-                    () = stopped_for(around, GRACE) => return Ok(()),
+                    () = stopped_for(around) => return Ok(()),
                 }
                 around.tell_deliver();
                 self.well(status, around);
@@ -135,7 +135,7 @@ impl Stream {
                 tokio::select! {
                     biased;
                     done = window.live() => drop(done?),
-                    () = stopped_for(around, GRACE) => return Ok(()),
+                    () = stopped_for(around) => return Ok(()),
                 }
                 around.tell_deliver();
                 self.well(status, around);
@@ -145,15 +145,22 @@ impl Stream {
                     let worked = tokio::select! {
                         biased;
                         worked = window.background() => worked?,
-                        () = stopped_for(around, GRACE) => return Ok(()),
+                        () = stopped_for(around) => return Ok(()),
                     };
                     if !worked {
                         break;
                     }
                     around.tell_deliver();
                     self.publish(Some(stream), status, around);
-                    if !around.room(|| ()).await {
+                    let room = around.room(|| {
+                        status.condition = StreamCondition::Paused;
+                        around.board.set_stream(&self.connection.site, status.clone());
+                    });
+                    if !room.await {
                         break;
+                    }
+                    if status.condition == StreamCondition::Paused {
+                        self.well(status, around);
                     }
                 }
             }
@@ -168,7 +175,7 @@ impl Stream {
         let outcome = tokio::select! {
             biased;
             outcome = self.everything(&mut loaded, &around) => Some(outcome),
-            () = stopped_for(&around, GRACE) => None,
+            () = stopped_for(&around) => None,
         };
         around.tell_deliver();
         match &outcome {
@@ -267,6 +274,9 @@ impl Stream {
                 status.of_snapshot(&snapshot.notes, self.portal.now());
                 status.rows = snapshot.notes.rows;
                 status.requests = snapshot.requests;
+            }
+            None if matches!(self.source.shape(), Shape::Window { .. }) => {
+                status.of_nothing(self.portal.now().div_euclid(SECOND) - seconds(self.config.settle));
             }
             None => {}
         }
@@ -381,13 +391,10 @@ fn read_notes<T: Default + serde::de::DeserializeOwned>(
     })
 }
 
-/// How long a piece of work may go on once the program is told to stop.
-const GRACE: Duration = Duration::from_secs(4);
-
-/// Ends `grace` after the program was told to stop.
-async fn stopped_for(around: &Surroundings, grace: Duration) {
+/// Ends when the program was told to stop and the grace is over.
+async fn stopped_for(around: &Surroundings) {
     around.stop.cancelled().await;
-    tokio::time::sleep(grace).await;
+    tokio::time::sleep(around.grace).await;
 }
 
 fn single(scope: &Scope) -> Option<OrganizationId> {

@@ -73,12 +73,13 @@ impl Source for SystemAudit {
         )?;
         let [vendor_id, owner_name, owner, at, ..] = picked;
         let vendor_id = id(vendor_id);
+        let at = time(at);
         Ok(RowKey {
             organization: organization(owner),
             organization_name: text(owner_name),
-            content: if vendor_id.is_none() { content(&picked[2..]) } else { [0; 16] },
+            content: if vendor_id.is_none() { content(row, at, &picked[2..]) } else { [0; 16] },
             vendor_id,
-            at: time(at),
+            at,
             imported: None,
         })
     }

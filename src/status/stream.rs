@@ -83,6 +83,19 @@ impl StreamStatus {
         self.set_unproven(unproven);
     }
 
+    /// The state cannot be read: nothing is known of the time behind what was shown last.
+    pub fn of_nothing(&mut self, edge: Seconds) {
+        let mut unproven = std::mem::take(&mut self.unproven);
+        let known = unproven.iter().filter(|one| one.state != PENDING).map(|one| one.to);
+        let known = known.chain(self.live_until).max().filter(|known| *known < seconds(edge));
+        if let Some(known) = known {
+            unproven.retain(|one| one.state != PENDING || one.from < known);
+            let reason = self.last_error.clone().unwrap_or_default();
+            unproven.push(self.unproven((known, seconds(edge)), PENDING, reason));
+        }
+        self.set_unproven(unproven);
+    }
+
     /// Adds the organizations that are silent inside a tree.
     pub fn add_silent(&mut self, silent: &BTreeMap<OrganizationId, Micros>, edge: Seconds) {
         let silent: Vec<Unproven> = silent

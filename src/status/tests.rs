@@ -88,6 +88,7 @@ pub(crate) fn populated() -> Status {
         }),
         token: TokenStatus { expires: Some(at(23, 0)), expiry_known: true },
         last_error: None,
+        claimed_elsewhere: Vec::new(),
         streams: vec![audit, computers],
     };
     let undiscovered = SiteStatus {
@@ -100,6 +101,7 @@ pub(crate) fn populated() -> Status {
         credential: None,
         token: TokenStatus::default(),
         last_error: Some("connection refused".to_owned()),
+        claimed_elsewhere: Vec::new(),
         streams: Vec::new(),
     };
     let mut out = SinkStatus::new("out", "file", "raw", at(10, 0));

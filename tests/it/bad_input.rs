@@ -103,7 +103,7 @@ async fn rows_of_every_odd_shape_are_delivered_or_kept_with_a_reason() {
     for _ in 0..6 {
         let until = app.portal.now() - 2 * MINUTE;
         app.wait("went on behind the odd rows", SOON, |status| {
-            status.sites[0].streams.len() == 3
+            status.sites.iter().all(|site| site.streams.len() == 3)
                 && windows(status)
                     .all(|stream| stream.live_until.is_some_and(|live| live.timestamp_micros() >= until))
         })

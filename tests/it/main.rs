@@ -8,6 +8,7 @@ mod crash;
 mod docs;
 mod late;
 mod outage;
+mod schedules;
 mod sites;
 mod smoke;
 mod stopping;

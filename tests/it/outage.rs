@@ -9,7 +9,7 @@ use lockstep::simulator::world::WorldOptions;
 use lockstep::status::{Status, StreamCondition};
 use serde_json::Value;
 
-use crate::support::app::{DAY, HOUR, MINUTE, SOON, Setup, Site, TestApp, date, fresh_seed, stream};
+use crate::support::app::{DAY, HOUR, MINUTE, SOON, Setup, Site, TestApp, date, fresh_seed, stream, streams};
 use crate::support::disk::SmallDisk;
 
 /// An interval of the status that is not proven: organization, from, to and state.
@@ -34,7 +34,8 @@ async fn wait_for_interval(
 ) -> Status {
     let status = app
         .wait(&format!("named the interval of {organization}"), SOON, |status| {
-            stream(status, source).unproven.iter().any(|one| {
+            let unproven = streams(status).filter(|stream| stream.source == source);
+            unproven.flat_map(|stream| &stream.unproven).any(|one| {
                 one.organization == organization
                     && one.state == state
                     && (one.to - one.from).num_hours() >= hours
@@ -49,10 +50,11 @@ async fn wait_for_interval(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_portal_that_answers_503_for_six_hours_is_a_longer_walk() {
+async fn a_portal_that_fails_for_six_hours_is_a_longer_walk() {
     let app = TestApp::start(Setup::default()).await;
     app.wait_caught_up(SOON).await;
-    let fault = app.portal.fault(Fault::always(Effect::Down { reset: false }));
+    let effect = Effect::Status { status: 500, retry_after: None, message: None };
+    let fault = app.portal.fault(Fault::always(effect));
     app.advance(6 * HOUR);
     let parent = app.portal.organization(0).to_string();
     let status = wait_for_interval(&app, "unified_audit", &parent, "pending", 5).await;
@@ -61,13 +63,20 @@ async fn a_portal_that_answers_503_for_six_hours_is_a_longer_walk() {
     app.portal.clear_faults(Some(fault));
     app.wait_caught_up(SOON).await;
     app.settle(1, SOON).await;
-    app.finish("503 for six hours").await;
+    app.finish("down for six hours").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_that_is_gone_for_six_hours_and_a_restart_meanwhile_lose_nothing() {
     let mut app = TestApp::start(Setup::default()).await;
     app.wait_caught_up(SOON).await;
+    // A gateway's clock is not the portal's, so its answers tell no time.
+    let fault = app.portal.fault(Fault::always(Effect::Down { reset: false }));
+    app.wait("saw the gateway's error", SOON, |status| {
+        stream(status, "unified_audit").condition == StreamCondition::Failing
+    })
+    .await;
+    app.portal.clear_faults(Some(fault));
     app.portal.stop().await;
     app.portal.stage().clock.advance(3 * HOUR);
     app.wait("saw the portal go", SOON, |status| {

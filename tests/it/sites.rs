@@ -72,5 +72,8 @@ async fn two_sites_with_one_token_keep_its_rate_together() {
     assert!(stats.requests > 60, "{}", stats.requests);
     assert!(stats.peak_per_second <= 20, "{} requests in one second", stats.peak_per_second);
     assert!(stats.max_concurrent <= 2, "{} requests at once", stats.max_concurrent);
+    app.advance(HOUR);
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
     app.finish("one token").await;
 }

@@ -68,6 +68,13 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
         write!(f, "; the portal's clock is {} {way} ours", span(offset))?;
     }
     writeln!(f)?;
+    for claim in &site.claimed_elsewhere {
+        writeln!(
+            f,
+            "  {} of organization {} is claimed by site {}, which delivers it; here it is only counted",
+            claim.source, claim.organization, claim.claimed_by
+        )?;
+    }
     if site.streams.is_empty() {
         return writeln!(f, "  nothing is collected yet");
     }

@@ -17,6 +17,7 @@ use lockstep::simulator::truth::TruthRow;
 use lockstep::simulator::world::{Source, World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
 use lockstep::status::{Board, Status, StreamCondition, StreamStatus};
+use lockstep::store::{Store, dead_letters};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -96,8 +97,13 @@ impl Default for Setup {
 
 /// A seed from the clock, or the one in `SEED`, to play a failure again.
 pub(crate) fn fresh_seed() -> u64 {
-    let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    given.unwrap_or_else(|| u64::from_le_bytes(Clock::system().bytes()) >> 16)
+    setting("SEED").unwrap_or_else(|| u64::from_le_bytes(Clock::system().bytes()) >> 16)
+}
+
+/// What a variable says, for a longer run or to play one again.
+#[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
+pub(crate) fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 /// The panics of the program's own code in this process.
@@ -119,6 +125,7 @@ fn note_panics() {
 
 struct Running {
     board: Board,
+    store: Store,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -218,14 +225,14 @@ impl TestApp {
     pub(crate) async fn run(&mut self) {
         assert!(self.running.is_none(), "the program runs already");
         let app = self.build().await;
-        let (board, stop) = (app.board.clone(), app.stop_token());
-        self.running = Some(Running { board, stop, task: tokio::spawn(app.run()) });
+        let (board, store, stop) = (app.board.clone(), app.store.clone(), app.stop_token());
+        self.running = Some(Running { board, store, stop, task: tokio::spawn(app.run()) });
     }
 
     /// Stops the program as SIGTERM does, and answers how long that took.
     pub(crate) async fn stop(&mut self) -> Duration {
-        let Running { board, stop, task } = self.running.take().expect("the program runs");
-        drop(board);
+        let Running { board, store, stop, task } = self.running.take().expect("the program runs");
+        drop((board, store));
         let began = tokio::time::Instant::now();
         stop.cancel();
         let ended = tokio::time::timeout(SOON, task).await.expect("the program ends");
@@ -242,6 +249,18 @@ impl TestApp {
     pub(crate) async fn once(&self) -> Outcome {
         assert!(self.running.is_none(), "the program runs");
         self.build().await.once(&[], &[]).await
+    }
+
+    /// The dead letters: source, reason and bytes.
+    pub(crate) async fn dead_letters(&self) -> Vec<(String, String, Vec<u8>)> {
+        let store = &self.running.as_ref().expect("the program runs").store;
+        let read = store.read(|db| {
+            let letters = dead_letters::list(db, None, 10_000)?;
+            let whole = letters.iter().map(|letter| dead_letters::show(db, letter.id));
+            let whole: Vec<_> = whole.collect::<Result<_, _>>()?;
+            Ok(whole.into_iter().flatten().map(|(one, body)| (one.source, one.reason, body)).collect())
+        });
+        read.await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Moves the portal's clock; what is due until then happens.
@@ -327,6 +346,11 @@ impl TestApp {
 
     /// Waits until only the live edge is asked for: all background work is done.
     pub(crate) async fn wait_idle(&self, long: Duration) {
+        assert!(self.becomes_idle(long).await, "the background work never ends");
+    }
+
+    /// As [`Self::wait_idle`]; false where it does not end.
+    pub(crate) async fn becomes_idle(&self, long: Duration) -> bool {
         let end = tokio::time::Instant::now() + long;
         let recent = self.portal.now() - 25 * HOUR;
         loop {
@@ -335,9 +359,11 @@ impl TestApp {
             let asked = self.portal.requests_since(before);
             let asked: Vec<_> = asked.into_iter().filter_map(|one| one.from).collect();
             if !asked.is_empty() && asked.iter().all(|from| *from >= recent) {
-                return;
+                return true;
             }
-            assert!(tokio::time::Instant::now() < end, "the background work never ends");
+            if tokio::time::Instant::now() > end {
+                return false;
+            }
         }
     }
 
@@ -352,7 +378,7 @@ impl TestApp {
     }
 
     /// Whether the portal owes us a row: listed now, and not from before the beginning.
-    fn owed(&self, row: &TruthRow, source: Source) -> bool {
+    pub(crate) fn owed(&self, row: &TruthRow, source: Source) -> bool {
         // Nobody but the collector knows the very second of its first request.
         let slack = 30 * SECOND;
         let backfill = (self.setup.backfill + self.setup.settle) as Micros * SECOND;

@@ -21,10 +21,7 @@ pub(crate) struct Record {
     pub(crate) uid: String,
     pub(crate) source: String,
     pub(crate) change: String,
-    pub(crate) site: String,
-    pub(crate) organization_id: Option<String>,
     pub(crate) vendor_id: Option<String>,
-    pub(crate) lane: String,
     pub(crate) number: u64,
     pub(crate) hash: RowHash,
     /// Kept for computers only.
@@ -36,10 +33,7 @@ struct Line<'a> {
     uid: String,
     source: String,
     change: String,
-    site: String,
-    organization_id: Option<String>,
     vendor_id: Option<String>,
-    lane: String,
     number: u64,
     #[serde(borrow)]
     row: &'a RawValue,
@@ -81,10 +75,7 @@ pub(crate) fn records(folder: &Path) -> Vec<Record> {
                 uid: line.uid,
                 source: line.source,
                 change: line.change,
-                site: line.site,
-                organization_id: line.organization_id,
                 vendor_id: line.vendor_id,
-                lane: line.lane,
                 number: line.number,
             });
         }

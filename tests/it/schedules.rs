@@ -1,0 +1,263 @@
+//! Random schedules of the whole program over HTTP: any dialect, any fault, any time at which it is stopped.
+//!
+//! In the end everything that the portal lists must have arrived, and what is missing must lie in an interval
+//! that the status does not call proven. `SEED=n SCHEDULES=1` plays one of them again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep::model::{Micros, SECOND};
+use lockstep::simulator::Simulator;
+use lockstep::simulator::dialect::{Dialect, Pagination, Totals};
+use lockstep::simulator::faults::{Effect, Fault, NoPermission, RetryAfter};
+use lockstep::simulator::requests::Endpoint;
+use lockstep::simulator::truth::TruthRow;
+use lockstep::simulator::world::{Source, WorldOptions};
+use lockstep::status::Status;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::Semaphore;
+
+use crate::support::app::{
+    DAY, HOUR, MINUTE, Setup, TestApp, caught_up, date, delivered, fresh_seed, setting, windows,
+};
+use crate::support::output::{self, counted, micros};
+use crate::support::say;
+
+/// Played at the same time; most of each is waiting.
+const AT_ONCE: usize = 6;
+const LONG: Duration = Duration::from_secs(30);
+
+/// What came of all schedules together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    rows: usize,
+    missing_and_said: usize,
+    restarts: usize,
+    faults: usize,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_random_schedules_lose_nothing_that_is_called_proven() {
+    let (seed, schedules) = (fresh_seed(), setting("SCHEDULES").unwrap_or(200));
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = Vec::new();
+    for seed in seed..seed + schedules {
+        let places = places.clone();
+        running.push((
+            seed,
+            tokio::spawn(async move {
+                let _place = places.acquire().await.unwrap();
+                play(seed).await
+            }),
+        ));
+    }
+    let (mut sum, mut failed) = (Sum::default(), Vec::new());
+    for (seed, schedule) in running {
+        match schedule.await {
+            Ok(one) => {
+                sum.rows += one.rows;
+                sum.missing_and_said += one.missing_and_said;
+                sum.restarts += one.restarts;
+                sum.faults += one.faults;
+            }
+            Err(_) => failed.push(seed),
+        }
+    }
+    say(format_args!("{schedules} schedules from seed {seed}: {sum:?}, failed {}", failed.len()));
+    assert!(failed.is_empty(), "SCHEDULES=1 and SEED one of {failed:?}");
+}
+
+/// Whether a dialect lets everything be listed and proven.
+fn is_fair(dialect: &Dialect) -> bool {
+    matches!(dialect.totals, Totals::Exact | Totals::SometimesAbsent(_))
+        && dialect.pagination != Pagination::None
+        && !dialect.ignores_page_number
+}
+
+fn setup(seed: u64, dice: &mut StdRng) -> Setup {
+    let dialect = Dialect::random(dice);
+    let world = WorldOptions {
+        seed,
+        organizations: dice.random_range(1..4),
+        computers: dice.random_range(0..6),
+        rows_per_day: dice.random_range(50..500),
+        audit_rows_per_day: dice.random_range(10..60),
+        computer_changes_per_day: 20,
+        backlog_hours: dice.random_range(3..30),
+        late_share: dice.random_range(0.0..0.3),
+        late_days: dice.random_range(1..26),
+        future_share: dice.random_range(0.0..0.05),
+        other_table_share: 0.02,
+        no_id_share: dice.random_range(0.0..0.2),
+        own_noise: dice.random(),
+        ..WorldOptions::default()
+    };
+    Setup {
+        world,
+        page_size: u32::try_from(dice.random_range(1..=dialect.max_page_size)).unwrap(),
+        dialect,
+        every: 100,
+        backfill: dice.random_range(1..30) * 3_600,
+        ..Setup::default()
+    }
+}
+
+/// One fault, of any kind and share.
+fn fault(portal: &Simulator, dice: &mut StdRng) -> Fault {
+    let status = |status, retry_after| Effect::Status { status, retry_after, message: None };
+    let effect = match dice.random_range(0..15) {
+        0 => status(429, Some(RetryAfter::Seconds(0))),
+        1 => status(429, Some(RetryAfter::DateIn(dice.random_range(-5..1)))),
+        2 => status(500, None),
+        3 => status(503, None),
+        4 => Effect::CutBody,
+        5 => Effect::TruncatedJson,
+        6 => Effect::Html,
+        7 => Effect::ErrorObject,
+        8 => Effect::Reset,
+        9 => Effect::Down { reset: dice.random() },
+        10 => Effect::TokenRevoked,
+        11 => Effect::NoPermission {
+            answer: if dice.random() { NoPermission::Empty } else { NoPermission::Denied },
+        },
+        12 => Effect::SilentOrganization,
+        13 => Effect::Drift { rows: dice.random_range(1..3), backdated: dice.random() },
+        _ => Effect::Deletion { rows: 1 },
+    };
+    let mut fault = Fault { share: Some(dice.random_range(0.05..1.0)), ..Fault::always(effect) };
+    if dice.random() || matches!(fault.effect, Effect::NoPermission { .. }) {
+        let endpoints = [Endpoint::UnifiedAudit, Endpoint::SystemAudit, Endpoint::Computers];
+        fault = fault.at(endpoints[dice.random_range(0..3)]);
+    }
+    if fault.effect == Effect::SilentOrganization {
+        let index = dice.random_range(0..portal.stage().world.organizations.len());
+        let organization = portal.organization(index);
+        fault = fault.of(organization);
+    }
+    // A listing that never holds still cannot be proven.
+    if matches!(fault.effect, Effect::Drift { .. } | Effect::Deletion { .. }) {
+        fault.share = fault.share.map(|share| share / 4.0);
+    }
+    fault
+}
+
+async fn play(seed: u64) -> Sum {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let setup = setup(seed, &mut dice);
+    let (fair, dialect) = (is_fair(&setup.dialect), setup.dialect.clone());
+    let mut app = TestApp::start(setup).await;
+    let mut sum = Sum::default();
+    for _ in 0..dice.random_range(2..7) {
+        match dice.random_range(0..8) {
+            0 | 1 => {
+                app.restart().await;
+                sum.restarts += 1;
+            }
+            2 => {
+                app.portal.stop().await;
+                tokio::time::sleep(Duration::from_millis(dice.random_range(0..150))).await;
+                app.portal.restart().await.unwrap();
+            }
+            3 => app.portal.clear_faults(None),
+            4 => {
+                let mut stage = app.portal.stage();
+                let now = stage.tick();
+                let at = now - dice.random_range(-30..300) * MINUTE;
+                if dice.random() {
+                    stage.world.add_equal_rows(0, at, dice.random_range(2..6));
+                } else {
+                    stage.world.burst(Source::UnifiedAudit, 0, at, dice.random_range(1..80));
+                }
+            }
+            _ => {
+                let fault = fault(&app.portal, &mut dice);
+                app.portal.fault(fault);
+                sum.faults += 1;
+            }
+        }
+        let by = match dice.random_range(0..4) {
+            0 => SECOND,
+            1 => dice.random_range(1..40) * MINUTE,
+            2 => dice.random_range(1..8) * HOUR,
+            _ => 10 * MINUTE,
+        };
+        app.advance(by);
+        tokio::time::sleep(Duration::from_millis(dice.random_range(0..250))).await;
+    }
+    let status = quiesce(&app, fair).await;
+    app.stop().await;
+    let records = app.records();
+    for source in [Source::UnifiedAudit, Source::SystemAudit] {
+        let difference = app.compare(&records, source, |_| true);
+        sum.rows += difference.delivered;
+        let said = judge(&app, &records, source, &status, fair);
+        sum.missing_and_said += difference.lost - said;
+        assert!(
+            said == 0 && difference.doubled == 0 && difference.invented == 0,
+            "SEED={seed} SCHEDULES=1: {source:?}: {difference}, of the lost not said {said}; {dialect:?}; {:?}",
+            app.setup
+        );
+    }
+    sum
+}
+
+/// Lets everything be looked at again until nothing changes any more.
+async fn quiesce(app: &TestApp, fair: bool) -> Status {
+    app.quiet();
+    let mut status = app.status().await;
+    for _ in 0..2 {
+        let now = app.advance(26 * HOUR);
+        let target = date(now - HOUR);
+        status = app
+            .wait("looked everything over again", LONG, |status| {
+                windows(status).count() > 0
+                    && windows(status).all(|stream| stream.scrubbed.is_some_and(|at| at >= target))
+                    && delivered(status)
+                    && (!fair || caught_up(status, target))
+            })
+            .await;
+        // Some portals give no end of work.
+        let idle = app.becomes_idle(Duration::from_secs(if fair { 20 } else { 2 })).await;
+        assert!(idle || !fair, "the background work never ends: {:?}", app.setup);
+    }
+    drop(status);
+    app.status().await
+}
+
+/// How many rows are missing though the status does not say so.
+fn judge(app: &TestApp, records: &[output::Record], source: Source, status: &Status, fair: bool) -> usize {
+    let name = if source == Source::UnifiedAudit { "unified_audit" } else { "system_audit" };
+    let mut held = counted(records, name);
+    let stream = windows(status).find(|stream| stream.source == name).expect("the source is collected");
+    let start = app.started - Micros::try_from(app.setup.backfill + app.setup.settle).unwrap() * SECOND;
+    let now = app.portal.now();
+    let mut not_said = 0;
+    for row in app.portal.truth(source, false) {
+        let hash = *blake3::Hash::from_hex(&row.hash).unwrap().as_bytes();
+        if let Some(count) = held.get_mut(&hash).filter(|count| **count > 0) {
+            *count -= 1;
+            continue;
+        }
+        let at = axis(app, &row);
+        if !app.owed(&row, source) {
+            continue;
+        }
+        // Before the beginning and after now nothing is ever called covered.
+        let claimed = (start..now - DAY / 24).contains(&at);
+        let said = stream.unproven_more > 0
+            || stream.unproven.iter().any(|one| (one.from..=one.to).contains(&date(at)));
+        if !said && (claimed || fair) {
+            say(format_args!("not said: {name} {row:?} on its axis {}", date(at)));
+            not_said += 1;
+        }
+    }
+    not_said
+}
+
+fn axis(app: &TestApp, row: &TruthRow) -> Micros {
+    match app.setup.dialect.axis {
+        lockstep::simulator::dialect::Axis::Event => micros(&row.date_time),
+        lockstep::simulator::dialect::Axis::Imported => micros(&row.date_time_imported),
+    }
+}
