@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test deny
+.PHONY: help build demo test crash deny
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ demo: ## Play a portal and collect from it; nothing to set up. DEMO="--for 30s" 
 
 test: ## Everything that must hold: format, lints, tests, documentation
 	tests/run
+
+crash: ## Kill the program KILLS times at random (50), twice at every fault point, and compare its files with the portal
+	KILLS=$(or $(KILLS),50) cargo test --locked --features failpoints --test it crash::long -- --ignored --exact --nocapture
 
 deny: ## Licences, bans and sources of the dependencies; builds cargo-deny once (about 3 minutes)
 	cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --version '^0.20'

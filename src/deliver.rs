@@ -318,6 +318,8 @@ impl Worker {
             let (lanes, turn, format) = (lanes.clone(), self.turn, self.format);
             let bounds = Bounds { batch: self.settings.batch_bytes, memory };
             let encode = move |origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>| {
+                #[cfg(feature = "failpoints")]
+                crate::fault::refuse(entry.row)?;
                 format.encode(origin, entry, out)
             };
             let outcome =

@@ -4,14 +4,20 @@
 //! | variable | does |
 //! |---|---|
 //! | `LOCKSTEP_FAULT=POINT:N` | the process kills itself the Nth time that it comes to this point |
+//! | `LOCKSTEP_REFUSE=N` | about one event in N cannot be encoded, always the same ones |
 //! | `LOCKSTEP_FSYNC_LOG=FILE` | what is safe on disk is logged, see [`crate::durable::log_to`] |
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::format::FormatError;
 use crate::{durable, store};
+
+/// Of how many events one is refused.
+static REFUSED: OnceLock<u64> = OnceLock::new();
 
 /// Every point at which a test can stop the program.
 pub fn points() -> impl Iterator<Item = &'static str> {
@@ -26,8 +32,24 @@ pub fn arm() -> anyhow::Result<()> {
     if let Some(log) = variable("LOCKSTEP_FSYNC_LOG") {
         durable::log_to(log.as_ref()).with_context(|| format!("LOCKSTEP_FSYNC_LOG={log}"))?;
     }
+    if let Some(refused) = variable("LOCKSTEP_REFUSE") {
+        let number = refused.parse().ok().filter(|number| *number > 0);
+        let number = number.with_context(|| format!("LOCKSTEP_REFUSE={refused}: expected a number"))?;
+        REFUSED.get_or_init(|| number);
+    }
     if let Some(fault) = variable("LOCKSTEP_FAULT") {
         kill_at(&fault).with_context(|| format!("LOCKSTEP_FAULT={fault}: expected POINT:N"))?;
+    }
+    Ok(())
+}
+
+/// An error for the events that a test wants to be refused. Whether one is depends on nothing but its row.
+pub(crate) fn refuse(row: &str) -> Result<(), FormatError> {
+    let Some(number) = REFUSED.get() else { return Ok(()) };
+    let hash = blake3::hash(row.as_bytes());
+    let dice = hash.as_bytes().iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    if row.contains("\"dateTime\"") && dice.is_multiple_of(*number) {
+        return Err(FormatError::NotJson { what: "row", reason: "refused by a test".to_owned() });
     }
     Ok(())
 }
@@ -91,7 +113,13 @@ mod tests {
         let all = all_sources();
         for (path, text) in &all {
             if !path.ends_with("src/fault.rs") {
-                for switch in ["LOCKSTEP_FAULT\"", "LOCKSTEP_FSYNC_LOG\"", "cfg_callback", "FailScenario"] {
+                for switch in [
+                    "LOCKSTEP_FAULT\"",
+                    "LOCKSTEP_FSYNC_LOG\"",
+                    "LOCKSTEP_REFUSE\"",
+                    "cfg_callback",
+                    "FailScenario",
+                ] {
                     let allowed = path.ends_with("/tests.rs") || path.contains("/tests/");
                     assert!(allowed || !text.contains(switch), "{switch} in {path}");
                 }

@@ -26,6 +26,7 @@ use crate::coverage::Observed;
 use crate::deliver::SinkStatus;
 use crate::model::OrganizationId;
 use crate::portal::{CredentialHealth, Portal};
+use crate::store::connections::{self, ClaimedElsewhere};
 use crate::store::{Store, StoreError, dead_letters, outbox};
 pub use process::ProcessStatus;
 pub use stream::{Unproven, UnprovenSum};
@@ -67,6 +68,8 @@ pub struct SiteStatus {
     pub token: TokenStatus,
     /// Why its organizations could not be discovered.
     pub last_error: Option<String>,
+    /// What this site reads and only counts, since another site claimed it first and delivers it.
+    pub claimed_elsewhere: Vec<ClaimedElsewhere>,
     pub streams: Vec<StreamStatus>,
 }
 
@@ -252,11 +255,21 @@ impl Board {
     /// Takes the picture.
     pub async fn status(&self) -> Result<Status, StoreError> {
         let inner = &self.0;
-        let (outbox, dead) =
-            inner.store.read(|db| Ok((outbox::usage(db)?, dead_letters::usage(db)?))).await?;
+        let (outbox, dead, mut claims) = inner
+            .store
+            .read(|db| {
+                Ok((outbox::usage(db)?, dead_letters::usage(db)?, connections::claimed_elsewhere(db)?))
+            })
+            .await?;
         let taken = inner.clock.now();
-        let sites: Vec<SiteStatus> =
-            self.sites().iter().map(|(site, entry)| site_status(site, entry, inner.started, taken)).collect();
+        let sites: Vec<SiteStatus> = self
+            .sites()
+            .iter()
+            .map(|(site, entry)| SiteStatus {
+                claimed_elsewhere: claims.remove(site).unwrap_or_default(),
+                ..site_status(site, entry, inner.started, taken)
+            })
+            .collect();
         let sinks: Vec<SinkStatus> = inner
             .sinks
             .lock()
@@ -343,6 +356,7 @@ fn site_status(site: &str, entry: &SiteEntry, started: DateTime<Utc>, taken: Dat
         token: TokenStatus::of(entry.token_expiry, health.last_success),
         credential: Some(health),
         last_error: entry.last_error.clone(),
+        claimed_elsewhere: Vec::new(),
         streams,
     }
 }

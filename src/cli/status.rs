@@ -47,7 +47,7 @@ impl Status {
             }
             None => {
                 let store = Store::open_read_only(&config.state.dir)?;
-                offline::status(&store, &config, &Clock::system()).await?
+                offline::status(&store, &config, Clock::system().now()).await?
             }
         };
         match self.json {
@@ -57,3 +57,6 @@ impl Status {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,6 +88,7 @@ mod tests {
             (190.0, "3m10s"),
             (3_600.0, "1h"),
             (187_200.0, "2d4h"),
+            (90_061.0, "1d1h"),
             (-90.0, "1m30s"),
         ] {
             assert_eq!(span(seconds), told);
@@ -98,6 +99,6 @@ mod tests {
     fn what_a_portal_sends_cannot_steer_the_terminal() {
         let mut table = Table::new(&["A", "B"]);
         table.row(["x\u{1b}[2J".to_owned(), "two\nlines".to_owned()]);
-        assert_eq!(table.to_string(), "A       B\nx [2J   two lines\n");
+        assert_eq!(table.to_string(), "A      B\nx [2J  two lines\n");
     }
 }

@@ -656,3 +656,6 @@ fn parts(from: u64, length: u64) -> Vec<(u64, u64)> {
     let part = length / count;
     (0..count).rev().map(|place| (from + place * part, part)).collect()
 }
+
+#[cfg(test)]
+mod tests;

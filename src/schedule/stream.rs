@@ -1,5 +1,6 @@
 //! One stream from its loading to its last poll.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +13,7 @@ use crate::collect::listing::PortalListing;
 use crate::collect::snapshot::{SnapshotNotes, SnapshotSettings, SnapshotStream};
 use crate::collect::window::{Notes, WindowSettings, WindowStream};
 use crate::config::SourceConfig;
+use crate::coverage::State;
 use crate::model::{OrganizationId, SECOND, Seconds};
 use crate::portal::Portal;
 use crate::source::{Filter, Scope, Shape, Source};
@@ -189,10 +191,11 @@ impl Stream {
             None => status.last_error = Some("stopped before everything was done".to_owned()),
         }
         self.publish(loaded.as_ref(), &mut status, &around);
-        // The seconds since the last look are not owed.
+        // The seconds since the last look are not owed: neither to be asked again, nor to hold a row.
         let slack = (2 * self.config.every).max(Duration::from_secs(60));
         let edge = self.portal.now() - seconds(self.config.settle + slack) * SECOND;
-        let owed = |one: &Unproven| one.state != "pending" || one.from.timestamp_micros() < edge;
+        let waits = |one: &Unproven| ["pending", "empty_unconfirmed"].contains(&one.state.as_str());
+        let owed = |one: &Unproven| !waits(one) || one.from.timestamp_micros() < edge;
         Unfinished {
             site: self.connection.site.clone(),
             source: self.source.name(),
@@ -258,6 +261,7 @@ impl Stream {
     }
 
     fn publish(&self, loaded: Option<&Loaded>, status: &mut StreamStatus, around: &Surroundings) {
+        let before = disbelieved(status);
         match loaded {
             Some(Loaded::Window(window)) => {
                 let edge = window.edge();
@@ -280,7 +284,23 @@ impl Stream {
             }
             None => {}
         }
+        self.tell_disbelief(&before, &disbelieved(status));
         around.board.set_stream(&self.connection.site, status.clone());
+    }
+
+    /// Logs when the portal is not believed any more about an organization, and when it is again.
+    fn tell_disbelief(
+        &self,
+        before: &BTreeMap<(String, String), String>,
+        now: &BTreeMap<(String, String), String>,
+    ) {
+        let (site, source) = (&self.connection.site, self.source.name());
+        for ((organization, state), reason) in now.iter().filter(|(key, _)| !before.contains_key(*key)) {
+            tracing::warn!(site, source, organization, state, reason, "the portal's answer is not believed");
+        }
+        for (organization, state) in before.keys().filter(|key| !now.contains_key(*key)) {
+            tracing::info!(site, source, organization, state, "the portal's answer is believed again");
+        }
     }
 
     async fn load(&self, store: &Store, around: &Surroundings) -> Result<Loaded, StoreError> {
@@ -351,6 +371,13 @@ impl Stream {
             }
         })
     }
+}
+
+/// Organizations of which nothing is listed where something is expected: with their state, and why.
+fn disbelieved(status: &StreamStatus) -> BTreeMap<(String, String), String> {
+    let states = [State::EmptyUnconfirmed.as_str(), "unknown"];
+    let listed = status.unproven.iter().filter(|one| states.contains(&one.state.as_str()));
+    listed.map(|one| ((one.organization.clone(), one.state.clone()), one.reason.clone())).collect()
 }
 
 /// Notes as stored; a new stream has none.

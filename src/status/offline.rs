@@ -6,7 +6,6 @@ use super::{
     DeadLetterStatus, MemoryStatus, OutboxStatus, SiteStatus, Status, StreamCondition, StreamStatus,
     TokenStatus,
 };
-use crate::clock::Clock;
 use crate::collect::snapshot::SnapshotNotes;
 use crate::collect::window::Notes;
 use crate::config::{Config, Connection};
@@ -28,14 +27,13 @@ struct Held {
     dead_letters: (u64, u64),
 }
 
-/// Makes the picture for the connections of a configuration. Ages run on our clock, since no portal is
-/// asked.
+/// Makes the picture for the connections of a configuration. `taken` is now on our clock, by which all ages
+/// run here, since no portal is asked.
 ///
 /// # Errors
 /// Those of the state.
-pub async fn status(store: &Store, config: &Config, clock: &Clock) -> Result<Status, StoreError> {
+pub async fn status(store: &Store, config: &Config, taken: DateTime<Utc>) -> Result<Status, StoreError> {
     let held = store.read(read).await?;
-    let taken = clock.now();
     let sites = config.connections.iter().map(|connection| site(connection, &held, taken)).collect();
     let sinks = held.sinks.iter().map(|(name, kind, format, pending)| {
         let mut sink = SinkStatus::new(name, kind, format, taken);
@@ -103,6 +101,7 @@ fn site(connection: &Connection, held: &Held, taken: DateTime<Utc>) -> SiteStatu
         credential: None,
         token: TokenStatus::of(connection.token_expiry, None),
         last_error: None,
+        claimed_elsewhere: Vec::new(),
         streams: streams.filter_map(|(_, row, held)| stream(connection, &own, row, held, taken)).collect(),
     }
 }

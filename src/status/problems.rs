@@ -60,7 +60,7 @@ fn of_stream(stream: &StreamStatus) -> Vec<String> {
     let why = stream.last_error.as_deref().unwrap_or("no error was seen");
     if stream.condition == StreamCondition::MissingRole {
         problems.push(format!("a role is missing: {why}"));
-    } else if stream.stale {
+    } else if stream.stale && stream.condition != StreamCondition::Stopped {
         problems.push(match stream.live_until {
             Some(until) => format!("stale, proven until {}: {why}", until.format("%F %TZ")),
             None => format!("stale, nothing is proven yet: {why}"),

@@ -1,1 +1,237 @@
+use std::collections::BTreeMap;
 
+use chrono::TimeZone;
+
+use super::*;
+use crate::collect::snapshot::SnapshotNotes;
+use crate::coverage::{Coverage, Interval, State};
+use crate::deliver::SinkCondition;
+use crate::model::{Lane, Micros, SECOND, Seconds};
+use crate::portal::CredentialState;
+
+const HOUR: Seconds = 3_600;
+
+pub(crate) fn at(hour: u32, minute: u32) -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2026, 3, 1, hour, minute, 0).unwrap()
+}
+
+fn second(hour: u32, minute: u32) -> Seconds {
+    at(hour, minute).timestamp()
+}
+
+fn interval(from: Seconds, to: Seconds, state: State) -> Interval {
+    let reason = (state != State::Proven).then(|| format!("{} for a reason", state.as_str()));
+    Interval { from, to, state, listed: Some(12), held: 10, checked: 0, reason }
+}
+
+/// A program with something of everything: what is well, what is not, and what nobody knows.
+pub(crate) fn populated() -> Status {
+    let mut audit = StreamStatus {
+        source: "unified_audit".to_owned(),
+        scope: "tree".to_owned(),
+        organization: "own".to_owned(),
+        query: "table=1".to_owned(),
+        condition: StreamCondition::Ok,
+        rows: 1234,
+        requests: 56,
+        last_success: Some(at(11, 59)),
+        next_poll: Some(at(12, 0) + Duration::from_secs(42)),
+        every_seconds: 60.0,
+        ..StreamStatus::default()
+    };
+    let coverage = Coverage::from_intervals([
+        interval(second(0, 0), second(2, 0), State::Proven),
+        interval(second(2, 0), second(2, 1), State::StableUnproven),
+        interval(second(4, 0), second(11, 58), State::Proven),
+    ]);
+    audit.of_coverage(&coverage, second(0, 0), second(11, 58));
+    let silent = BTreeMap::from([(OrganizationId::new("quiet"), at(8, 0).timestamp_micros())]);
+    audit.add_silent(&silent, second(11, 58));
+    let mut computers = StreamStatus {
+        source: "computers".to_owned(),
+        scope: "north".to_owned(),
+        organization: "north".to_owned(),
+        condition: StreamCondition::MissingRole,
+        last_error: Some("403: the role \"View Computers\" is missing".to_owned()),
+        every_seconds: 900.0,
+        ..StreamStatus::default()
+    };
+    computers.of_snapshot(
+        &SnapshotNotes {
+            complete: Some(at(10, 0).timestamp_micros()),
+            unknown: vec![("north".to_owned(), 17)],
+            unknown_since: Some(at(9, 0).timestamp_micros()),
+            rows: 200,
+            ..SnapshotNotes::default()
+        },
+        at(12, 0).timestamp_micros(),
+    );
+    for stream in [&mut audit, &mut computers] {
+        stream.age(at(12, 0).timestamp_micros(), Duration::from_secs(7_200));
+    }
+    let site = SiteStatus {
+        site: "acme".to_owned(),
+        base_url: Some("https://portalapi.g.threatlocker.com".to_owned()),
+        organization_id: Some(OrganizationId::new("own")),
+        contact: None,
+        portal_time: Some(at(12, 0)),
+        clock_offset_seconds: Some(-190.0),
+        credential: Some(CredentialHealth {
+            state: CredentialState::Ok,
+            since: at(10, 0),
+            last_success: Some(at(11, 59)),
+            next_probe: None,
+            retry_after_until: None,
+            requests: 60,
+            throttled: 1,
+            latency_seconds: Some(0.25),
+        }),
+        token: TokenStatus { expires: Some(at(23, 0)), expiry_known: true },
+        last_error: None,
+        claimed_elsewhere: Vec::new(),
+        streams: vec![audit, computers],
+    };
+    let undiscovered = SiteStatus {
+        site: "lab".to_owned(),
+        base_url: None,
+        organization_id: None,
+        contact: None,
+        portal_time: None,
+        clock_offset_seconds: None,
+        credential: None,
+        token: TokenStatus::default(),
+        last_error: Some("connection refused".to_owned()),
+        claimed_elsewhere: Vec::new(),
+        streams: Vec::new(),
+    };
+    let mut out = SinkStatus::new("out", "file", "raw", at(10, 0));
+    (out.delivered_records, out.delivered_bytes, out.last_confirmed) = (1200, 99_000, Some(at(11, 59)));
+    out.pending = vec![crate::deliver::PendingStatus {
+        site: "acme".to_owned(),
+        lane: Lane::Live,
+        bytes: 2048,
+        oldest: Some(at(11, 50)),
+    }];
+    (out.pending_bytes, out.oldest_pending) = (2048, Some(at(11, 50)));
+    (out.state, out.last_error) = (SinkCondition::Held, Some("no permission for out/".to_owned()));
+    let mut status = Status {
+        version: "1.2.3".to_owned(),
+        running: true,
+        taken: at(12, 0),
+        started: Some(at(10, 0)),
+        fresh: false,
+        problems: Vec::new(),
+        sites: vec![site, undiscovered],
+        sinks: vec![out],
+        outbox: OutboxStatus {
+            bytes: 4096,
+            limit_bytes: Some(1 << 30),
+            paused: false,
+            oldest: Some(at(11, 50)),
+        },
+        dead_letters: DeadLetterStatus { count: 3, bytes: 700 },
+        memory: MemoryStatus { used_bytes: 1 << 20, limit_bytes: 128 << 20 },
+        process: Some(ProcessStatus { resident_bytes: 50 << 20, cpu_seconds: 1.5, open_files: 20 }),
+    };
+    status.judge();
+    status
+}
+
+#[test]
+fn what_is_wrong_is_said_once_for_each_thing() {
+    insta::assert_snapshot!(populated().problems.join("\n"));
+}
+
+#[test]
+fn a_status_survives_its_json() {
+    let status = populated();
+    let json = serde_json::to_string(&status).unwrap();
+    let back: Status = serde_json::from_str(&json).unwrap();
+    assert_eq!(serde_json::to_string(&back).unwrap(), json);
+}
+
+#[test]
+fn every_interval_between_start_and_edge_is_proven_or_told() {
+    let mut stream = StreamStatus { organization: "own".to_owned(), ..StreamStatus::default() };
+    let coverage = Coverage::from_intervals([
+        interval(0, HOUR, State::Proven),
+        interval(2 * HOUR, 3 * HOUR, State::EmptyUnconfirmed),
+        interval(3 * HOUR, 4 * HOUR, State::Unreachable),
+        interval(5 * HOUR, 6 * HOUR, State::Proven),
+    ]);
+    stream.of_coverage(&coverage, 0, 7 * HOUR);
+    let told: Vec<(i64, i64, &str)> = stream
+        .unproven
+        .iter()
+        .map(|one| (one.from.timestamp() / HOUR, one.to.timestamp() / HOUR, one.state.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (6, 7, "pending"),
+            (4, 5, "pending"),
+            (3, 4, "unreachable"),
+            (2, 3, "empty_unconfirmed"),
+            (1, 2, "pending")
+        ]
+    );
+    assert_eq!(stream.unproven_sums["pending"], UnprovenSum { intervals: 3, seconds: 10_800.0 });
+    assert_eq!(stream.proven_until.unwrap().timestamp(), HOUR);
+    assert_eq!(stream.live_until.unwrap().timestamp(), 6 * HOUR);
+}
+
+#[test]
+fn more_intervals_than_are_shown_are_all_counted() {
+    let mut stream = StreamStatus::default();
+    let holes = (0..500).map(|n| interval(2 * n, 2 * n + 1, State::Proven));
+    stream.of_coverage(&Coverage::from_intervals(holes), 0, 1000);
+    let silent = BTreeMap::from([(OrganizationId::new("quiet"), 0)]);
+    stream.add_silent(&silent, 1000);
+    assert_eq!((stream.unproven.len(), stream.unproven_more), (200, 301));
+    assert_eq!(stream.unproven[0].organization, "quiet", "an organization is not left out for length");
+    assert_eq!(stream.unproven_sums["pending"].intervals, 500);
+    assert_eq!((stream.silent_organizations, stream.unproven_sums["empty_unconfirmed"].intervals), (1, 1));
+    stream.of_coverage(&Coverage::default(), 0, 1000);
+    assert_eq!((stream.unproven.len(), stream.silent_organizations), (1, 0), "told anew, not added up");
+}
+
+#[test]
+fn a_stream_that_never_proved_anything_becomes_stale() {
+    let mut stream = StreamStatus { every_seconds: 60.0, ..StreamStatus::default() };
+    let now: Micros = 1_000_000 * SECOND;
+    stream.age(now, Duration::from_secs(599));
+    assert!(!stream.stale);
+    stream.age(now, Duration::from_secs(601));
+    assert!(stream.stale && stream.lag_seconds.is_none());
+    stream.live_until = DateTime::from_timestamp(1_000_000 - 30, 0);
+    stream.age(now, Duration::from_secs(601));
+    assert!(!stream.stale);
+    assert_eq!(stream.lag_seconds, Some(30.0));
+}
+
+#[test]
+fn a_site_that_shows_nothing_for_ten_minutes_is_a_problem() {
+    let mut status = populated();
+    let mut site = status.sites.remove(1);
+    site.last_error = None;
+    (status.sites, status.sinks) = (vec![site], Vec::new());
+    for (minute, fresh) in [(9, true), (11, false)] {
+        status.taken = at(10, minute);
+        status.judge();
+        assert_eq!(status.fresh, fresh, "{:?}", status.problems);
+    }
+}
+
+/// A board without sites, whose state is in memory.
+pub(crate) fn board() -> (Board, Store) {
+    let clock = Clock::shifted(chrono::Duration::zero(), 1);
+    let store = Store::open_in_memory(clock.clone()).unwrap();
+    (Board::new(clock, store.clone(), Budget::new(1 << 20), 1 << 30), store)
+}
+
+/// A sink's word for the board.
+pub(crate) fn sink(state: SinkCondition) -> watch::Receiver<SinkStatus> {
+    let mut sink = SinkStatus::new("out", "file", "raw", at(10, 0));
+    (sink.state, sink.last_error) = (state, Some("the disk is away".to_owned()));
+    watch::channel(sink).1
+}

@@ -1,6 +1,9 @@
 //! Registered connections, the organizations they show, and who claims what.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::model::{ConnectionId, Micros, OrganizationId};
@@ -129,6 +132,38 @@ fn free_slug(db: &Connection, connection: ConnectionId, wanted: &str) -> Result<
         next += 1;
     }
     Ok(slug)
+}
+
+/// A source of an organization that a site reads and another one claimed first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimedElsewhere {
+    pub organization: String,
+    pub source: String,
+    /// The site that delivers it.
+    pub claimed_by: String,
+}
+
+/// What each site reads and only counts, since another site delivers it.
+pub fn claimed_elsewhere(db: &Connection) -> Result<BTreeMap<String, Vec<ClaimedElsewhere>>, StoreError> {
+    let mut rows = db.prepare_cached(
+        "SELECT reader.site, c.organization_id, c.source, owner.site FROM claim c
+         JOIN connection owner ON owner.id = c.connection_id
+         JOIN organization o ON o.organization_id = c.organization_id AND o.connection_id <> c.connection_id
+         JOIN connection reader ON reader.id = o.connection_id
+         WHERE EXISTS (SELECT 1 FROM seen_set s WHERE s.connection_id = reader.id AND s.source = c.source)
+         ORDER BY 1, 2, 3",
+    )?;
+    let mut found: BTreeMap<String, Vec<ClaimedElsewhere>> = BTreeMap::new();
+    let rows = rows.query_map([], |row| {
+        let claim =
+            ClaimedElsewhere { organization: row.get(1)?, source: row.get(2)?, claimed_by: row.get(3)? };
+        Ok((row.get(0)?, claim))
+    })?;
+    for row in rows {
+        let (site, claim) = row?;
+        found.entry(site).or_default().push(claim);
+    }
+    Ok(found)
 }
 
 /// Claims a source of an organization for a connection, if nobody has. Answers whose it is: the

@@ -85,6 +85,9 @@ async fn prove(plan: Plan) {
             Some(point) => kill_at(&plan, &place, point, &portal, &mut dice).await,
         };
         *killed.entry(kill.at.unwrap_or("random")).or_default() += u32::from(dead);
+        if !dead {
+            break;
+        }
         if kill.power {
             cuts += 1;
             taken += cut_power(&place.out(), &place.fsync_log(), &mut dice);
@@ -95,9 +98,11 @@ async fn prove(plan: Plan) {
     // The newest seconds are left alone until their rows have settled.
     let settled = portal.now() - SETTLE;
 
-    let output = Output::read(&place.out());
+    let mut output = Output::read(&place.out());
+    output.add_dead_letters(&place.state()).await;
     let verdict = compare(&portal, &output, |_, row| time(&row.date_time) < settled);
-    report(&plan, &killed, (cuts, taken), &verdict, began.elapsed());
+    report(&plan, &killed, (cuts, taken), (&verdict, output.dead), began.elapsed());
+    assert!(output.dead > 0, "no record was refused");
     let missed: Vec<_> =
         fault::points().filter(|point| killed.get(point).is_none_or(|count| *count == 0)).collect();
     let sound = verdict.is_clean() && missed.is_empty() && output.surplus.is_empty() && finished;
@@ -158,7 +163,8 @@ fn kills(plan: &Plan, dice: &mut StdRng) -> Vec<Kill> {
 async fn kill_at_random(place: &Place, dice: &mut StdRng) -> bool {
     let mut running = place.start("run", None);
     tokio::time::sleep(Duration::from_millis(dice.random_range(20..2_000))).await;
-    running.kill()
+    assert!(running.kill(), "ended by itself\n{}", tail(&place.said()));
+    true
 }
 
 /// Lets the program kill itself at a fault point. What it does by then differs: the point is met for the first
@@ -184,7 +190,15 @@ async fn kill_at(plan: &Plan, place: &Place, point: &str, portal: &Simulator, di
 /// confirms what the first one misses: a computer is removed when two complete walks do not list it.
 async fn finish(place: &Place, portal: &Simulator) -> bool {
     portal.clear_faults(None);
-    portal.advance(3_600 * SECOND);
+    let now = portal.advance(3_600 * SECOND);
+    {
+        // An organization that has been silent for long is doubted, and rightly so.
+        let world = &mut portal.stage().world;
+        for source in [Source::UnifiedAudit, Source::SystemAudit] {
+            (0..3).for_each(|organization| world.burst(source, organization, now, 2));
+        }
+    }
+    portal.advance(70 * SECOND);
     portal.stage().clock.freeze(true);
     let mut complete = false;
     for _ in 0..2 {
@@ -200,7 +214,7 @@ fn report(
     plan: &Plan,
     killed: &BTreeMap<&str, u32>,
     (cuts, taken): (u32, Taken),
-    verdict: &Verdict,
+    (verdict, dead): (&Verdict, u64),
     lasted: Duration,
 ) {
     let kills: u32 = killed.values().sum();
@@ -213,8 +227,8 @@ fn report(
         taken.bytes, taken.names, taken.renames
     );
     println!(
-        "  the portal lists {}, delivered {} {:?}",
-        verdict.listed, verdict.delivered, verdict.delivered_by_source
+        "  the portal has {}, the files and {} dead letters have {} {:?}",
+        verdict.owed, dead, verdict.delivered, verdict.delivered_by_source
     );
     println!("kills {kills} {verdict}");
 }

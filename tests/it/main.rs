@@ -5,6 +5,7 @@
 mod bad_input;
 mod cost;
 mod crash;
+mod docs;
 mod late;
 mod outage;
 mod schedules;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::cli::table::{Table, bytes, harmless, span, time};
 use crate::portal::CredentialState;
-use crate::status::{SiteStatus, Status, StreamStatus};
+use crate::status::{SiteStatus, Status, StreamStatus, Unproven};
 
 /// Unproven intervals of one stream that fit on a page.
 const SHOWN: usize = 10;
@@ -68,10 +68,18 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
         write!(f, "; the portal's clock is {} {way} ours", span(offset))?;
     }
     writeln!(f)?;
+    for claim in &site.claimed_elsewhere {
+        writeln!(
+            f,
+            "  {} of organization {} is claimed by site {}, which delivers it; here it is only counted",
+            claim.source, claim.organization, claim.claimed_by
+        )?;
+    }
     if site.streams.is_empty() {
         return writeln!(f, "  nothing is collected yet");
     }
-    let titles = ["SOURCE", "SCOPE", "CONDITION", "PROVEN UNTIL", "LAG", "ROWS", "NEXT POLL", "LAST ERROR"];
+    let titles =
+        ["SOURCE", "SCOPE", "CONDITION", "PROVEN UNTIL", "LIVE LAG", "ROWS", "NEXT POLL", "LAST ERROR"];
     let mut table = Table::new(&titles).indented();
     for stream in &site.streams {
         let lag = stream.lag_seconds.map_or_else(|| "-".to_owned(), span);
@@ -87,7 +95,7 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
         ]);
     }
     write!(f, "{table}")?;
-    if site.streams.iter().any(|stream| !stream.unproven.is_empty()) {
+    if site.streams.iter().any(|stream| owed(stream).next().is_some()) {
         writeln!(f, "  not proven:")?;
     }
     site.streams.iter().try_for_each(|stream| write_unproven(f, stream))
@@ -114,8 +122,14 @@ fn due(next: DateTime<Utc>, now: DateTime<Utc>) -> String {
     if next <= now { "now".to_owned() } else { format!("in {}", span((next - now).as_seconds_f64())) }
 }
 
+/// What is not proven; the time since the last look comes with the next and would only be in the way.
+fn owed(stream: &StreamStatus) -> impl Iterator<Item = &Unproven> {
+    let ahead = |one: &Unproven| one.state == "pending" && Some(one.from) == stream.live_until;
+    stream.unproven.iter().filter(move |one| stream.stale || !ahead(one))
+}
+
 fn write_unproven(f: &mut fmt::Formatter<'_>, stream: &StreamStatus) -> fmt::Result {
-    for one in stream.unproven.iter().take(SHOWN) {
+    for one in owed(stream).take(SHOWN) {
         write!(
             f,
             "    {}: {} to {}, {}",
@@ -132,7 +146,7 @@ fn write_unproven(f: &mut fmt::Formatter<'_>, stream: &StreamStatus) -> fmt::Res
         }
         writeln!(f, ": {}", harmless(&one.reason))?;
     }
-    let more = stream.unproven.len().saturating_sub(SHOWN) + stream.unproven_more;
+    let more = owed(stream).count().saturating_sub(SHOWN) + stream.unproven_more;
     if more > 0 {
         writeln!(f, "    {}: and {more} more, see --json", stream.title())?;
     }

@@ -62,6 +62,10 @@ sinks:
         self.path("out")
     }
 
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
     /// The log of what is safe on disk.
     pub(crate) fn fsync_log(&self) -> PathBuf {
         self.path("fsync.log")
@@ -78,6 +82,7 @@ sinks:
         let mut program = Command::new(env!("CARGO_BIN_EXE_lockstep"));
         program.arg(command).arg("-c").arg(self.path("lockstep.yaml")).current_dir(self.directory.path());
         program.env("LOCKSTEP_FSYNC_LOG", self.fsync_log());
+        program.env("LOCKSTEP_REFUSE", "50");
         if let Some(fault) = fault {
             program.env("LOCKSTEP_FAULT", fault);
         }

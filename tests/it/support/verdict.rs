@@ -12,6 +12,7 @@ use lockstep::model::Micros;
 use lockstep::simulator::Simulator;
 use lockstep::simulator::truth::{TruthComputer, TruthRow};
 use lockstep::simulator::world::Source;
+use lockstep::store::{Store, dead_letters};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -34,6 +35,8 @@ pub(crate) struct Output {
     pub(crate) lines: Vec<Line>,
     /// Lines that are no record, with where they stand.
     pub(crate) broken: Vec<String>,
+    /// How many of the lines are dead letters.
+    pub(crate) dead: u64,
     /// Files that the sink moved aside.
     pub(crate) surplus: Vec<PathBuf>,
 }
@@ -51,6 +54,28 @@ impl Output {
             }
         }
         output
+    }
+
+    /// Adds the dead letters of a state: they are accounted for like what is in the files.
+    pub(crate) async fn add_dead_letters(&mut self, state: &Path) {
+        let store = Store::open_read_only(state).unwrap();
+        let letters = store.read(|db| {
+            let letters = dead_letters::list(db, None, usize::MAX >> 1)?;
+            letters.iter().map(|letter| dead_letters::show(db, letter.id)).collect::<Result<Vec<_>, _>>()
+        });
+        for (letter, body) in letters.await.unwrap().into_iter().flatten() {
+            self.dead += 1;
+            self.lines.push(Line {
+                uid: letter.uid.map_or_else(|| format!("dead letter {}", letter.id), |uid| uid.to_string()),
+                source: letter.source,
+                change: "new".to_owned(),
+                organization_id: letter.organization_id,
+                vendor_id: letter.vendor_id,
+                number: letter.number.unwrap_or(0),
+                row: RawValue::from_string(String::from_utf8(body).unwrap()).unwrap(),
+                previous: None,
+            });
+        }
     }
 
     fn read_file(&mut self, path: &Path) {
@@ -89,8 +114,8 @@ pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
 /// What the comparison of the files with the portal came to; each finding says what it is about.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    /// Rows and computers that the portal lists.
-    pub(crate) listed: u64,
+    /// Rows and computers that the portal lists and that are owed.
+    pub(crate) owed: u64,
     /// Records in the files.
     pub(crate) delivered: u64,
     pub(crate) delivered_by_source: BTreeMap<String, u64>,
@@ -179,7 +204,7 @@ impl Verdict {
             let same = all.entry(&row.hash).or_insert(Same { row, ever: 0, owed: 0, found: 0 });
             same.ever += 1;
             same.owed += u64::from(row.listed && owed(row));
-            self.listed += u64::from(row.listed);
+            self.owed += u64::from(row.listed && owed(row));
         }
         for line in lines {
             let about = || format!("{source} {:?} number {} uid {}", line.vendor_id, line.number, line.uid);
@@ -245,7 +270,7 @@ impl Verdict {
         }
         for (id, states) in &histories {
             let now = states.last().expect("a history begins with a state");
-            self.listed += u64::from(!now.removed);
+            self.owed += u64::from(!now.removed);
             match told.get(id) {
                 None if now.removed => {}
                 Some(last) if last.removed && now.removed => {}

@@ -1,0 +1,88 @@
+use insta::assert_snapshot;
+
+use super::*;
+use crate::config::Config;
+use crate::coverage::{Interval, State};
+use crate::model::Lane;
+use crate::status::tests::{at, populated};
+use crate::store::outbox::NewEntry;
+use crate::store::streams::StreamKey;
+use crate::store::{connections, outbox, sinks, streams};
+
+#[test]
+fn the_page_tells_what_is_wrong_first() {
+    assert_snapshot!(Page(&populated()).to_string());
+}
+
+#[tokio::test]
+async fn without_a_running_program_the_state_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display().to_string();
+    std::fs::write(dir.path().join("token"), "0123").unwrap();
+    let yaml = "connections:
+  - { site: acme, instance: g, token: { file: DIR/token }, token_expiry: { at: 2026-05-01 } }
+  - { site: fresh, instance: g, token: { file: DIR/token } }
+state: { dir: DIR/state }
+sinks: [{ name: out, type: stdout }]
+";
+    std::fs::write(dir.path().join("lockstep.yaml"), yaml.replace("DIR", &path)).unwrap();
+    let config = Config::load(&dir.path().join("lockstep.yaml"), &Environment::default()).unwrap();
+
+    let missing = Store::open_read_only(&config.state.dir).err().unwrap().to_string();
+    assert!(missing.contains("there is no state"), "{missing}");
+    let store = Store::open(&config.state.dir, Clock::system()).unwrap();
+    store.write(fill).await.unwrap();
+    store.close().await;
+
+    let store = Store::open_read_only(&config.state.dir).unwrap();
+    let picture = offline::status(&store, &config, at(12, 0)).await.unwrap();
+    assert!(!picture.running && !picture.fresh);
+    assert_snapshot!(Page(&picture).to_string());
+}
+
+/// A day of an account: a gap, a silent organization, computers that are held as unknown, a backlog.
+fn fill(db: &rusqlite::Connection) -> Result<(), crate::store::StoreError> {
+    let acme = connections::register(db, "acme")?.id;
+    connections::set_organization(db, acme, &crate::model::OrganizationId::new("own"))?;
+    let hour = |hour| at(hour, 0).timestamp();
+    let open = |source, fingerprint| {
+        streams::open(db, &StreamKey { connection: acme, source, scope: "tree", fingerprint })
+    };
+    let audit = open("unified_audit", "table=1")?;
+    let proven = |from, to| Interval {
+        from,
+        to,
+        state: State::Proven,
+        listed: Some(5),
+        held: 5,
+        checked: 0,
+        reason: None,
+    };
+    let intervals = [proven(hour(0), hour(3)), proven(hour(4), hour(9))];
+    streams::replace_intervals(db, audit.id, (0, i64::MAX), &intervals)?;
+    let silent = serde_json::json!({ "quiet": at(7, 30).timestamp_micros() });
+    let notes = serde_json::json!({ "start": hour(0), "rows": 10, "silent": silent });
+    streams::set_notes(db, audit.id, &notes.to_string())?;
+    let computers = open("computers", "")?;
+    let notes = serde_json::json!({
+        "complete": at(9, 0).timestamp_micros(),
+        "unknown": [["own", 20]],
+        "unknown_since": at(8, 0).timestamp_micros(),
+        "rows": 20,
+    });
+    streams::set_notes(db, computers.id, &notes.to_string())?;
+    sinks::configure(db, &[("out", "stdout", "raw")])?;
+    let entry = NewEntry {
+        uid: uuid::Uuid::nil(),
+        kind: crate::model::Kind::Event,
+        change: crate::model::Change::New,
+        organization: "own",
+        vendor_id: None,
+        time: None,
+        row: "{}",
+        previous: None,
+    };
+    let (collected, stored) = (at(9, 0).timestamp_micros(), at(9, 0).timestamp_micros());
+    outbox::append(db, acme, 1, Lane::Live, "unified_audit", collected, stored, &[entry])?;
+    Ok(())
+}

@@ -1,0 +1,457 @@
+//! A portal and a store in memory: the simulator's answers with a clock that moves at every request, and
+//! a plain model of the store that can crash before or after each commit.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::super::{Commit, Ledger, Notes, Silent, WindowSettings, WindowStream};
+use crate::collect::{CollectError, Listed, ListedRow, Listing, content_uid};
+use crate::coverage::Interval;
+use crate::coverage::walk::RowId;
+use crate::model::{Kind, Micros, OrganizationId, SECOND, Seconds};
+use crate::normalise::digest;
+use crate::portal::{Answer, Failure, PortalError};
+use crate::simulator::answer::{self, Content, Moment, Row};
+use crate::simulator::dialect::Dialect;
+use crate::simulator::dice::Dice;
+use crate::source::{Filter, Query, Scope};
+use crate::store::StoreError;
+
+/// When every test begins.
+pub(super) const BEGIN: Seconds = 1_800_000_000;
+pub(super) const DAY: Seconds = 86_400;
+const HOUR: Micros = 3_600 * SECOND;
+/// The action types by which the portal in memory can be asked.
+pub(super) const ACTIONS: [&str; 4] = ["create", "delete", "execute", "read"];
+const SOURCE: &str = "audit";
+
+/// Runs what never waits.
+pub(super) fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("nothing in memory waits"),
+    }
+}
+
+/// The portal's side.
+pub(super) struct World {
+    pub(super) rows: Vec<Row>,
+    pub(super) dialect: Dialect,
+    pub(super) now: Micros,
+    /// How far the clock moves at a request.
+    pub(super) tick: Micros,
+    pub(super) requests: u64,
+    /// Requests until the portal answers no more: work without end must not hang a test.
+    pub(super) patience: u64,
+    pub(super) dice: Dice,
+    /// Organizations of which nothing is listed, from and to when.
+    pub(super) silences: Vec<(u16, Micros, Micros)>,
+    /// Share of the requests that fail, and of the answers that do not decode.
+    pub(super) failing: f64,
+    pub(super) garbled: f64,
+    /// A row that never decodes, by its id.
+    pub(super) poison: Option<u64>,
+    /// Longer requests are refused.
+    pub(super) longest: Option<Seconds>,
+    pub(super) has_imported: bool,
+}
+
+impl World {
+    pub(super) fn new(mut rows: Vec<Row>, dialect: Dialect) -> Self {
+        rows.sort_by_key(|row| dialect.axis.of(row));
+        Self {
+            rows,
+            dialect,
+            now: BEGIN * SECOND,
+            tick: SECOND / 20,
+            requests: 0,
+            patience: u64::MAX,
+            dice: Dice::new(0, 0, 0),
+            silences: Vec::new(),
+            failing: 0.0,
+            garbled: 0.0,
+            poison: None,
+            longest: None,
+            has_imported: true,
+        }
+    }
+
+    pub(super) fn silent(&self, now: Micros) -> Vec<u16> {
+        let silences = self.silences.iter().filter(|(_, from, to)| (*from..*to).contains(&now));
+        silences.map(|(organization, ..)| *organization).collect()
+    }
+
+    fn answer(&mut self, query: &Query) -> Result<Listed, CollectError> {
+        self.requests += 1;
+        self.now += self.tick;
+        assert!(self.requests <= self.patience, "one piece of work asks for ever: {query:?}");
+        if self.dice.chance(self.failing) {
+            return Err(error(Failure::Unreachable("a schedule says so".into())));
+        }
+        if self.dice.chance(self.garbled) {
+            return Err(error(Failure::Undecodable { reason: "a schedule says so".into() }));
+        }
+        let (from, to) = query.span.unwrap();
+        if self.longest.is_some_and(|longest| to - from > longest) {
+            return Err(error(Failure::Answer(Answer { status: 500, ..Answer::default() })));
+        }
+        let asked = answer::Query {
+            page: query.page.into(),
+            size: query.size.into(),
+            scope: scope(&query.scope),
+            actions: query
+                .split
+                .map_or(u32::MAX, |split| 1 << ACTIONS.iter().position(|action| *action == split).unwrap()),
+            ..answer::Query::window(from * SECOND, to * SECOND)
+        };
+        let moment = Moment { now: self.now, request: self.requests, silent: &self.silent(self.now) };
+        let answer = answer::answer(&self.rows, &asked, &self.dialect, &moment).map_err(|refusal| {
+            let (status, message) = (refusal.status, refusal.message.to_owned());
+            error(Failure::Answer(Answer { status, message, ..Answer::default() }))
+        })?;
+        let rows: Vec<&Row> = answer.rows.iter().map(|&index| &self.rows[index]).collect();
+        if rows.iter().any(|row| row.id.is_some() && row.id == self.poison) {
+            return Err(error(Failure::Undecodable { reason: "the poisoned row".into() }));
+        }
+        let rows = rows.into_iter().map(|row| listed(row, self.has_imported)).collect();
+        Ok(Listed { rows, total: answer.total, ..Listed::default() })
+    }
+}
+
+fn error(failure: Failure) -> CollectError {
+    PortalError { site: "memory".into(), endpoint: None, failure }.into()
+}
+
+fn scope(scope: &Scope) -> answer::Scope {
+    match scope {
+        Scope::Tree(_) => answer::Scope::Tree,
+        Scope::Organization(organization) => {
+            answer::Scope::Organization(organization.as_str().strip_prefix("org-").unwrap().parse().unwrap())
+        }
+    }
+}
+
+pub(super) fn organization(number: u16) -> OrganizationId {
+    OrganizationId::new(&format!("org-{number}"))
+}
+
+/// What tells rows without an id apart.
+pub(super) fn hash(row: &Row, has_imported: bool) -> [u8; 16] {
+    let Content::Generated(content) = row.content else { panic!("every row is generated") };
+    let imported = if has_imported { row.imported } else { 0 };
+    digest(&[
+        &row.organization.to_be_bytes(),
+        &row.at.to_be_bytes(),
+        &content.to_be_bytes(),
+        &imported.to_be_bytes(),
+        &[row.action],
+    ])
+}
+
+/// The uid under which a row is held; `ordinal` counts among equal rows without an id.
+pub(super) fn row_uid(row: &Row, ordinal: u32, has_imported: bool) -> u128 {
+    match row.id {
+        Some(id) => u128::from(id) + 1,
+        None => {
+            let hash = hash(row, has_imported);
+            content_uid(&organization(row.organization), SOURCE, Kind::Event, hash, ordinal).as_u128()
+        }
+    }
+}
+
+fn listed(row: &Row, has_imported: bool) -> ListedRow {
+    let id = match row.id {
+        Some(_) => RowId::Vendor(row_uid(row, 0, has_imported)),
+        None => RowId::Content(hash(row, has_imported)),
+    };
+    ListedRow {
+        id,
+        organization: organization(row.organization),
+        organization_name: None,
+        vendor_id: row.id.map(|id| id.to_string()),
+        at: Some(row.at),
+        imported: has_imported.then_some(row.imported),
+        body: Bytes::from_static(b"{}"),
+    }
+}
+
+/// The portal, as often as it is needed.
+#[derive(Clone)]
+pub(super) struct Portal(Arc<Mutex<World>>);
+
+impl Portal {
+    pub(super) fn new(world: World) -> Self {
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    pub(super) fn wait(&self, seconds: Seconds) {
+        self.world().now += seconds * SECOND;
+    }
+}
+
+impl Listing for Portal {
+    fn now(&self) -> Micros {
+        self.world().now
+    }
+
+    async fn list(&self, query: &Query) -> Result<Listed, CollectError> {
+        self.world().answer(query)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    at: Micros,
+    other: Option<Micros>,
+    gone: bool,
+}
+
+/// What the store would hold.
+#[derive(Default)]
+pub(super) struct Book {
+    seen: HashMap<u128, Seen>,
+    /// Rows that are not gone, by their time.
+    shelf: BTreeSet<(Micros, u128)>,
+    hours: BTreeMap<(u16, i64), (u64, Micros)>,
+    /// How often each row became an entry.
+    pub(super) entries: HashMap<u128, u32>,
+    pub(super) dead: BTreeSet<Uuid>,
+    pub(super) intervals: Vec<Interval>,
+    pub(super) notes: Notes,
+    /// Intervals committed since they were last taken.
+    pub(super) told: Vec<Interval>,
+    pub(super) crashing: f64,
+    dice: Option<Dice>,
+}
+
+impl Book {
+    pub(super) fn holds(&self, uid: u128) -> bool {
+        self.seen.contains_key(&uid)
+    }
+
+    /// Rows held and not gone of a range of the axis.
+    pub(super) fn shelf(&self, from: Micros, to: Micros) -> impl Iterator<Item = u128> {
+        self.shelf.range((from, 0)..(to.max(from), 0)).map(|(_, uid)| *uid)
+    }
+
+    fn crash(&mut self) -> Result<(), StoreError> {
+        let crashing = self.crashing;
+        match self.dice.as_mut().is_some_and(|dice| dice.chance(crashing)) {
+            true => Err(StoreError::Missing { dir: "crashed".into() }),
+            false => Ok(()),
+        }
+    }
+
+    fn commit(&mut self, commit: Commit) -> Result<u64, StoreError> {
+        self.crash()?;
+        let mut entered = 0;
+        for row in commit.rows {
+            let uid = row.uid.as_u128();
+            let organization = row.organization.as_str().strip_prefix("org-").unwrap().parse().unwrap();
+            if let Some(seen) = self.seen.get_mut(&uid) {
+                seen.gone = false;
+                self.shelf.insert((seen.at, uid));
+                continue;
+            }
+            self.seen.insert(uid, Seen { at: row.at, other: row.other, gone: false });
+            self.shelf.insert((row.at, uid));
+            let happened = row.time.unwrap_or(row.at);
+            let hour =
+                self.hours.entry((organization, happened.div_euclid(HOUR))).or_insert((0, Micros::MIN));
+            *hour = (hour.0 + 1, hour.1.max(happened));
+            if row.enter {
+                *self.entries.entry(uid).or_default() += 1;
+                entered += 1;
+            }
+        }
+        self.dead.extend(commit.dead.into_iter().map(|(uid, ..)| uid));
+        if let Some(((from, to), intervals)) = commit.intervals {
+            self.intervals.retain(|old| old.to <= from || old.from >= to);
+            self.told.extend(intervals.iter().cloned());
+            self.intervals.extend(intervals);
+        }
+        if let Some(notes) = commit.notes {
+            self.notes = Notes { rows: notes.rows + entered, ..notes };
+        }
+        self.crash()?;
+        Ok(entered)
+    }
+
+    fn unlisted(&self, from: Micros, to: Micros, listed: &HashSet<u128>) -> Vec<u128> {
+        self.shelf(from, to).filter(|uid| !listed.contains(uid)).collect()
+    }
+
+    fn hours_with_rows(&self, before: Micros) -> usize {
+        let last = before.div_euclid(HOUR);
+        let hours: BTreeSet<i64> = self
+            .hours
+            .keys()
+            .map(|(_, hour)| *hour)
+            .filter(|hour| (last - 24..last).contains(hour))
+            .collect();
+        hours.len()
+    }
+
+    fn silent(&self, now: Micros) -> Vec<Silent> {
+        let this_hour = now.div_euclid(HOUR);
+        let organizations: BTreeSet<u16> = self.hours.keys().map(|(organization, _)| *organization).collect();
+        let mut silent = Vec::new();
+        for number in organizations {
+            let known: Vec<_> = self
+                .hours
+                .range((number, this_hour - 719)..=(number, this_hour))
+                .map(|(k, v)| (k.1, *v))
+                .collect();
+            let Some((newest, _)) = known.last().copied() else { continue };
+            let since = known.iter().map(|(_, (_, last))| *last).max().unwrap_or_default();
+            let day = known.iter().filter(|(hour, _)| *hour > newest - 24);
+            let (hours, rows) = day.fold((0, 0), |(hours, rows), (_, (count, _))| (hours + 1, rows + count));
+            let gap = 24 * HOUR / Micros::try_from(rows.max(1)).unwrap();
+            if hours >= 20 && now - since > (3 * gap).max(900 * SECOND) {
+                silent.push(Silent { organization: organization(number), since });
+            }
+        }
+        silent
+    }
+}
+
+/// The store of one stream, as often as it is needed.
+#[derive(Clone, Default)]
+pub(super) struct Store(Arc<Mutex<Book>>);
+
+impl Store {
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap()
+    }
+
+    pub(super) fn crashing(seed: u64, share: f64) -> Self {
+        let store = Self::default();
+        store.book().crashing = share;
+        store.book().dice = Some(Dice::new(seed, 1, 0));
+        store
+    }
+
+    /// The stream as a start of the program would load it.
+    pub(super) fn load(&self, settings: &WindowSettings, portal: &Portal) -> WindowStream<Portal, Store> {
+        let book = self.book();
+        let (intervals, notes) = (book.intervals.clone(), book.notes.clone());
+        WindowStream::new(settings.clone(), portal.clone(), self.clone(), intervals, notes)
+    }
+}
+
+impl Ledger for Store {
+    async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
+        self.book().commit(commit)
+    }
+
+    async fn held(&self, from: Micros, to: Micros) -> Result<u64, StoreError> {
+        Ok(self.book().shelf(from, to).count() as u64)
+    }
+
+    async fn gone(&self, from: Micros, to: Micros, listed: HashSet<u128>) -> Result<u64, StoreError> {
+        let mut book = self.book();
+        book.crash()?;
+        let gone = book.unlisted(from, to, &listed);
+        for uid in &gone {
+            let seen = book.seen.get_mut(uid).unwrap();
+            seen.gone = true;
+            let at = seen.at;
+            book.shelf.remove(&(at, *uid));
+        }
+        book.crash()?;
+        Ok(gone.len() as u64)
+    }
+
+    async fn left_out(&self, at: Micros, listed: HashSet<u128>) -> Result<bool, StoreError> {
+        Ok(!self.book().unlisted(at, at + 1, &listed).is_empty())
+    }
+
+    async fn swap_axis(&self) -> Result<(), StoreError> {
+        let mut book = self.book();
+        book.crash()?;
+        let book = &mut *book;
+        book.shelf.clear();
+        for (uid, seen) in &mut book.seen {
+            if let Some(other) = seen.other {
+                (seen.at, seen.other) = (other, Some(seen.at));
+            }
+            if !seen.gone {
+                book.shelf.insert((seen.at, *uid));
+            }
+        }
+        book.crash()
+    }
+
+    async fn usual(&self, before: Micros) -> Result<bool, StoreError> {
+        Ok(self.book().hours_with_rows(before) >= 20)
+    }
+
+    async fn no_checkins(&self, _from: Micros, _to: Micros) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn silent(&self, now: Micros) -> Result<Vec<Silent>, StoreError> {
+        Ok(self.book().silent(now))
+    }
+
+    async fn prune(&self, before: Micros, gone_only: bool) -> Result<u64, StoreError> {
+        let mut book = self.book();
+        book.crash()?;
+        let old: Vec<(u128, Micros)> = book
+            .seen
+            .iter()
+            .filter(|(_, seen)| seen.at < before && seen.other.is_none_or(|other| other < before))
+            .filter(|(_, seen)| seen.gone || !gone_only)
+            .map(|(uid, seen)| (*uid, seen.at))
+            .collect();
+        for (uid, at) in &old {
+            book.seen.remove(uid);
+            book.shelf.remove(&(*at, *uid));
+        }
+        book.hours.retain(|(_, hour), _| *hour >= before.div_euclid(HOUR));
+        Ok(old.len() as u64)
+    }
+}
+
+/// Settings of a tree in small: pages of `page_size` rows.
+pub(super) fn settings(page_size: u32) -> WindowSettings {
+    WindowSettings {
+        source: SOURCE,
+        kind: Kind::Event,
+        scope: Scope::Tree(organization(0)),
+        part: 1,
+        filter: Filter::default(),
+        splits: &ACTIONS,
+        page_size,
+        settle: 120,
+        backfill: DAY,
+        retention: 60 * DAY,
+        live_span: 3_600,
+        has_imported: true,
+    }
+}
+
+/// A row that happened at a moment and was listed at once.
+pub(super) fn row(id: u64, at: Micros) -> Row {
+    Row {
+        id: Some(id),
+        content: Content::Generated(id),
+        at,
+        imported: at,
+        listed_from: at,
+        deleted_at: None,
+        organization: 0,
+        action: 0,
+        table: 1,
+    }
+}
