@@ -140,7 +140,8 @@ impl Stream {
                 around.tell_deliver();
                 self.well(status, around);
                 self.publish(Some(stream), status, around);
-                while Instant::now() < due && !around.stop.is_cancelled() {
+                // One piece at least, or a stream that is always late would never fill its gaps.
+                while !around.stop.is_cancelled() {
                     let Loaded::Window(window) = &mut *stream else { break };
                     let worked = tokio::select! {
                         biased;
@@ -161,6 +162,9 @@ impl Stream {
                     }
                     if status.condition == StreamCondition::Paused {
                         self.well(status, around);
+                    }
+                    if Instant::now() >= due {
+                        break;
                     }
                 }
             }

@@ -8,11 +8,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lockstep::app::{App, Deps, Outcome};
+use lockstep::app::{App, Deps};
 use lockstep::clock::Clock;
 use lockstep::config::{Config, Environment};
 use lockstep::model::{Micros, SECOND};
-use lockstep::simulator::dialect::{Axis, Dialect};
+use lockstep::simulator::dialect::{Axis, Dialect, NoOrganization};
 use lockstep::simulator::truth::TruthRow;
 use lockstep::simulator::world::{Source, World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
@@ -175,6 +175,10 @@ impl TestApp {
                 url = self.portal.url,
                 organizations = site.organizations,
             );
+            if self.setup.dialect.no_organization == NoOrganization::Empty {
+                // Such a portal tells nobody whose token it is.
+                yaml += &format!("    organization_id: {}\n", self.portal.organization(0));
+            }
             for line in &site.more {
                 yaml += &format!("    {line}\n");
             }
@@ -245,12 +249,6 @@ impl TestApp {
         self.run().await;
     }
 
-    /// One complete pass, while the program is not running.
-    pub(crate) async fn once(&self) -> Outcome {
-        assert!(self.running.is_none(), "the program runs");
-        self.build().await.once(&[], &[]).await
-    }
-
     /// The dead letters: source, reason and bytes.
     pub(crate) async fn dead_letters(&self) -> Vec<(String, String, Vec<u8>)> {
         let store = &self.running.as_ref().expect("the program runs").store;
@@ -299,7 +297,8 @@ impl TestApp {
                     tokio::time::sleep(Duration::from_millis(40)).await;
                 }
                 Ok(status) if tokio::time::Instant::now() > end => {
-                    panic!("it never {what}: {}", in_short(&status))
+                    let asked = self.portal.requests_since(self.portal.stats().requests.saturating_sub(20));
+                    panic!("it never {what}: {}\n{}", in_short(&status), output::requests(&asked))
                 }
                 Err(error) if tokio::time::Instant::now() > end => panic!("it never {what}: {error}"),
                 _ => {
@@ -474,6 +473,9 @@ pub(crate) fn streams(status: &Status) -> impl Iterator<Item = &StreamStatus> {
 /// What tells why something did not come.
 fn in_short(status: &Status) -> String {
     let mut text = format!("{:#?}\n{:?}\n{:#?}", status.problems, status.outbox, status.sinks);
+    for site in &status.sites {
+        text += &format!("\nsite {}: {:?}", site.site, site.last_error);
+    }
     for stream in streams(status) {
         text += &format!(
             "\n{} of {} {}: {:?} proven {:?} live {:?} scrubbed {:?} {} requests error {:?}",

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use lockstep::model::Micros;
+use lockstep::simulator::stats::Logged;
 use lockstep::simulator::truth::TruthRow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -152,4 +153,17 @@ impl fmt::Display for Difference {
 /// A time as the truth writes it.
 pub(crate) fn micros(text: &str) -> Micros {
     chrono::DateTime::parse_from_rfc3339(text).expect("the truth writes RFC 3339").timestamp_micros()
+}
+
+/// Requests as lines to read.
+pub(crate) fn requests(asked: &[Logged]) -> String {
+    let time = |at: Option<Micros>| at.and_then(chrono::DateTime::from_timestamp_micros);
+    let line = |one: &Logged| {
+        let (from, to) = (time(one.from), time(one.to));
+        format!(
+            "{} {:?} {from:?} to {to:?} page {} of {} answered {} with {} of {:?}\n",
+            one.number, one.endpoint, one.page, one.size, one.status, one.rows, one.total
+        )
+    };
+    asked.iter().map(line).collect()
 }
