@@ -194,6 +194,7 @@ impl App {
             passes.push((name, collecting.spawn(site.once(around))));
         }
         let delivering = TaskTracker::new();
+        delivering.spawn(upkeep(self.around.clone(), self.config.clone(), self.stop_delivery.clone()));
         let mut deliveries = Vec::new();
         let done = CancellationToken::new();
         for worker in std::mem::take(&mut self.workers) {
@@ -220,6 +221,9 @@ impl App {
                 Err(error) => outcome.sinks.push((name, format!("the delivery broke off: {error}"))),
             }
         }
+        self.stop_delivery.cancel();
+        delivering.close();
+        delivering.wait().await;
         drop(self.around);
         drop(self.board);
         self.store.close().await;

@@ -76,6 +76,9 @@ pub enum CollectError {
     /// A page that is no JSON: fewer rows at a time may be.
     #[error("{0}")]
     Undecodable(Box<PortalError>),
+    /// The portal takes smaller pages only (contract section 1.6).
+    #[error("{0}")]
+    PageTooLarge(Box<PortalError>),
     /// The portal refuses this very request: another interval or page may be answered.
     #[error("{0}")]
     Refused(Box<PortalError>),
@@ -90,6 +93,7 @@ impl From<PortalError> for CollectError {
     fn from(error: PortalError) -> Self {
         let error = Box::new(error);
         match error.remedy() {
+            Remedy::SmallerPage if error.is_answer() => CollectError::PageTooLarge(error),
             Remedy::SmallerPage => CollectError::Undecodable(error),
             Remedy::SkipPoll => CollectError::Refused(error),
             _ => CollectError::Portal(error),

@@ -80,7 +80,7 @@ fn verdict(error: &CollectError, every: Duration, failures: u32) -> (StreamCondi
     let refused = growing.min(LONGEST_REFUSED_PAUSE);
     match error {
         CollectError::Store(_) => (StreamCondition::Failing, passing),
-        CollectError::Undecodable(_) => (StreamCondition::Failing, passing),
+        CollectError::Undecodable(_) | CollectError::PageTooLarge(_) => (StreamCondition::Failing, passing),
         CollectError::Refused(_) => (StreamCondition::Failing, refused),
         CollectError::Portal(error) => match error.remedy() {
             Remedy::RenewToken => (StreamCondition::Rejected, passing),

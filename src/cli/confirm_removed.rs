@@ -12,8 +12,8 @@ use crate::store::Store;
 
 /// Confirm that rows which a portal suddenly lists no more are really removed.
 ///
-/// When more than a tenth of a site's computers, or all of an organization, are missing at once, the portal
-/// is not believed: a role that was unticked looks the same. Such rows are held as `unknown` until they
+/// When more than a tenth and more than 3 of a site's computers are missing at once, or all of an organization
+/// that has more than one, the portal is not believed: a role that was unticked looks the same. Such rows are held as `unknown` until they
 /// return, or until this says that they are gone; then each gives a record that it was removed. A row that
 /// comes back later is new.
 #[derive(Args, Clone, Debug)]

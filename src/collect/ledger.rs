@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::Connection;
 
-use super::window::{Commit, Ledger, Notes, RowCommit, Silent};
+use super::window::{Commit, EXPECTED_GAPS, Ledger, Notes, RowCommit, Silent};
 use crate::clock::Clock;
 use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, SECOND};
 use crate::store::outbox::NewEntry;
@@ -13,7 +13,9 @@ use crate::store::{Store, StoreError, connections, dead_letters, outbox, seen, s
 const HOUR: Micros = 3_600 * SECOND;
 /// Hours with rows, of 24, from which rows are usual.
 const USUAL_HOURS: u64 = 20;
-/// The shortest silence that means anything.
+/// The shortest gap between rows of a whole stream that means anything.
+const SHORTEST_GAP: Micros = 60 * SECOND;
+/// The shortest silence of one organization that means anything.
 const SHORTEST_SILENCE: Micros = 900 * SECOND;
 
 /// One stream of one connection in the store.
@@ -192,9 +194,13 @@ impl Ledger for StreamLedger {
         .await
     }
 
-    async fn usual(&self, before: Micros) -> Result<bool, StoreError> {
+    async fn unusual_silence(&self, since: Micros, until: Micros) -> Result<Option<Micros>, StoreError> {
         self.read(move |this, db, organization| {
-            Ok(seen::hours_with_rows(db, this.set, organization, before)? >= USUAL_HOURS)
+            let Some((hours, rows, last_at)) = seen::rhythm(db, this.set, organization, since)? else {
+                return Ok(None);
+            };
+            let unusual = hours >= USUAL_HOURS && until - last_at > expected(rows).max(SHORTEST_GAP);
+            Ok(unusual.then_some(last_at))
         })
         .await
     }
@@ -234,12 +240,16 @@ impl Ledger for StreamLedger {
     }
 }
 
+/// How long a silence may last where so many rows a day are usual.
+fn expected(rows: u64) -> Micros {
+    24 * HOUR / Micros::try_from(rows.max(1)).unwrap_or(Micros::MAX) * EXPECTED_GAPS
+}
+
 /// Whether an organization lists nothing for longer than its rhythm explains, with no witness: a walk
 /// that listed its computers since, none of which checked in.
 fn is_silent(rhythm: &seen::Rhythm, now: Micros) -> bool {
-    let gap = 24 * HOUR / Micros::try_from(rhythm.rows.max(1)).unwrap_or(Micros::MAX);
     let silence = now - rhythm.last_at;
     let witnessed = rhythm.last_listed.is_some_and(|listed| listed >= rhythm.last_at + SHORTEST_SILENCE)
         && rhythm.last_checkin.is_none_or(|checkin| checkin < rhythm.last_at);
-    rhythm.hours >= USUAL_HOURS && silence > (3 * gap).max(SHORTEST_SILENCE) && !witnessed
+    rhythm.hours >= USUAL_HOURS && silence > expected(rhythm.rows).max(SHORTEST_SILENCE) && !witnessed
 }

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::coverage::walk::{Next, RowId, Walk};
 use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::{digest, fields, fingerprint};
+use crate::portal::SAFE_PAGE_SIZE;
 use crate::source::{Filter, Query, Scope, Shape, by_name};
 use crate::store::outbox::NewEntry;
 use crate::store::snapshots::{self, Known, Presence};
@@ -129,7 +130,14 @@ impl<L: Listing> SnapshotStream<L> {
                 filter: Filter::default(),
             };
             self.requests += 1;
-            let answer = self.listing.list(&query).await?;
+            let answer = match self.listing.list(&query).await {
+                Err(CollectError::PageTooLarge(error)) if self.settings.page_size > SAFE_PAGE_SIZE => {
+                    tracing::warn!(source = self.settings.source, %error, "smaller pages are asked from now on");
+                    self.settings.page_size = SAFE_PAGE_SIZE;
+                    return Ok(Err("the portal takes smaller pages only".to_owned()));
+                }
+                answer => answer?,
+            };
             let mut ids: Vec<RowId> = answer.rows.iter().map(|row| row.id).collect();
             ids.extend(answer.undecodable.iter().map(|(bytes, _)| RowId::Content(digest(&[bytes]))));
             unusable += answer.undecodable.len();

@@ -19,6 +19,7 @@ use crate::coverage::walk::{Next, RowId, Walk, Why};
 use crate::coverage::{Axis, Coverage, Interval, Observed, State};
 use crate::model::{Kind, Lane, Micros, OrganizationId, SECOND, Seconds};
 use crate::normalise::digest;
+use crate::portal::SAFE_PAGE_SIZE;
 use crate::source::{Filter, Query, Scope};
 use crate::store::StoreError;
 
@@ -72,6 +73,8 @@ pub struct Notes {
     pub longest: Option<Seconds>,
     /// Rows collected in all.
     pub rows: u64,
+    /// The portal lists this organization only with the child flag; rows of others are left out.
+    pub through_tree: bool,
     /// Organizations that fell silent inside this tree, and since when.
     pub silent: BTreeMap<OrganizationId, Micros>,
 }
@@ -138,11 +141,18 @@ pub trait Ledger: Send + Sync {
         at: Micros,
         listed: HashSet<u128>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Whether rows are usual: there were some in at least 20 of the 24 hours before.
-    fn usual(&self, before: Micros) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Whether silence from `since` to `until` is unusual: there were rows in at least 20 of the 24 hours
+    /// before, and the newest of them is more than [`EXPECTED_GAPS`] expected gaps, and a minute, old.
+    /// Answers that newest row's time.
+    fn unusual_silence(
+        &self,
+        since: Micros,
+        until: Micros,
+    ) -> impl Future<Output = Result<Option<Micros>, StoreError>> + Send;
     /// Whether no computer of the scope checked in since `from`, seen by a walk after `to`.
     fn no_checkins(&self, from: Micros, to: Micros) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Organizations whose rows are usual and that list nothing for 3 expected gaps and 15 minutes.
+    /// Organizations whose rows are usual and that list nothing for [`EXPECTED_GAPS`] expected gaps and 15
+    /// minutes.
     fn silent(&self, now: Micros) -> impl Future<Output = Result<Vec<Silent>, StoreError>> + Send;
     /// Forgets rows with both times before `before`; `gone_only` spares what the portal still lists.
     fn prune(&self, before: Micros, gone_only: bool) -> impl Future<Output = Result<u64, StoreError>> + Send;
@@ -189,6 +199,9 @@ enum End {
     Unproven,
 }
 
+/// A silence of so many expected gaps means something. Of rows that come by chance one gap in 400 is as
+/// long; three gaps, as the design had it, would be one in 20 and cry wolf at every other poll.
+pub const EXPECTED_GAPS: Micros = 6;
 /// Bytes of rows without id that a walk may hold until it closes.
 const HELD_BYTES: usize = 8 * 1024 * 1024;
 /// Tries of a row that does not decode, this far apart on the portal's time.
@@ -316,7 +329,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     /// A walk over `[from, to)` came to its end: says so in the coverage, with what it found.
     async fn close(
         &mut self,
-        from: Seconds,
+        mut from: Seconds,
         to: Seconds,
         request: (Seconds, Seconds),
         walked: Walked,
@@ -330,7 +343,10 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             _ if walked.undecodable > 0 => {
                 (State::StableUnproven, Some(format!("{} rows could not be decoded", walked.undecodable)))
             }
-            _ if held == 0 && !self.empty_is_plausible(from, to).await? => {
+            _ if held == 0
+                && let Some(last_row) = self.unusual_silence(from, to).await? =>
+            {
+                from = from.min(self.silent_from(last_row, from));
                 (State::EmptyUnconfirmed, Some("the portal lists nothing where rows are usual".to_owned()))
             }
             _ => (State::Proven, None),
@@ -370,14 +386,21 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         Ok(())
     }
 
-    /// Whether nothing may well be all there was: rows are not usual here, later rows were listed, or no
-    /// computer checked in.
-    async fn empty_is_plausible(&self, from: Seconds, to: Seconds) -> Result<bool, CollectError> {
+    /// The newest row before `[from, to)` where that nothing is listed since is unusual: rows are usual
+    /// here, no later ones were listed, and computers checked in.
+    async fn unusual_silence(&self, from: Seconds, to: Seconds) -> Result<Option<Micros>, CollectError> {
         let silent_since = self.silent_since(from) * SECOND;
         let (from, to) = (from * SECOND, to * SECOND);
-        Ok(!self.ledger.usual(silent_since).await?
-            || self.ledger.held(to, self.listing.now()).await? > 0
-            || self.ledger.no_checkins(from, to).await?)
+        let Some(last_row) = self.ledger.unusual_silence(silent_since, to).await? else { return Ok(None) };
+        let witnessed =
+            self.ledger.held(to, self.listing.now()).await? > 0 || self.ledger.no_checkins(from, to).await?;
+        Ok((!witnessed).then_some(last_row))
+    }
+
+    /// Where a silence that became unusual began: behind the last row, as far back as time was walked.
+    fn silent_from(&self, last_row: Micros, from: Seconds) -> Seconds {
+        let since = (last_row.div_euclid(SECOND) + 1).max(from - DAY).max(self.notes.start.unwrap_or(from));
+        self.coverage.gaps(since.min(from), from).last().map_or(since, |gap| gap.1)
     }
 
     /// Where the unconfirmed silence that reaches up to `from` began: however long it lasts, it does not
@@ -482,7 +505,40 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         split: Option<&'static str>,
         enter: Enter,
     ) -> Result<Walked, CollectError> {
-        self.walk_to(self.notes.observed.depth(), request, lane, split, enter).await
+        let depth = self.notes.observed.depth();
+        match self.walk_to(depth, request, lane, split, enter).await {
+            // Some tenants answer 500 for a parent without the child flag (contract section 8.3).
+            Err(CollectError::Refused(_)) if self.may_go_through_tree() => {
+                // A second try, so that a fault that passes does not decide it.
+                let refusal = match self.walk_to(depth, request, lane, split, enter).await {
+                    Err(CollectError::Refused(refusal)) => refusal,
+                    walked => return walked,
+                };
+                self.notes.through_tree = true;
+                let walked = self.walk_to(depth, request, lane, split, enter).await;
+                self.notes.through_tree = walked.is_ok();
+                if walked.is_err() {
+                    return Err(CollectError::Refused(refusal));
+                }
+                tracing::info!(source = self.settings.source, %refusal, "asked with the child flag from now on");
+                walked
+            }
+            Err(CollectError::PageTooLarge(error)) if self.settings.page_size > SAFE_PAGE_SIZE => {
+                tracing::warn!(source = self.settings.source, %error, "smaller pages are asked from now on");
+                self.settings.page_size = SAFE_PAGE_SIZE;
+                self.walk_to(depth, request, lane, split, enter).await
+            }
+            walked => walked,
+        }
+    }
+
+    fn may_go_through_tree(&self) -> bool {
+        !self.settings.scope.is_tree() && !self.notes.through_tree
+    }
+
+    /// Whether a row belongs to what this stream collects.
+    fn is_ours(&self, row: &ListedRow) -> bool {
+        !self.notes.through_tree || row.organization == *self.settings.scope.organization()
     }
 
     /// Reads one request's listing page by page, no deeper than `depth` rows; each page but the last is
@@ -518,7 +574,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             ids.extend(listed.undecodable.iter().map(|(bytes, _)| RowId::Content(digest(&[bytes]))));
             let next = walk.page(&ids, listed.total);
             let mut commit = Commit { lane: Some(lane), swap_axis, ..Commit::default() };
-            for row in &listed.rows {
+            for row in listed.rows.iter().filter(|row| self.is_ours(row)) {
                 match row.id {
                     RowId::Vendor(id) => {
                         commit.rows.push(self.row_commit(row, Uuid::from_u128(id), request, enter));
@@ -594,7 +650,10 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
 
     fn query(&self, request: (Seconds, Seconds), page: u32, size: u32, split: Option<&'static str>) -> Query {
         Query {
-            scope: self.settings.scope.clone(),
+            scope: match &self.settings.scope {
+                Scope::Organization(own) if self.notes.through_tree => Scope::Tree(own.clone()),
+                scope => scope.clone(),
+            },
             part: self.settings.part,
             span: Some(request),
             page,
@@ -627,10 +686,14 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             Err(CollectError::Undecodable(error)) => error,
             answer => return answer,
         };
+        // Where nothing decodes the fault is the portal's, and asking smaller would only ask more.
+        if !self.neighbour_decodes(query).await? {
+            return Err(CollectError::Portal(whole));
+        }
         let whole_size = u64::from(query.size);
         let mut pieces = parts(u64::from(query.page - 1) * whole_size, whole_size);
         let mut read = Listed::default();
-        let (mut decoded, mut failed) = (false, None);
+        let mut failed = None;
         while let Some((from, length)) = pieces.pop() {
             let piece = Query {
                 page: u32::try_from(from / length).expect("no deeper than the page itself") + 1,
@@ -640,7 +703,6 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             self.requests += 1;
             match self.listing.list(&piece).await {
                 Ok(mut part) => {
-                    decoded |= !part.rows.is_empty();
                     read.total = part.total.or(read.total);
                     read.rows.append(&mut part.rows);
                     read.undecodable.append(&mut part.undecodable);
@@ -653,10 +715,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 Err(error) => return Err(error),
             }
         }
-        match failed {
-            None if decoded || self.neighbour_decodes(query).await? => Ok(read),
-            failed => Err(CollectError::Portal(failed.unwrap_or(whole))),
-        }
+        failed.map_or(Ok(read), |error| Err(CollectError::Portal(error)))
     }
 
     /// Whether the time before a request is answered with what can be read: then the fault is the row's

@@ -177,7 +177,8 @@ impl Walk {
             return Next::Smaller { parts: 2, why: Why::PageRepeats };
         }
         let exceeds = |rows: u64| total.is_some_and(|total| rows > total) && !self.pass.moved;
-        if exceeds(self.pass.rows) {
+        // A listing that goes on after its total is capped; one that ends a little later counts badly.
+        if exceeds(self.pass.rows) && self.full(rows.len()) {
             return Next::Smaller { parts: 2, why: Why::ListsMoreThanItCounts };
         }
         let capped = self.looks_capped(rows.len());

@@ -78,7 +78,7 @@ pub enum Remedy {
 }
 
 /// A page size up to this works at every portal seen (contract section 1.6).
-pub const SAFE_PAGE_SIZE: u64 = 500;
+pub const SAFE_PAGE_SIZE: u32 = 500;
 
 impl PortalError {
     /// What to do about it.
@@ -91,7 +91,9 @@ impl PortalError {
             Failure::MissingRole(answer) => Remedy::MissingRole(answer.message.clone()),
             Failure::TooLarge { .. } | Failure::Undecodable { .. } => Remedy::SmallerPage,
             Failure::Answer(answer) => match answer.status {
-                400 if answer.page_size.is_some_and(|size| size > SAFE_PAGE_SIZE) => Remedy::SmallerPage,
+                400 if answer.page_size.is_some_and(|size| size > u64::from(SAFE_PAGE_SIZE)) => {
+                    Remedy::SmallerPage
+                }
                 // Refused, but whether for a lack of the token or of a role could not be found out yet.
                 401 | 403 | 440 => Remedy::Retry { after: None },
                 _ if answer.transient() => Remedy::Retry { after: None },
@@ -103,6 +105,11 @@ impl PortalError {
     /// Whether this path does not exist on this version of the portal, so that a fallback is worth a try.
     pub fn is_not_found(&self) -> bool {
         matches!(&self.failure, Failure::Answer(answer) if answer.status == 404)
+    }
+
+    /// Whether the portal answered, and with an error.
+    pub fn is_answer(&self) -> bool {
+        matches!(&self.failure, Failure::Answer(_))
     }
 
     fn place(endpoint: &Option<Endpoint>) -> String {

@@ -134,20 +134,25 @@ pub fn swap_axis(db: &Connection, set: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many of the 24 whole hours before `before` have rows.
-pub fn hours_with_rows(
+/// Of the 24 whole hours before `since`: how many have rows, how many rows, and the newest row up to then.
+pub fn rhythm(
     db: &Connection,
     set: i64,
     organization: Option<i64>,
-    before: Micros,
-) -> Result<u64, StoreError> {
-    let last = before.div_euclid(HOUR);
-    Ok(db
+    since: Micros,
+) -> Result<Option<(u64, u64, Micros)>, StoreError> {
+    let hour = since.div_euclid(HOUR);
+    let (hours, rows, last_at): (u64, Option<u64>, Option<Micros>) = db
         .prepare_cached(
-            "SELECT count(DISTINCT hour) FROM hourly
-             WHERE set_id = ?1 AND hour >= ?2 AND hour < ?3 AND (?4 IS NULL OR organization = ?4)",
+            "SELECT count(DISTINCT CASE WHEN hour < ?3 THEN hour END),
+                    sum(CASE WHEN hour < ?3 THEN rows END), max(last_at)
+             FROM hourly
+             WHERE set_id = ?1 AND hour >= ?2 AND hour <= ?3 AND (?4 IS NULL OR organization = ?4)",
         )?
-        .query_row(params![set, last - 24, last, organization], |row| row.get(0))?)
+        .query_row(params![set, hour - 24, hour, organization], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    Ok(rows.zip(last_at).map(|(rows, last_at)| (hours, rows, last_at)))
 }
 
 /// What is known of the rhythm of one organization.

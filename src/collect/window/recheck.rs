@@ -316,7 +316,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             return Ok(false);
         }
         let mut held = 0;
-        if total.is_none_or(|total| total > 0 && total <= u64::from(self.settings.page_size)) {
+        // Rows that do not say when they were received can only be told from later ones by name.
+        let most = if self.settings.has_imported { u64::from(self.settings.page_size) } else { depth };
+        if total.is_none_or(|total| total > 0 && total <= most) {
             match self.walk_uncovered(from, to, false).await? {
                 Some(walked) => held = walked,
                 None if to - from > 1 => return Ok(false),

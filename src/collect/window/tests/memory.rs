@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::super::{Commit, Ledger, Notes, Silent, WindowSettings, WindowStream};
+use super::super::{Commit, EXPECTED_GAPS, Ledger, Notes, Silent, WindowSettings, WindowStream};
 use crate::collect::{CollectError, Listed, ListedRow, Listing, content_uid};
 use crate::coverage::Interval;
 use crate::coverage::walk::RowId;
@@ -316,15 +316,19 @@ impl Book {
         self.shelf(from, to).filter(|uid| !listed.contains(uid)).collect()
     }
 
-    fn hours_with_rows(&self, before: Micros) -> usize {
-        let last = before.div_euclid(HOUR);
-        let hours: BTreeSet<i64> = self
-            .hours
-            .keys()
-            .map(|(_, hour)| *hour)
-            .filter(|hour| (last - 24..last).contains(hour))
-            .collect();
-        hours.len()
+    /// Of the 24 hours before: how many have rows, how many rows, and the newest row up to then.
+    fn rhythm(&self, since: Micros) -> Option<(usize, u64, Micros)> {
+        let last = since.div_euclid(HOUR);
+        let known = self.hours.iter().filter(|((_, hour), _)| (last - 24..=last).contains(hour));
+        let (mut hours, mut rows, mut newest) = (BTreeSet::new(), 0, None);
+        for ((_, hour), (count, at)) in known {
+            newest = newest.max(Some(*at));
+            if *hour < last {
+                hours.insert(*hour);
+                rows += *count;
+            }
+        }
+        newest.map(|newest| (hours.len(), rows, newest))
     }
 
     fn silent(&self, now: Micros) -> Vec<Silent> {
@@ -342,7 +346,7 @@ impl Book {
             let day = known.iter().filter(|(hour, _)| *hour > newest - 24);
             let (hours, rows) = day.fold((0, 0), |(hours, rows), (_, (count, _))| (hours + 1, rows + count));
             let gap = 24 * HOUR / Micros::try_from(rows.max(1)).unwrap();
-            if hours >= 20 && now - since > (3 * gap).max(900 * SECOND) {
+            if hours >= 20 && now - since > (EXPECTED_GAPS * gap).max(900 * SECOND) {
                 silent.push(Silent { organization: organization(number), since });
             }
         }
@@ -401,8 +405,11 @@ impl Ledger for Store {
         Ok(!self.book().unlisted(at, at + 1, &listed).is_empty())
     }
 
-    async fn usual(&self, before: Micros) -> Result<bool, StoreError> {
-        Ok(self.book().hours_with_rows(before) >= 20)
+    async fn unusual_silence(&self, since: Micros, until: Micros) -> Result<Option<Micros>, StoreError> {
+        let Some((hours, rows, newest)) = self.book().rhythm(since) else { return Ok(None) };
+        let gap = 24 * HOUR / i64::try_from(rows.max(1)).unwrap();
+        let unusual = hours >= 20 && until - newest > (EXPECTED_GAPS * gap).max(60 * SECOND);
+        Ok(unusual.then_some(newest))
     }
 
     async fn no_checkins(&self, _from: Micros, _to: Micros) -> Result<bool, StoreError> {
