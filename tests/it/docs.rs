@@ -44,8 +44,7 @@ fn every_command_line_in_the_documentation_parses() {
             match Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.kind()) {
                 Ok(_)
                 | Err(
-                    ErrorKind::MissingRequiredArgument
-                    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+                    ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
                 ) => {}
                 Err(kind) => panic!("{name}: {line}: {kind:?}"),
             }

@@ -99,6 +99,8 @@ fn setup(seed: u64, dice: &mut StdRng) -> Setup {
         dialect,
         every: 100,
         backfill: dice.random_range(1..30) * 3_600,
+        // Without computers nothing tells whose token it is.
+        names_organization: true,
         ..Setup::default()
     }
 }
@@ -147,9 +149,16 @@ async fn play(seed: u64) -> Sum {
     let setup = setup(seed, &mut dice);
     let (fair, dialect) = (is_fair(&setup.dialect), setup.dialect.clone());
     let mut app = TestApp::start(setup).await;
+    // What lies before the first answer that the program heard is not owed.
+    app.wait("began", LONG, |status| {
+        windows(status).count() == 2 && windows(status).all(|stream| stream.live_until.is_some())
+    })
+    .await;
     let mut sum = Sum::default();
+    let mut script = Vec::new();
     for _ in 0..dice.random_range(2..7) {
-        match dice.random_range(0..8) {
+        let step = dice.random_range(0..8);
+        match step {
             0 | 1 => {
                 app.restart().await;
                 sum.restarts += 1;
@@ -172,6 +181,7 @@ async fn play(seed: u64) -> Sum {
             }
             _ => {
                 let fault = fault(&app.portal, &mut dice);
+                script.push(format!("{fault:?}"));
                 app.portal.fault(fault);
                 sum.faults += 1;
             }
@@ -182,6 +192,7 @@ async fn play(seed: u64) -> Sum {
             2 => dice.random_range(1..8) * HOUR,
             _ => 10 * MINUTE,
         };
+        script.push(format!("{step} then {} min", by / MINUTE));
         app.advance(by);
         tokio::time::sleep(Duration::from_millis(dice.random_range(0..250))).await;
     }
@@ -195,8 +206,9 @@ async fn play(seed: u64) -> Sum {
         sum.missing_and_said += difference.lost - said;
         assert!(
             said == 0 && difference.doubled == 0 && difference.invented == 0,
-            "SEED={seed} SCHEDULES=1: {source:?}: {difference}, of the lost not said {said}; {dialect:?}; {:?}",
-            app.setup
+            "SEED={seed} SCHEDULES=1: {source:?}: {difference}, of the lost not said {said}, started {} after {} s of backfill; {script:#?} {dialect:?}",
+            date(app.started),
+            app.setup.backfill
         );
     }
     sum
@@ -248,8 +260,11 @@ fn judge(app: &TestApp, records: &[output::Record], source: Source, status: &Sta
         let said = stream.unproven_more > 0
             || stream.unproven.iter().any(|one| (one.from..=one.to).contains(&date(at)));
         if !said && (claimed || fair) {
-            say(format_args!("not said: {name} {row:?} on its axis {}", date(at)));
             not_said += 1;
+            if not_said < 4 {
+                let TruthRow { date_time, date_time_imported, id, .. } = &row;
+                say(format_args!("not said: {name} {id:?} of {date_time} received {date_time_imported}"));
+            }
         }
     }
     not_said
