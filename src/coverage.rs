@@ -64,7 +64,7 @@ pub struct Interval {
     pub state: State,
     /// Rows that the portal counted when last asked; absent when it gives no totals.
     pub listed: Option<u64>,
-    /// Distinct rows that the closing walk saw.
+    /// Distinct rows that the closing walk saw; 0 for what is left of a longer interval.
     pub held: u64,
     /// When it was last checked, on the portal's time.
     pub checked: Micros,
@@ -92,15 +92,14 @@ impl Interval {
         }
     }
 
-    /// The part of the interval inside `[from, to)`; its counts stay with the larger remainder's story
-    /// only as "unknown", since they were counted for the whole.
+    /// The part of the interval inside `[from, to)`. Counts were made for the whole: a part has none.
     fn clipped(&self, from: Seconds, to: Seconds) -> Option<Interval> {
         let (from, to) = (self.from.max(from), self.to.min(to));
         (from < to).then(|| {
             if (from, to) == (self.from, self.to) {
                 self.clone()
             } else {
-                Interval { from, to, listed: None, ..self.clone() }
+                Interval { from, to, listed: None, held: 0, ..self.clone() }
             }
         })
     }
@@ -135,7 +134,7 @@ impl Coverage {
             .intervals
             .range(..=from)
             .next_back()
-            .filter(|(_, interval)| interval.to > from)
+            .filter(|(_, interval)| interval.to > from && from < to)
             .map_or(from, |(start, _)| *start);
         self.intervals.range(first..to.max(first)).map(|(_, interval)| interval)
     }

@@ -60,6 +60,9 @@ impl Default for Settings {
     }
 }
 
+/// The fault point between a confirmed batch and whatever comes next.
+pub const FAULT_POINTS: &[&str] = &["deliver.confirm.after"];
+
 /// Why a round failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {
@@ -397,6 +400,7 @@ impl Worker {
     async fn confirm(&mut self, positions: Positions, state: SinkState) -> Result<(), StoreError> {
         let (name, bytes) = (self.name.clone(), state.0.clone());
         self.store.write(move |db| sinks::confirm(db, &name, &positions, &bytes)).await?;
+        fail::fail_point!("deliver.confirm.after", |_| Ok(()));
         self.saved = state;
         Ok(())
     }

@@ -60,6 +60,9 @@ impl StreamLedger {
 
     fn write_commit(&self, db: &Connection, commit: Commit) -> Result<u64, StoreError> {
         let stored = self.clock.now().timestamp_micros();
+        if commit.swap_axis {
+            seen::swap_axis(db, self.set)?;
+        }
         let fresh = self.new_rows(db, &commit.rows, commit.collected)?;
         let entries: Vec<NewEntry<'_>> = fresh.iter().map(|row| self.entry(row)).collect();
         if !entries.is_empty() {
@@ -187,11 +190,6 @@ impl Ledger for StreamLedger {
             Ok(!seen::unlisted(db, this.set, organization, (at, at + 1), &listed)?.is_empty())
         })
         .await
-    }
-
-    async fn swap_axis(&self) -> Result<(), StoreError> {
-        let set = self.set;
-        self.store.write(move |db| seen::swap_axis(db, set)).await
     }
 
     async fn usual(&self, before: Micros) -> Result<bool, StoreError> {

@@ -60,6 +60,8 @@ pub struct Notes {
     pub scrub_at: Option<Seconds>,
     /// Which share of the retention is walked again next, whatever it counts.
     pub rewalk: u32,
+    /// What is left of the share that is being walked again.
+    pub rewalking: Option<(Seconds, Seconds)>,
     /// When rows dated after now were last looked for.
     pub future_checked: Seconds,
     /// What the portal counted before the retention, when last asked.
@@ -101,6 +103,8 @@ pub struct Commit {
     pub rows: Vec<RowCommit>,
     /// Rows that nobody can read: an id made from their bytes, the bytes and why.
     pub dead: Vec<(Uuid, Bytes, String)>,
+    /// Files every row held so far by its other time first: the portal turned out to filter by that.
+    pub swap_axis: bool,
     /// A range of the coverage and what stands in it now.
     pub intervals: Option<((Seconds, Seconds), Vec<Interval>)>,
     pub notes: Option<Notes>,
@@ -134,8 +138,6 @@ pub trait Ledger: Send + Sync {
         at: Micros,
         listed: HashSet<u128>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Files every held row by its other time: the portal turned out to filter by that.
-    fn swap_axis(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Whether rows are usual: there were some in at least 20 of the 24 hours before.
     fn usual(&self, before: Micros) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Whether no computer of the scope checked in since `from`, seen by a walk after `to`.
@@ -166,10 +168,8 @@ pub struct WindowStream<L, S> {
     pub notes: Notes,
     /// Requests made since start.
     pub requests: u64,
-    /// Rows that no answer could decode, with the tries made: a row is given up after three.
-    broken: HashMap<(Seconds, Seconds, u64), (u32, Micros)>,
-    /// What is left of the share of the retention that is walked again.
-    rewalk: Option<(Seconds, Seconds)>,
+    /// Rows that no answer could decode, by request and place, with the tries made and the last of them.
+    broken: HashMap<((Seconds, Seconds), u64), (u32, Micros)>,
 }
 
 /// How a walk ended, with what is still to be committed.
@@ -194,6 +194,8 @@ const HELD_BYTES: usize = 8 * 1024 * 1024;
 /// Tries of a row that does not decode, this far apart on the portal's time.
 const TRIES: u32 = 3;
 const BETWEEN_TRIES: Micros = 60 * SECOND;
+/// How much deeper than the portal was seen to list a second is tried that cannot be taken smaller.
+const DEEPER: u64 = 4;
 const DAY: Seconds = 86_400;
 
 impl<L: Listing, S: Ledger> WindowStream<L, S> {
@@ -212,7 +214,6 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             notes,
             requests: 0,
             broken: HashMap::new(),
-            rewalk: None,
         }
     }
 
@@ -232,7 +233,11 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             Some(last) => last.to.max(edge - self.settings.live_span),
             None => start.max(edge - self.settings.live_span),
         };
-        let entered = if from < edge { self.cover(from, edge, Lane::Live).await?.0 } else { 0 };
+        // A stretch with a row that does not decode is asked again as it was, so that its tries add up.
+        let stuck =
+            self.broken.keys().map(|((_, to), _)| *to).filter(|to| (from + 1..edge).contains(to)).min();
+        let to = stuck.unwrap_or(edge);
+        let entered = if from < to { self.cover(from, to, Lane::Live).await?.0 } else { 0 };
         self.hear_silence().await?;
         Ok(entered)
     }
@@ -282,8 +287,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                     self.notes.span = Some(to - from);
                 }
                 End::Smaller { why, .. } => {
+                    let listed = walked.walk.total();
                     entered += self.save(walked.pending).await?;
-                    entered += self.cover_second(from, lane, why).await?;
+                    entered += self.cover_second(from, lane, why, listed).await?;
                     return Ok((entered, from));
                 }
                 End::Closed | End::Unproven => {
@@ -298,11 +304,12 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     fn learn_depth(&mut self, why: Why, walk: &Walk) {
         let shown = match why {
             Why::ListsMoreThanItCounts => walk.total(),
-            Why::StopsAfterFullPage | Why::DeepPageRefused => Some(walk.rows()).filter(|rows| *rows >= 1000),
+            Why::StopsAfterFullPage | Why::DeepPageRefused => Some(walk.rows()),
             _ => None,
         };
-        if let Some(shown) = shown.filter(|shown| *shown > 0) {
-            self.notes.observed.depth_limit = Some(self.notes.observed.depth().min(shown));
+        let shown = shown.filter(|shown| *shown >= 2 * u64::from(self.settings.page_size));
+        if let Some(shown) = shown {
+            self.notes.observed.broke_off(shown);
         }
     }
 
@@ -330,6 +337,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         };
         let checked = self.listing.now();
         self.coverage.set(Interval { from, to, state, listed, held, checked, reason });
+        self.broken.retain(|((first, last), _), _| *last <= from || *first >= to);
         let entered = self.save(walked.pending).await?;
         if matches!(walked.end, End::Closed) {
             self.reconcile(request, walked.listed).await?;
@@ -365,10 +373,24 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     /// Whether nothing may well be all there was: rows are not usual here, later rows were listed, or no
     /// computer checked in.
     async fn empty_is_plausible(&self, from: Seconds, to: Seconds) -> Result<bool, CollectError> {
+        let silent_since = self.silent_since(from) * SECOND;
         let (from, to) = (from * SECOND, to * SECOND);
-        Ok(!self.ledger.usual(from).await?
+        Ok(!self.ledger.usual(silent_since).await?
             || self.ledger.held(to, self.listing.now()).await? > 0
             || self.ledger.no_checkins(from, to).await?)
+    }
+
+    /// Where the unconfirmed silence that reaches up to `from` began: however long it lasts, it does not
+    /// become what is usual.
+    fn silent_since(&self, from: Seconds) -> Seconds {
+        let mut since = from;
+        for before in self.coverage.within(Seconds::MIN, from).rev() {
+            if before.state != State::EmptyUnconfirmed || before.to < since {
+                break;
+            }
+            since = before.from;
+        }
+        since
     }
 
     /// Notes organizations that fell silent inside a tree, and reads again what was hidden of those that
@@ -404,55 +426,55 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         Ok(())
     }
 
-    /// A single second that cannot be walked whole: without padding, then by action type.
-    async fn cover_second(&mut self, second: Seconds, lane: Lane, why: Why) -> Result<u64, CollectError> {
+    /// A single second that cannot be walked as others are: without padding and deeper than the portal was
+    /// seen to list, then by action type. `listed`: what the portal counts of it, padded.
+    async fn cover_second(
+        &mut self,
+        second: Seconds,
+        lane: Lane,
+        why: Why,
+        listed: Option<u64>,
+    ) -> Result<u64, CollectError> {
         let bare = (second, second + 1);
-        let whole = self.walk(bare, lane, None, Enter::All).await?;
+        let depth = self.notes.observed.depth().saturating_mul(DEEPER);
+        let whole = self.walk_to(depth, bare, lane, None, Enter::All).await?;
         let mut entered = 0;
         if !matches!(whole.end, End::Smaller { .. }) {
-            let known = self.notes.observed.start_included == Some(true);
-            entered += self.close(second, second + 1, bare, whole).await?;
-            if !known {
-                self.unproven(second, "its ends could not be padded", None, 0);
-                entered += self.save(Commit::default()).await?;
+            let held = whole.walk.held();
+            self.notes.observed.goes_as_deep_as(held);
+            if self.notes.observed.start_included == Some(true) {
+                return Ok(entered + self.close(second, second + 1, bare, whole).await?);
             }
-            return Ok(entered);
+            let why = "one second, too full to be asked together with the one before";
+            self.settle_second(second, State::StableUnproven, why, listed, held);
+            return Ok(entered + self.save(whole.pending).await?);
         }
         let total = whole.walk.total();
         entered += self.save(whole.pending).await?;
-        let (mut held, mut listed, mut closed) = (0, 0, true);
+        let (mut held, mut closed) = (0, !self.settings.splits.is_empty());
         for split in self.settings.splits {
             let part = self.walk(bare, lane, Some(split), Enter::All).await?;
             closed &= matches!(part.end, End::Closed);
             held += part.walk.held();
-            listed += part.walk.total().unwrap_or(part.walk.held());
             entered += self.save(part.pending).await?;
         }
         let exact = total.is_some_and(|total| total == held && total > self.notes.observed.depth());
-        let state = if closed && exact && self.notes.observed.start_included == Some(true) {
-            State::Proven
-        } else if closed && !self.settings.splits.is_empty() {
-            State::StableUnproven
-        } else {
-            State::Unreachable
+        let state = match closed {
+            true if exact && self.notes.observed.start_included == Some(true) => State::Proven,
+            true => State::StableUnproven,
+            false => State::Unreachable,
         };
-        let reason = (state != State::Proven)
-            .then(|| format!("one second, taken apart by action type: {}", why.as_str()));
-        let checked = self.listing.now();
-        let listed = total.map(|total| total.max(listed));
-        self.coverage.set(Interval { from: second, to: second + 1, state, listed, held, checked, reason });
-        entered += self.save(Commit::default()).await?;
-        Ok(entered)
+        let why = format!("one second, taken apart by action type: {}", why.as_str());
+        self.settle_second(second, state, &why, listed, held);
+        Ok(entered + self.save(Commit::default()).await?)
     }
 
-    fn unproven(&mut self, second: Seconds, why: &str, listed: Option<u64>, held: u64) {
+    fn settle_second(&mut self, second: Seconds, state: State, why: &str, listed: Option<u64>, held: u64) {
         let checked = self.listing.now();
-        let reason = Some(why.to_owned());
-        let state = State::StableUnproven;
+        let reason = (state != State::Proven).then(|| why.to_owned());
         self.coverage.set(Interval { from: second, to: second + 1, state, listed, held, checked, reason });
     }
 
-    /// Reads one request's listing page by page; each page but the last is committed at once.
     async fn walk(
         &mut self,
         request: (Seconds, Seconds),
@@ -460,7 +482,20 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         split: Option<&'static str>,
         enter: Enter,
     ) -> Result<Walked, CollectError> {
-        let mut walk = Walk::new(self.settings.page_size, self.notes.observed.depth());
+        self.walk_to(self.notes.observed.depth(), request, lane, split, enter).await
+    }
+
+    /// Reads one request's listing page by page, no deeper than `depth` rows; each page but the last is
+    /// committed at once.
+    async fn walk_to(
+        &mut self,
+        depth: u64,
+        request: (Seconds, Seconds),
+        lane: Lane,
+        split: Option<&'static str>,
+        enter: Enter,
+    ) -> Result<Walked, CollectError> {
+        let mut walk = Walk::new(self.settings.page_size, depth);
         // Rows that count as equal may still differ in what changes: every body is kept.
         let mut held: HashMap<[u8; 16], Vec<ListedRow>> = HashMap::new();
         let mut held_bytes = 0;
@@ -470,19 +505,19 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             let query = self.query(request, page, self.settings.page_size, split);
             let listed = match self.page(&query).await {
                 // Beyond the depth limit a portal answers an error (contract section 8.3).
-                Err(CollectError::Refused(error)) if page > 1 && request.1 - request.0 > 1 => {
+                Err(CollectError::Refused(error)) if page > 1 => {
                     tracing::debug!(%error, page, "a deep page is refused");
                     let end = End::Smaller { parts: 2, why: Why::DeepPageRefused };
-                    let pending = Commit { collected: self.listing.now(), ..Commit::default() };
+                    let pending = Commit::default();
                     return Ok(Walked { end, walk, pending, undecodable: 0, listed: HashSet::new() });
                 }
                 answer => answer?,
             };
-            self.observe(request, &listed).await?;
+            let swap_axis = self.observe(request, &listed);
             let mut ids: Vec<RowId> = listed.rows.iter().map(|row| row.id).collect();
             ids.extend(listed.undecodable.iter().map(|(bytes, _)| RowId::Content(digest(&[bytes]))));
             let next = walk.page(&ids, listed.total);
-            let mut commit = Commit { lane: Some(lane), collected: self.listing.now(), ..Commit::default() };
+            let mut commit = Commit { lane: Some(lane), swap_axis, ..Commit::default() };
             for row in &listed.rows {
                 match row.id {
                     RowId::Vendor(id) => {
@@ -570,8 +605,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         }
     }
 
-    /// Learns from a page about the portal's ways.
-    async fn observe(&mut self, request: (Seconds, Seconds), listed: &Listed) -> Result<(), CollectError> {
+    /// Learns from a page about the portal's ways. Answers whether rows must now be filed by their other
+    /// time.
+    fn observe(&mut self, request: (Seconds, Seconds), listed: &Listed) -> bool {
         let observed = &mut self.notes.observed;
         let before = observed.axis;
         for row in &listed.rows {
@@ -580,10 +616,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         if listed.total.is_some() || observed.totals.is_none() {
             observed.totals = Some(listed.total.is_some());
         }
-        if before != Axis::Imported && observed.axis == Axis::Imported {
-            self.ledger.swap_axis().await?;
-        }
-        Ok(())
+        before != Axis::Imported && observed.axis == Axis::Imported
     }
 
     /// One page; where it does not decode, the same rows in smaller pages, down to the guilty row. That
@@ -621,8 +654,21 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             }
         }
         match failed {
-            None if decoded => Ok(read),
+            None if decoded || self.neighbour_decodes(query).await? => Ok(read),
             failed => Err(CollectError::Portal(failed.unwrap_or(whole))),
+        }
+    }
+
+    /// Whether the time before a request is answered with what can be read: then the fault is the row's
+    /// and not the portal's.
+    async fn neighbour_decodes(&mut self, query: &Query) -> Result<bool, CollectError> {
+        let (from, _) = query.span.unwrap_or_default();
+        self.requests += 1;
+        let before = Query { span: Some((from - DAY, from - 1)), page: 1, size: 1, ..query.clone() };
+        match self.listing.list(&before).await {
+            Ok(_) => Ok(true),
+            Err(CollectError::Undecodable(_)) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -630,7 +676,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     fn give_up(&mut self, query: &Query, offset: u64) -> Option<Bytes> {
         let (from, to) = query.span.unwrap_or_default();
         let now = self.listing.now();
-        let (tries, last) = self.broken.entry((from, to, offset)).or_insert((0, Micros::MIN));
+        let (tries, last) = self.broken.entry(((from, to), offset)).or_insert((0, Micros::MIN));
         if now.saturating_sub(*last) >= BETWEEN_TRIES {
             (*tries, *last) = (*tries + 1, now);
         }

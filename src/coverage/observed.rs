@@ -33,6 +33,8 @@ pub struct Observed {
     pub totals: Option<bool>,
     /// Rows beyond which a listing cannot be walked; 10,000 until learned (contract section 1.6).
     pub depth_limit: Option<u64>,
+    /// Where a listing broke off for the first time.
+    pub suspected_depth: Option<u64>,
 }
 
 impl Observed {
@@ -41,12 +43,11 @@ impl Observed {
         self.depth_limit.unwrap_or(10_000)
     }
 
-    /// The request that surely lists all of `[from, to)`: a second more on each side until the ends are
-    /// known, one at the start where the start is known to be left out.
+    /// The request that surely lists all of `[from, to)`: from a second earlier unless a start is known to
+    /// be listed. Whether an end is listed does not matter, since `to` itself is not asked for.
     pub fn padded(&self, from: Seconds, to: Seconds) -> (Seconds, Seconds) {
         let start = if self.start_included == Some(true) { from } else { from - 1 };
-        let end = if self.end_included.is_some() { to } else { to + 1 };
-        (start, end)
+        (start, to)
     }
 
     /// The times that a request for `(from, to)` lists, as a range in microseconds `[from, to)`. Where it
@@ -69,19 +70,51 @@ impl Observed {
         imported: Option<Micros>,
     ) {
         let inside = |time: Micros| (from * SECOND..=to * SECOND).contains(&time);
-        let fits = (at.is_some_and(inside), imported.is_some_and(inside));
-        self.axis = match (self.axis, fits) {
-            (Axis::Unknown, (true, false)) if imported.is_some() => Axis::DateTime,
-            (Axis::Unknown, (false, true)) if at.is_some() => Axis::Imported,
-            (Axis::DateTime, (false, true)) | (Axis::Imported, (true, false)) => Axis::Mixed,
-            (axis, _) => axis,
+        // The portal may cut off fractions of a second before it compares.
+        let near = |time: Micros| (from * SECOND..(to + 1) * SECOND).contains(&time);
+        self.axis = match (self.axis, at, imported) {
+            (_, None, None) => self.axis,
+            _ if ![at, imported].into_iter().flatten().any(near) => Axis::Mixed,
+            (Axis::Unknown, Some(at), Some(imported)) => match (inside(at), inside(imported)) {
+                (true, false) => Axis::DateTime,
+                (false, true) => Axis::Imported,
+                _ => Axis::Unknown,
+            },
+            (Axis::DateTime, Some(at), _) if !near(at) => Axis::Mixed,
+            (Axis::Imported, _, Some(imported)) if !near(imported) => Axis::Mixed,
+            (axis, ..) => axis,
         };
-        let time = if self.axis == Axis::Imported { imported } else { at };
+        let time = match self.axis {
+            Axis::DateTime => at,
+            Axis::Imported => imported,
+            // The other time may be why it is listed.
+            Axis::Unknown => at.filter(|_| imported.is_none_or(|imported| Some(imported) == at)),
+            Axis::Mixed => {
+                (self.start_included, self.end_included) = (None, None);
+                None
+            }
+        };
         if time == Some(from * SECOND) {
             self.start_included = Some(true);
         }
         if time == Some(to * SECOND) {
             self.end_included = Some(true);
+        }
+    }
+
+    /// Learns from a listing that broke off, or went on past its total, after so many rows. Twice the same
+    /// is a depth; once may be chance.
+    pub fn broke_off(&mut self, rows: u64) {
+        if self.suspected_depth == Some(rows) {
+            self.depth_limit = Some(self.depth().min(rows));
+        }
+        self.suspected_depth = Some(rows);
+    }
+
+    /// Learns from a complete listing: it goes deeper than was thought.
+    pub fn goes_as_deep_as(&mut self, rows: u64) {
+        if rows >= self.depth() {
+            self.depth_limit = Some(rows + 1);
         }
     }
 

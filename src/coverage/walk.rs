@@ -75,6 +75,9 @@ pub struct Walk {
     page: u32,
     /// Vendor rows seen since the total last changed.
     since: HashSet<u128>,
+    /// Most copies of each row without id on any one page since then: so many there are for sure, since
+    /// a page is one state of the listing.
+    copies: HashMap<[u8; 16], u32>,
     /// Every vendor row seen.
     ever: HashSet<u128>,
     pass: Pass,
@@ -92,6 +95,8 @@ pub struct Walk {
 struct Pass {
     vendor: HashSet<u128>,
     content: HashMap<[u8; 16], u32>,
+    /// All of it, as listed.
+    order: Vec<RowId>,
     rows: u64,
     repeats: bool,
     found_new: bool,
@@ -100,12 +105,9 @@ struct Pass {
 }
 
 impl Pass {
-    fn copies(&self) -> u64 {
-        self.content.values().map(|count| u64::from(*count)).sum()
-    }
-
     fn shows_the_same_as(&self, other: &Pass) -> bool {
-        self.vendor == other.vendor && self.content == other.content
+        let counts_hold = self.content.is_empty() || self.order == other.order;
+        self.vendor == other.vendor && self.content == other.content && counts_hold
     }
 }
 
@@ -119,6 +121,7 @@ impl Walk {
             changes: 0,
             page: 1,
             since: HashSet::new(),
+            copies: HashMap::new(),
             ever: HashSet::new(),
             pass: Pass::default(),
             former: None,
@@ -144,21 +147,22 @@ impl Walk {
         &self.since
     }
 
-    /// The copies of each row without id in the pass that closed the walk.
+    /// How many copies of each row without id are listed for sure.
     pub fn copies(&self) -> &HashMap<[u8; 16], u32> {
-        &self.pass.content
+        &self.copies
     }
 
     /// Distinct rows seen, copies counted.
     pub fn held(&self) -> u64 {
-        self.since.len() as u64 + self.pass.copies()
+        self.since.len() as u64 + self.copies.values().map(|count| u64::from(*count)).sum::<u64>()
     }
 
     /// Takes in one page, `rows` in the portal's order, and says what comes next. Rows that could not
     /// be decoded are among them, as copies of their bytes: they are listed, too.
     pub fn page(&mut self, rows: &[RowId], total: Option<u64>) -> Next {
         self.take_total(total);
-        let repeated = self.page > 1 && !rows.is_empty() && rows == self.last_page;
+        let repeated =
+            self.page > 1 && !rows.is_empty() && (rows == self.last_page || self.brings_nothing(rows));
         let after_full_page = self.page > 1 && self.full(self.last_page.len());
         self.take_rows(rows);
         if let Some(total) = self.total.filter(|total| *total >= self.depth) {
@@ -172,21 +176,35 @@ impl Walk {
         if repeated {
             return Next::Smaller { parts: 2, why: Why::PageRepeats };
         }
+        let exceeds = |rows: u64| total.is_some_and(|total| rows > total) && !self.pass.moved;
+        if exceeds(self.pass.rows) {
+            return Next::Smaller { parts: 2, why: Why::ListsMoreThanItCounts };
+        }
         let capped = self.looks_capped(rows.len());
-        if !capped && self.complete() {
+        // A total that came with an earlier page says nothing of rows that came after it.
+        if !capped && total.is_some() && self.complete() {
             return Next::Closed;
+        }
+        if capped && self.pass.rows.saturating_add(self.size.into()) > self.depth {
+            return Next::Smaller { parts: 2, why: Why::DepthLimit };
         }
         if rows.is_empty() && after_full_page && self.total.is_none_or(|total| total > self.pass.rows) {
             return Next::Smaller { parts: 2, why: Why::StopsAfterFullPage };
         }
         if rows.is_empty() || (self.total.is_some_and(|total| self.pass.rows >= total) && !capped) {
-            return self.end_pass();
+            return self.end_pass(total.is_some());
         }
         if self.pass.rows >= self.depth {
             return Next::Smaller { parts: 2, why: Why::DepthLimit };
         }
         self.page += 1;
         Next::Page(self.page)
+    }
+
+    /// Whether a listing without totals shows only rows again: it might never end.
+    fn brings_nothing(&self, rows: &[RowId]) -> bool {
+        let again = |row: &RowId| matches!(row, RowId::Vendor(id) if self.pass.vendor.contains(id));
+        self.total.is_none() && rows.iter().all(again)
     }
 
     /// Whether a page of so many rows was as full as pages get: as asked, or as the portal clamps.
@@ -200,12 +218,14 @@ impl Walk {
             Some(before) if before != total => {
                 self.changes += 1;
                 self.since.clear();
+                self.copies.clear();
                 self.pass.moved = self.page > 1;
                 self.former = None;
             }
             // Pages read before the first total prove nothing about it.
             None if self.page > 1 => {
                 self.since.clear();
+                self.copies.clear();
                 self.pass.moved = true;
             }
             _ => {}
@@ -214,6 +234,7 @@ impl Walk {
     }
 
     fn take_rows(&mut self, rows: &[RowId]) {
+        let mut on_this_page: HashMap<[u8; 16], u32> = HashMap::new();
         for row in rows {
             self.pass.rows += 1;
             match *row {
@@ -222,9 +243,17 @@ impl Walk {
                     self.pass.found_new |= self.ever.insert(id);
                     self.pass.repeats |= !self.pass.vendor.insert(id);
                 }
-                RowId::Content(hash) => *self.pass.content.entry(hash).or_default() += 1,
+                RowId::Content(hash) => {
+                    *self.pass.content.entry(hash).or_default() += 1;
+                    *on_this_page.entry(hash).or_default() += 1;
+                }
             }
         }
+        for (hash, count) in on_this_page {
+            let sure = self.copies.entry(hash).or_default();
+            *sure = count.max(*sure);
+        }
+        self.pass.order.extend_from_slice(rows);
         let before = self.last_page.len();
         if self.page > 1 && !rows.is_empty() && before < self.size as usize {
             self.clamp = Some(before);
@@ -236,17 +265,24 @@ impl Walk {
     fn complete(&mut self) -> bool {
         let Some(total) = self.total else { return false };
         let still = !self.pass.moved && !self.pass.repeats && self.pass.rows == total;
+        if self.held() == total {
+            return true;
+        }
+        // Rows of the same pass that stood still are all there are, however many were seen before.
         if self.pass.content.is_empty() {
             if still {
                 self.since.clone_from(&self.pass.vendor);
             }
-            return self.since.len() as u64 == total;
+            return still;
         }
-        // Copies can only be counted in a pass that stood still. One page is one state of the listing;
-        // several pages must show the same twice.
-        still
-            && (self.page == 1
-                || self.former.as_ref().is_some_and(|former| former.shows_the_same_as(&self.pass)))
+        // Copies on several pages can only be counted where the listing shows the same twice.
+        let twice = still
+            && self.since == self.pass.vendor
+            && self.former.as_ref().is_some_and(|former| former.shows_the_same_as(&self.pass));
+        if twice {
+            self.copies.clone_from(&self.pass.content);
+        }
+        twice
     }
 
     /// A total that ends exactly with a full page may be a cap: one more page tells.
@@ -254,24 +290,21 @@ impl Walk {
         on_this_page > 0 && self.full(on_this_page) && self.total == Some(self.pass.rows)
     }
 
-    /// The pass is over and did not close the walk.
-    fn end_pass(&mut self) -> Next {
+    /// The pass is over and did not close the walk. `counted`: its last page carried a total.
+    fn end_pass(&mut self, counted: bool) -> Next {
         self.passes += 1;
         let pass = std::mem::take(&mut self.pass);
-        if self.total.is_some_and(|total| pass.rows > total)
-            && !pass.moved
-            && !pass.repeats
-            && self.changes == 0
-        {
-            self.pass = pass;
-            return Next::Smaller { parts: 2, why: Why::ListsMoreThanItCounts };
-        }
         let same = self.former.as_ref().is_some_and(|former| former.shows_the_same_as(&pass));
-        if self.total.is_none() && same {
+        // A row that came twice took the place of another.
+        if self.total.is_none() && same && !pass.repeats {
+            self.copies.clone_from(&pass.content);
             self.pass = pass;
             return Next::Closed;
         }
-        self.barren = if pass.found_new || (!pass.content.is_empty() && !same) { 0 } else { self.barren + 1 };
+        self.barren = match pass.found_new || !counted || (!pass.content.is_empty() && !same) {
+            true => 0,
+            false => self.barren + 1,
+        };
         if self.total.is_some() && self.barren + 1 >= BARREN_PASSES && !pass.moved {
             self.pass = pass;
             return Next::Unproven;

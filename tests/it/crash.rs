@@ -154,7 +154,9 @@ fn kills(plan: &Plan, dice: &mut StdRng) -> Vec<Kill> {
     let alternating = |at, count: u32, odd| (0..count).map(move |n| Kill { at, power: n % 2 == odd });
     let mut kills: Vec<Kill> = alternating(None, plan.random, 0).collect();
     for point in others {
-        kills.extend(alternating(Some(point), plan.each, dice.random_range(0..2)));
+        // What a commit is part of differs most.
+        let count = if point.contains("store.") { 4 * plan.each } else { plan.each };
+        kills.extend(alternating(Some(point), count, dice.random_range(0..2)));
     }
     kills.shuffle(dice);
     first.into_iter().map(|point| Kill { at: Some(point), power: false }).chain(kills).collect()

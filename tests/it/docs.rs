@@ -1,4 +1,5 @@
-//! What the documentation shows can be typed: every command line parses and every whole configuration loads.
+//! What the documentation shows is real: every command line parses, every whole configuration loads, and
+//! every file that it points at is there.
 
 use std::path::Path;
 
@@ -21,14 +22,18 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     blocks
 }
 
+/// Code in the sentences of a page.
+fn code(page: &str) -> impl Iterator<Item = &str> {
+    page.split('`').skip(1).step_by(2).filter(|code| !code.contains('\n'))
+}
+
 /// Command lines that begin with the program's name: the lines of shell blocks, whole, and code in a
 /// sentence, which may leave arguments out.
 fn commands(page: &str) -> (Vec<&str>, Vec<&str>) {
     let lines = blocks(page, "sh").into_iter().flat_map(str::lines);
     let whole = lines.map(|line| line.split(['#', '|', '>']).next().unwrap_or_default().trim());
-    let code = page.split('`').skip(1).step_by(2).filter(|code| !code.contains('\n'));
     let ours = |line: &&str| line.starts_with("lockstep ");
-    (whole.filter(ours).collect(), code.filter(ours).collect())
+    (whole.filter(ours).collect(), code(page).filter(ours).collect())
 }
 
 #[test]
@@ -65,6 +70,24 @@ fn every_whole_configuration_in_the_documentation_loads() {
         }
     }
     assert!(loaded > 0);
+}
+
+#[test]
+fn what_the_documentation_points_at_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let makefile = std::fs::read_to_string(root.join("Makefile")).expect("a Makefile");
+    for (name, page) in PAGES {
+        let lines = blocks(page, "sh").into_iter().flat_map(str::lines);
+        for pointer in code(page).chain(lines) {
+            let file = pointer.trim_end_matches('*');
+            if ["src/", "tests/", "config/lockstep.yaml"].iter().any(|place| file.starts_with(place)) {
+                assert!(root.join(file).exists(), "{name}: {pointer}");
+            }
+            if let Some(target) = pointer.strip_prefix("make ").and_then(|rest| rest.split(' ').next()) {
+                assert!(makefile.contains(&format!("\n{target}: ")), "{name}: {pointer}");
+            }
+        }
+    }
 }
 
 /// Loads it from a folder of its own, where each file of a secret is.

@@ -24,6 +24,14 @@ const UNCOUNTED: u64 = u64::MAX;
 /// The longest request made before the portal has refused one.
 const LONGEST: Seconds = 31 * DAY;
 
+/// What to do with time that the portal does not count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Uncounted {
+    WalkAgain,
+    /// The share that each scrub walks again gets to it.
+    Leave,
+}
+
 impl<L: Listing, S: Ledger> WindowStream<L, S> {
     /// Does one piece of background work, the most urgent there is. Answers whether there was any.
     pub async fn background(&mut self) -> Result<bool, CollectError> {
@@ -118,19 +126,31 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         to: Seconds,
     ) -> Result<(Option<u64>, Option<u64>), CollectError> {
         let request = self.notes.observed.padded(from, to);
-        let mut query = self.query(request, 1, 1, None);
-        query.size = 1;
-        let listed = self.page(&query).await?;
+        let total = self.total(request).await?;
         if self.notes.observed.axis == Axis::Mixed {
-            return Ok((listed.total, None));
+            return Ok((total, None));
         }
         let ((first, last), doubtful) = self.notes.observed.listed_range(request);
         for time in doubtful {
             if self.ledger.held(time, time + 1).await? > 0 {
-                return Ok((listed.total, None));
+                return Ok((total, None));
             }
         }
-        Ok((listed.total, Some(self.ledger.held(first, last).await?)))
+        Ok((total, Some(self.ledger.held(first, last).await?)))
+    }
+
+    /// The portal's total of a request, from a page of one row. A row that does not decode, or a portal
+    /// that sometimes does not count, hides it on one page and not on another.
+    async fn total(&mut self, request: (Seconds, Seconds)) -> Result<Option<u64>, CollectError> {
+        for page in 1..=3 {
+            self.requests += 1;
+            match self.listing.list(&self.query(request, page, 1, None)).await {
+                Ok(listed) if listed.total.is_none() && self.notes.observed.totals == Some(true) => {}
+                Err(CollectError::Undecodable(_)) => {}
+                answer => return Ok(answer?.total),
+            }
+        }
+        Ok(None)
     }
 
     /// Counts `[from, to)` from its beginning with limited effort. Answers the small pieces whose count
@@ -139,6 +159,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         &mut self,
         from: Seconds,
         to: Seconds,
+        uncounted: Uncounted,
     ) -> Result<(Vec<(Seconds, Seconds)>, Seconds), CollectError> {
         let mut open = vec![(from, to)];
         let mut differing = Vec::new();
@@ -172,6 +193,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 Some(total) if to - from > 1 && total > 4 * u64::from(self.settings.page_size) => {
                     open.extend([(middle, to), (from, middle)]);
                 }
+                None if uncounted == Uncounted::Leave => {}
                 None if to - from > DAY => open.extend([(middle, to), (from, middle)]),
                 _ => differing.push((from, to)),
             }
@@ -187,35 +209,63 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         if until - from < (AGES[age] / 2).max(600) {
             return Ok(false);
         }
-        self.notes.checked[age] = match self.first_covered(from, until) {
-            Some((first, last)) => {
-                let (differing, reached) = self.compare(first, last).await?;
-                self.make_pending(&differing);
-                reached
-            }
-            None => until,
-        };
+        let uncounted = Uncounted::WalkAgain;
+        self.notes.checked[age] = self.compare_next(from, until, uncounted).await?.unwrap_or(until);
         self.save(super::Commit::default()).await?;
         Ok(true)
     }
 
-    /// The first unbroken covered stretch in `[from, to)`.
-    fn first_covered(&self, from: Seconds, to: Seconds) -> Option<(Seconds, Seconds)> {
-        let mut stretch: Option<(Seconds, Seconds)> = None;
-        for interval in self.coverage.within(from, to) {
-            if matches!(interval.state, State::Expired | State::Baseline | State::Unreachable) {
-                if stretch.is_some() {
-                    break;
-                }
-                continue;
+    /// Compares the first covered stretch in `[from, to)` and makes pending what differs. Answers how far
+    /// it came, or nothing when there is none.
+    async fn compare_next(
+        &mut self,
+        from: Seconds,
+        to: Seconds,
+        uncounted: Uncounted,
+    ) -> Result<Option<Seconds>, CollectError> {
+        let held = |one: &&Interval| matches!(one.state, State::Proven | State::EmptyUnconfirmed);
+        let wanted = |one: &&Interval| held(one) || one.state == State::StableUnproven;
+        let Some(first) = self.coverage.within(from, to).find(wanted).cloned() else { return Ok(None) };
+        if first.state == State::StableUnproven {
+            self.compare_unproven(&first).await?;
+            return Ok(Some(first.to.min(to)));
+        }
+        let (from, mut last) = (first.from.max(from), first.from);
+        for interval in self.coverage.within(from, to).take_while(held) {
+            if interval.from > last.max(from) {
+                break;
             }
-            match &mut stretch {
-                None => stretch = Some((interval.from.max(from), interval.to.min(to))),
-                Some((_, end)) if *end == interval.from => *end = interval.to.min(to),
-                Some(_) => break,
+            last = interval.to.min(to);
+        }
+        let (differing, reached) = self.compare(from, last, uncounted).await?;
+        self.make_pending(&differing);
+        self.ask_silence_again(from, reached).await?;
+        Ok(Some(reached))
+    }
+
+    /// What could not be proven is left alone while the portal counts as it did.
+    async fn compare_unproven(&mut self, interval: &Interval) -> Result<(), CollectError> {
+        let (total, _) = self.count(interval.from, interval.to).await?;
+        if total.is_some() && total != interval.listed {
+            self.make_pending(&[(interval.from, interval.to)]);
+        }
+        Ok(())
+    }
+
+    /// A silence that later rows witness needs no more confirmation than another look.
+    async fn ask_silence_again(&mut self, from: Seconds, to: Seconds) -> Result<(), CollectError> {
+        let silences: Vec<(Seconds, Seconds)> = self
+            .coverage
+            .within(from, to)
+            .filter(|one| one.state == State::EmptyUnconfirmed)
+            .map(|one| (one.from, one.to))
+            .collect();
+        for (from, to) in silences {
+            if self.ledger.held(to * SECOND, self.listing.now()).await? > 0 {
+                self.make_pending(&[(from, to)]);
             }
         }
-        stretch
+        Ok(())
     }
 
     fn make_pending(&mut self, pieces: &[(Seconds, Seconds)]) {
@@ -382,21 +432,26 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             return Ok(true);
         }
         if let Some(bucket) = self.next_baseline(from, start) {
-            self.scrub_baseline(&bucket).await?;
-            self.notes.scrub_at = Some(bucket.to.max(from + 1));
+            let reached = self.scrub_baseline(&bucket).await?;
+            self.notes.scrub_at = Some(reached.max(from + 1));
             self.save(super::Commit::default()).await?;
             return Ok(true);
         }
-        if let Some((first, last)) = self.first_covered(from.max(start), edge) {
-            let (differing, reached) = self.compare(first, last).await?;
-            self.make_pending(&differing);
+        let joined = self.join_unproven(from.max(start), edge);
+        let reached = match joined {
+            Some(_) => joined,
+            None => self.compare_next(from.max(start), edge, Uncounted::Leave).await?,
+        };
+        if let Some(reached) = reached {
             self.notes.scrub_at = Some(reached);
             self.save(super::Commit::default()).await?;
             return Ok(true);
         }
+        // From the newest share to the oldest: what lies in between moves towards the oldest, and would
+        // slip between two shares that come to meet it.
         let share = (edge - horizon) / Seconds::from(REWALK_SHARES);
-        let first = horizon + share * Seconds::from(self.notes.rewalk);
-        self.rewalk = Some((first.max(start), first + share));
+        let last = edge - share * Seconds::from(self.notes.rewalk);
+        self.notes.rewalking = Some(((last - share).max(start), last));
         self.notes.scrub_at = None;
         self.notes.scrubbed = edge;
         self.notes.rewalk = (self.notes.rewalk + 1) % REWALK_SHARES;
@@ -411,20 +466,21 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             .cloned()
     }
 
-    async fn scrub_baseline(&mut self, bucket: &Interval) -> Result<(), CollectError> {
+    /// Counts a bucket of the baseline again and walks it where more is listed. Answers how far it came.
+    async fn scrub_baseline(&mut self, bucket: &Interval) -> Result<Seconds, CollectError> {
         let (from, to) = (bucket.from.max(self.horizon()), bucket.to);
         if from >= to {
-            return Ok(());
+            return Ok(to);
         }
         if bucket.held > 0 || bucket.listed == Some(0) {
             // Its rows are remembered one by one, so a rise can be narrowed down.
-            let (differing, _) = self.compare(from, to).await?;
+            let (differing, reached) = self.compare(from, to, Uncounted::WalkAgain).await?;
             for (from, to) in differing {
                 self.walk_all_uncovered(from, to).await?;
             }
-            let held = self.ledger.held(from * SECOND, to * SECOND).await?;
-            self.set_baseline(from, to, Some(held), held);
-            return Ok(());
+            let held = self.ledger.held(from * SECOND, reached * SECOND).await?;
+            self.set_baseline(from, reached, Some(held), held);
+            return Ok(reached);
         }
         let (total, _) = self.count(from, to).await?;
         if total.is_none_or(|total| total > bucket.listed.unwrap_or(0)) || from > bucket.from {
@@ -433,7 +489,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         } else {
             self.set_baseline(from, to, total, 0);
         }
-        Ok(())
+        Ok(to)
     }
 
     /// Before the retention: rows of agents whose clock is far behind. Only what was received since the
@@ -459,19 +515,25 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             }
         }
         self.notes.ancient = Some(total.unwrap_or(UNCOUNTED));
-        let spare_listed = !self.settings.has_imported && self.notes.ancient != Some(0);
+        // Where rows are filed by a time that they do not say, an old one may be listed among new ones.
+        let hidden_time = !self.settings.has_imported && self.notes.observed.axis == Axis::Mixed;
+        let still_listed = !self.settings.has_imported && self.notes.ancient != Some(0);
         let before: Micros = (horizon - DAY) * SECOND;
-        self.ledger.prune(before, spare_listed).await?;
+        self.ledger.prune(before, hidden_time || still_listed).await?;
         Ok(())
     }
 
     /// Walks one piece of the share that the last scrub chose, in place: what is proven stays so
     /// meanwhile.
     async fn walk_share_again(&mut self) -> Result<bool, CollectError> {
-        let Some((from, to)) = self.rewalk.take() else { return Ok(false) };
-        let Some((first, last)) = self.last_covered(from, to) else { return Ok(false) };
+        let Some((from, to)) = self.notes.rewalking else { return Ok(false) };
+        let Some((first, last)) = self.last_covered(from, to) else {
+            self.notes.rewalking = None;
+            self.save(super::Commit::default()).await?;
+            return Ok(true);
+        };
         let (_, reached) = self.cover(first.max(last - self.piece()), last, Lane::Backfill).await?;
-        self.rewalk = (reached > from).then_some((from, reached));
+        self.notes.rewalking = (reached > from).then_some((from, reached));
         Ok(true)
     }
 
@@ -480,7 +542,30 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         self.coverage
             .within(from, to)
             .rev()
-            .find(|one| matches!(one.state, State::Proven | State::EmptyUnconfirmed))
+            .find(|one| !matches!(one.state, State::Expired | State::Baseline))
             .map(|one| (one.from.max(from), one.to.min(to)))
+    }
+
+    /// Short stretches of one day that could not be proven each for itself are walked again as one: a
+    /// portal that never counts exactly would else leave one for every poll. Answers where they end.
+    fn join_unproven(&mut self, from: Seconds, to: Seconds) -> Option<Seconds> {
+        let mut run: Vec<(Seconds, Seconds, u64)> = Vec::new();
+        for one in self.coverage.within(from, to) {
+            let adjacent = run.last().is_some_and(|(_, end, _)| *end == one.from);
+            if one.state == State::StableUnproven && (run.is_empty() || adjacent) {
+                run.push((one.from, one.to, one.held));
+            } else if run.len() > 1 || one.state != State::StableUnproven {
+                break;
+            }
+        }
+        let day = run.first().map(|(from, ..)| from.div_euclid(DAY));
+        run.retain(|(from, ..)| Some(from.div_euclid(DAY)) == day);
+        let held: u64 = run.iter().map(|(.., held)| held).sum();
+        let [(first, ..), .., (_, last, _)] = run[..] else { return None };
+        if held >= self.notes.observed.depth() / 2 {
+            return None;
+        }
+        self.coverage.forget(first, last);
+        Some(last)
     }
 }

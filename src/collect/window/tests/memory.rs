@@ -1,7 +1,7 @@
 //! A portal and a store in memory: the simulator's answers with a clock that moves at every request, and
 //! a plain model of the store that can crash before or after each commit.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -49,6 +49,8 @@ pub(super) struct World {
     pub(super) requests: u64,
     /// Requests until the portal answers no more: work without end must not hang a test.
     pub(super) patience: u64,
+    /// The last requests, for what a failure says: span, page, size.
+    pub(super) asked: VecDeque<((Seconds, Seconds), u32, u32)>,
     pub(super) dice: Dice,
     /// Organizations of which nothing is listed, from and to when.
     pub(super) silences: Vec<(u16, Micros, Micros)>,
@@ -72,6 +74,7 @@ impl World {
             tick: SECOND / 20,
             requests: 0,
             patience: u64::MAX,
+            asked: VecDeque::new(),
             dice: Dice::new(0, 0, 0),
             silences: Vec::new(),
             failing: 0.0,
@@ -90,6 +93,8 @@ impl World {
     fn answer(&mut self, query: &Query) -> Result<Listed, CollectError> {
         self.requests += 1;
         self.now += self.tick;
+        self.asked.truncate(20);
+        self.asked.push_front((query.span.unwrap_or_default(), query.page, query.size));
         assert!(self.requests <= self.patience, "one piece of work asks for ever: {query:?}");
         if self.dice.chance(self.failing) {
             return Err(error(Failure::Unreachable("a schedule says so".into())));
@@ -239,6 +244,11 @@ impl Book {
         self.seen.contains_key(&uid)
     }
 
+    /// Whether a row is held and not known to be gone.
+    pub(super) fn holds_as_listed(&self, uid: u128) -> bool {
+        self.seen.get(&uid).is_some_and(|seen| !seen.gone)
+    }
+
     /// Rows held and not gone of a range of the axis.
     pub(super) fn shelf(&self, from: Micros, to: Micros) -> impl Iterator<Item = u128> {
         self.shelf.range((from, 0)..(to.max(from), 0)).map(|(_, uid)| *uid)
@@ -255,6 +265,9 @@ impl Book {
     fn commit(&mut self, commit: Commit) -> Result<u64, StoreError> {
         self.crash()?;
         let mut entered = 0;
+        if commit.swap_axis {
+            self.swap_axis();
+        }
         for row in commit.rows {
             let uid = row.uid.as_u128();
             let organization = row.organization.as_str().strip_prefix("org-").unwrap().parse().unwrap();
@@ -285,6 +298,18 @@ impl Book {
         }
         self.crash()?;
         Ok(entered)
+    }
+
+    fn swap_axis(&mut self) {
+        self.shelf.clear();
+        for (uid, seen) in &mut self.seen {
+            if let Some(other) = seen.other {
+                (seen.at, seen.other) = (other, Some(seen.at));
+            }
+            if !seen.gone {
+                self.shelf.insert((seen.at, *uid));
+            }
+        }
     }
 
     fn unlisted(&self, from: Micros, to: Micros, listed: &HashSet<u128>) -> Vec<u128> {
@@ -374,22 +399,6 @@ impl Ledger for Store {
 
     async fn left_out(&self, at: Micros, listed: HashSet<u128>) -> Result<bool, StoreError> {
         Ok(!self.book().unlisted(at, at + 1, &listed).is_empty())
-    }
-
-    async fn swap_axis(&self) -> Result<(), StoreError> {
-        let mut book = self.book();
-        book.crash()?;
-        let book = &mut *book;
-        book.shelf.clear();
-        for (uid, seen) in &mut book.seen {
-            if let Some(other) = seen.other {
-                (seen.at, seen.other) = (other, Some(seen.at));
-            }
-            if !seen.gone {
-                book.shelf.insert((seen.at, *uid));
-            }
-        }
-        book.crash()
     }
 
     async fn usual(&self, before: Micros) -> Result<bool, StoreError> {
