@@ -17,7 +17,7 @@ use lockstep::simulator::truth::TruthRow;
 use lockstep::simulator::world::{Source, World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
 use lockstep::status::{Board, Status, StreamCondition, StreamStatus};
-use lockstep::store::{Store, dead_letters};
+use lockstep::store::{Store, StoreError, dead_letters};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +68,8 @@ pub(crate) struct Setup {
     pub(crate) more: String,
     /// How far our own clock is ahead of the portal's.
     pub(crate) clock_ahead: Micros,
+    /// The configuration names the token's own organization.
+    pub(crate) names_organization: bool,
     /// Indices of the organizations that the sites cover; none for all.
     pub(crate) covers: Option<Vec<usize>>,
     /// Folders elsewhere, such as on a small disk.
@@ -88,6 +90,7 @@ impl Default for Setup {
             without: Vec::new(),
             more: String::new(),
             clock_ahead: 0,
+            names_organization: false,
             covers: None,
             state: None,
             out: None,
@@ -175,7 +178,8 @@ impl TestApp {
                 url = self.portal.url,
                 organizations = site.organizations,
             );
-            if self.setup.dialect.no_organization == NoOrganization::Empty {
+            let silent = self.setup.dialect.no_organization == NoOrganization::Empty;
+            if silent || self.setup.names_organization {
                 // Such a portal tells nobody whose token it is.
                 yaml += &format!("    organization_id: {}\n", self.portal.organization(0));
             }
@@ -278,33 +282,33 @@ impl TestApp {
 
     /// Waits until the status is as wanted, and answers it. `what` ends the sentence "it never …".
     pub(crate) async fn wait(&self, what: &str, long: Duration, wanted: impl Fn(&Status) -> bool) -> Status {
+        let seen = self.reaches(long, wanted).await;
+        seen.unwrap_or_else(|last| {
+            let asked = self.portal.requests_since(self.portal.stats().requests.saturating_sub(20));
+            let last = last.map_or_else(|error| error.to_string(), |status| in_short(&status));
+            panic!("it never {what}: {last}\n{}", output::requests(&asked))
+        })
+    }
+
+    /// As [`Self::wait`]; where it does not come, the status as it was last.
+    pub(crate) async fn reaches(
+        &self,
+        long: Duration,
+        wanted: impl Fn(&Status) -> bool,
+    ) -> Result<Status, Result<Status, StoreError>> {
         let end = tokio::time::Instant::now() + long;
         let mut seen = 0;
         loop {
             let running = self.running.as_ref().expect("the program runs");
-            if running.task.is_finished() {
-                panic!("the program ended while it was waited for: {what}");
-            }
+            assert!(!running.task.is_finished(), "the program ended");
             // A full disk may fail a look at the status as well.
             let status = running.board.status().await;
+            // Twice in a row: a sink may not have heard yet of what was just collected.
+            seen = if status.as_ref().is_ok_and(&wanted) { seen + 1 } else { 0 };
             match status {
-                // Twice in a row: a sink may not have heard yet of what was just collected.
-                Ok(status) if wanted(&status) => {
-                    seen += 1;
-                    if seen > 1 {
-                        return status;
-                    }
-                    tokio::time::sleep(Duration::from_millis(40)).await;
-                }
-                Ok(status) if tokio::time::Instant::now() > end => {
-                    let asked = self.portal.requests_since(self.portal.stats().requests.saturating_sub(20));
-                    panic!("it never {what}: {}\n{}", in_short(&status), output::requests(&asked))
-                }
-                Err(error) if tokio::time::Instant::now() > end => panic!("it never {what}: {error}"),
-                _ => {
-                    seen = 0;
-                    tokio::time::sleep(Duration::from_millis(40)).await;
-                }
+                Ok(status) if seen > 1 => return Ok(status),
+                status if tokio::time::Instant::now() > end => return Err(status),
+                _ => tokio::time::sleep(Duration::from_millis(40)).await,
             }
         }
     }
