@@ -168,8 +168,9 @@ pub struct WindowStream<L, S> {
     pub notes: Notes,
     /// Requests made since start.
     pub requests: u64,
-    /// Rows that no answer could decode, by request and place, with the tries made and the last of them.
-    broken: HashMap<((Seconds, Seconds), u64), (u32, Micros)>,
+    /// Tries of requests with rows that no answer could decode, and the last of them, by the end of the
+    /// request: its beginning moves with the retention and where it is taken smaller.
+    broken: HashMap<Seconds, (u32, Micros)>,
 }
 
 /// How a walk ended, with what is still to be committed.
@@ -234,8 +235,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             None => start.max(edge - self.settings.live_span),
         };
         // A stretch with a row that does not decode is asked again as it was, so that its tries add up.
-        let stuck =
-            self.broken.keys().map(|((_, to), _)| *to).filter(|to| (from + 1..edge).contains(to)).min();
+        let stuck = self.broken.keys().copied().filter(|to| (from + 1..edge).contains(to)).min();
         let to = stuck.unwrap_or(edge);
         let entered = if from < to { self.cover(from, to, Lane::Live).await?.0 } else { 0 };
         self.hear_silence().await?;
@@ -337,7 +337,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         };
         let checked = self.listing.now();
         self.coverage.set(Interval { from, to, state, listed, held, checked, reason });
-        self.broken.retain(|((first, last), _), _| *last <= from || *first >= to);
+        self.broken.retain(|end, _| *end <= from || *end > to);
         let entered = self.save(walked.pending).await?;
         if matches!(walked.end, End::Closed) {
             self.reconcile(request, walked.listed).await?;
@@ -651,7 +651,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             }
         }
         match failed {
-            None if decoded || self.neighbour_decodes(query).await? => Ok(read),
+            // Only a first page: pages of nothing else might go on for ever.
+            None if decoded || (query.page == 1 && self.neighbour_decodes(query).await?) => Ok(read),
             failed => Err(CollectError::Portal(failed.unwrap_or(whole))),
         }
     }
@@ -669,11 +670,11 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         }
     }
 
-    /// Counts a failed try of a single row; answers what to remember it by once it has had enough.
+    /// Counts a failed try of a request's rows; answers what to remember one by once it has had enough.
     fn give_up(&mut self, query: &Query, offset: u64) -> Option<Bytes> {
         let (from, to) = query.span.unwrap_or_default();
         let now = self.listing.now();
-        let (tries, last) = self.broken.entry(((from, to), offset)).or_insert((0, Micros::MIN));
+        let (tries, last) = self.broken.entry(to).or_insert((0, Micros::MIN));
         if now.saturating_sub(*last) >= BETWEEN_TRIES {
             (*tries, *last) = (*tries + 1, now);
         }
