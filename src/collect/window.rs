@@ -178,8 +178,9 @@ pub struct WindowStream<L, S> {
     pub notes: Notes,
     /// Requests made since start.
     pub requests: u64,
-    /// Rows that no answer could decode, by request and place, with the tries made and the last of them.
-    broken: HashMap<((Seconds, Seconds), u64), (u32, Micros)>,
+    /// Tries of requests with rows that no answer could decode, and the last of them, by the end of the
+    /// request: its beginning moves with the retention and where it is taken smaller.
+    broken: HashMap<Seconds, (u32, Micros)>,
 }
 
 /// How a walk ended, with what is still to be committed.
@@ -247,8 +248,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             None => start.max(edge - self.settings.live_span),
         };
         // A stretch with a row that does not decode is asked again as it was, so that its tries add up.
-        let stuck =
-            self.broken.keys().map(|((_, to), _)| *to).filter(|to| (from + 1..edge).contains(to)).min();
+        let stuck = self.broken.keys().copied().filter(|to| (from + 1..edge).contains(to)).min();
         let to = stuck.unwrap_or(edge);
         let entered = if from < to { self.cover(from, to, Lane::Live).await?.0 } else { 0 };
         self.hear_silence().await?;
@@ -353,7 +353,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         };
         let checked = self.listing.now();
         self.coverage.set(Interval { from, to, state, listed, held, checked, reason });
-        self.broken.retain(|((first, last), _), _| *last <= from || *first >= to);
+        self.broken.retain(|end, _| *end <= from || *end > to);
         let entered = self.save(walked.pending).await?;
         if matches!(walked.end, End::Closed) {
             self.reconcile(request, walked.listed).await?;
@@ -693,7 +693,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let whole_size = u64::from(query.size);
         let mut pieces = parts(u64::from(query.page - 1) * whole_size, whole_size);
         let mut read = Listed::default();
-        let mut failed = None;
+        let (mut decoded, mut failed) = (false, None);
         while let Some((from, length)) = pieces.pop() {
             let piece = Query {
                 page: u32::try_from(from / length).expect("no deeper than the page itself") + 1,
@@ -703,6 +703,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             self.requests += 1;
             match self.listing.list(&piece).await {
                 Ok(mut part) => {
+                    decoded |= !part.rows.is_empty();
                     read.total = part.total.or(read.total);
                     read.rows.append(&mut part.rows);
                     read.undecodable.append(&mut part.undecodable);
@@ -715,7 +716,11 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 Err(error) => return Err(error),
             }
         }
-        failed.map_or(Ok(read), |error| Err(CollectError::Portal(error)))
+        match failed {
+            // Only a first page: pages of nothing else might go on for ever.
+            None if decoded || query.page == 1 => Ok(read),
+            failed => Err(CollectError::Portal(failed.unwrap_or(whole))),
+        }
     }
 
     /// Whether the time before a request is answered with what can be read: then the fault is the row's
@@ -731,11 +736,11 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         }
     }
 
-    /// Counts a failed try of a single row; answers what to remember it by once it has had enough.
+    /// Counts a failed try of a request's rows; answers what to remember one by once it has had enough.
     fn give_up(&mut self, query: &Query, offset: u64) -> Option<Bytes> {
         let (from, to) = query.span.unwrap_or_default();
         let now = self.listing.now();
-        let (tries, last) = self.broken.entry(((from, to), offset)).or_insert((0, Micros::MIN));
+        let (tries, last) = self.broken.entry(to).or_insert((0, Micros::MIN));
         if now.saturating_sub(*last) >= BETWEEN_TRIES {
             (*tries, *last) = (*tries + 1, now);
         }

@@ -7,6 +7,7 @@ use super::{DAY, End, Enter, Ledger, Listing, WindowStream};
 use crate::collect::CollectError;
 use crate::coverage::{Axis, Interval, State};
 use crate::model::{Lane, Micros, SECOND, Seconds};
+use crate::portal::Remedy;
 
 /// Ages at which every interval is counted again, in seconds: one watermark per age.
 pub(crate) const AGES: [Seconds; 4] = [600, 3_600, 21_600, 86_400];
@@ -510,10 +511,18 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             let since = self.notes.first_contact.max(horizon * SECOND);
             let enter = Enter::ImportedSince { since, undated: self.notes.ancient.is_some() };
             let request = self.notes.observed.padded(FAR_PAST, horizon);
-            let walked = self.walk(request, Lane::Backfill, None, enter).await?;
-            self.save(walked.pending).await?;
-            if matches!(walked.end, End::Closed) {
-                self.reconcile(request, walked.listed).await?;
+            match self.walk(request, Lane::Backfill, None, enter).await {
+                Ok(walked) => {
+                    self.save(walked.pending).await?;
+                    if matches!(walked.end, End::Closed) {
+                        self.reconcile(request, walked.listed).await?;
+                    }
+                }
+                // Not worth holding up the rest: this time is in no coverage.
+                Err(CollectError::Portal(error)) if error.remedy() == Remedy::SmallerPage => {
+                    tracing::warn!(source = self.settings.source, %error, "a row from before the retention");
+                }
+                Err(error) => return Err(error),
             }
         }
         self.notes.ancient = Some(total.unwrap_or(UNCOUNTED));

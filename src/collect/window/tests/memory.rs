@@ -49,8 +49,8 @@ pub(super) struct World {
     pub(super) requests: u64,
     /// Requests until the portal answers no more: work without end must not hang a test.
     pub(super) patience: u64,
-    /// The last requests, for what a failure says: span, page, size.
-    pub(super) asked: VecDeque<((Seconds, Seconds), u32, u32)>,
+    /// The last requests and answers, for what a failure says.
+    pub(super) asked: VecDeque<String>,
     pub(super) dice: Dice,
     /// Organizations of which nothing is listed, from and to when.
     pub(super) silences: Vec<(u16, Micros, Micros)>,
@@ -93,9 +93,9 @@ impl World {
     fn answer(&mut self, query: &Query) -> Result<Listed, CollectError> {
         self.requests += 1;
         self.now += self.tick;
-        self.asked.truncate(20);
-        self.asked.push_front((query.span.unwrap_or_default(), query.page, query.size));
-        assert!(self.requests <= self.patience, "one piece of work asks for ever: {query:?}");
+        if self.requests > self.patience {
+            return Err(error(Failure::Unreachable("one piece of work asks for ever".into())));
+        }
         if self.dice.chance(self.failing) {
             return Err(error(Failure::Unreachable("a schedule says so".into())));
         }
@@ -210,7 +210,17 @@ impl Listing for Portal {
     }
 
     async fn list(&self, query: &Query) -> Result<Listed, CollectError> {
-        self.world().answer(query)
+        let mut world = self.world();
+        let answer = world.answer(query);
+        let (span, page, size, split) = (query.span.unwrap_or_default(), query.page, query.size, query.split);
+        let said = match &answer {
+            Ok(listed) => format!("{} of {:?}", listed.rows.len(), listed.total),
+            Err(error) => error.to_string(),
+        };
+        let now = world.now.div_euclid(SECOND);
+        world.asked.truncate(40);
+        world.asked.push_front(format!("\n{now} {span:?} page {page} x {size} {split:?}: {said}"));
+        answer
     }
 }
 
