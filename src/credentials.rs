@@ -109,7 +109,8 @@ fn checked(content: &[u8], from: String) -> Result<SecretString, CredentialError
     }
 }
 
-fn looks_like_a_token(text: &str) -> bool {
+/// Whether it has the shape of every token seen (contract section 1.3).
+pub fn looks_like_a_token(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

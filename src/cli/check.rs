@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 use rustix::fs::{Access, access};
+use secrecy::ExposeSecret;
 
 use super::{ConfigFile, Usage, logging, out};
 use crate::config::{Config, Connection, Environment, Organizations, human, human_size};
-use crate::credentials::SecretSource;
+use crate::credentials::{SecretSource, looks_like_a_token, read_secret};
 use crate::sink::SinkKind;
 
 /// Requests that an idle stream costs for each poll.
@@ -41,7 +42,18 @@ impl Check {
     pub(super) async fn run(self, environment: &Environment) -> anyhow::Result<()> {
         let config = self.config.load(environment)?;
         out::say(Summary(&config));
-        let troubles = troubles(&config);
+        let mut troubles = troubles(&config);
+        for connection in &config.connections {
+            match read_secret(&connection.token).await {
+                Err(error) => troubles.push(format!("site {}: {error}", connection.site)),
+                Ok(secret) if !looks_like_a_token(secret.expose_secret()) => out::say(format_args!(
+                    "note: site {}: what is in {} does not look like a portal token (64 characters of 0-9 and a-f, \
+                     without `Bearer`); it is used as it is",
+                    connection.site, connection.token
+                )),
+                Ok(_) => {}
+            }
+        }
         if !troubles.is_empty() {
             return Err(Usage(troubles.join("\n")).into());
         }
