@@ -178,6 +178,8 @@ pub struct WindowStream<L, S> {
     pub notes: Notes,
     /// Requests made since start.
     pub requests: u64,
+    /// The scrub that runs was asked for out of turn: it walks no share again.
+    only_counts: bool,
     /// Tries of requests with rows that no answer could decode, and the last of them, by the end of the
     /// request: its beginning moves with the retention and where it is taken smaller.
     broken: HashMap<Seconds, (u32, Micros)>,
@@ -227,6 +229,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             coverage: Coverage::from_intervals(intervals),
             notes,
             requests: 0,
+            only_counts: false,
             broken: HashMap::new(),
         }
     }

@@ -54,9 +54,12 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         self.live().await?;
         while self.background().await? {}
         let edge = self.edge();
+        // Counting is asked for; walking again stays a matter of once a day.
+        self.only_counts = edge - self.notes.scrubbed < DAY;
         self.notes.scrubbed = edge - DAY;
         self.notes.future_checked = 0;
         while self.background().await? {}
+        self.only_counts = false;
         for (checked, age) in self.notes.checked.iter_mut().zip(AGES) {
             *checked = (*checked).max(edge - age);
         }
@@ -452,12 +455,14 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         }
         // From the newest share to the oldest: what lies in between moves towards the oldest, and would
         // slip between two shares that come to meet it.
-        let share = (edge - horizon) / Seconds::from(REWALK_SHARES);
-        let last = edge - share * Seconds::from(self.notes.rewalk);
-        self.notes.rewalking = Some(((last - share).max(start), last));
+        if !self.only_counts {
+            let share = (edge - horizon) / Seconds::from(REWALK_SHARES);
+            let last = edge - share * Seconds::from(self.notes.rewalk);
+            self.notes.rewalking = Some(((last - share).max(start), last));
+            self.notes.rewalk = (self.notes.rewalk + 1) % REWALK_SHARES;
+        }
         self.notes.scrub_at = None;
         self.notes.scrubbed = edge;
-        self.notes.rewalk = (self.notes.rewalk + 1) % REWALK_SHARES;
         self.save(super::Commit::default()).await?;
         Ok(true)
     }
