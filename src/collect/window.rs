@@ -61,6 +61,8 @@ pub struct Notes {
     pub scrub_at: Option<Seconds>,
     /// Which share of the retention is walked again next, whatever it counts.
     pub rewalk: u32,
+    /// When a share was last chosen to be walked again.
+    pub rewalked: Seconds,
     /// What is left of the share that is being walked again.
     pub rewalking: Option<(Seconds, Seconds)>,
     /// When rows dated after now were last looked for.
@@ -178,8 +180,6 @@ pub struct WindowStream<L, S> {
     pub notes: Notes,
     /// Requests made since start.
     pub requests: u64,
-    /// The scrub that runs was asked for out of turn: it walks no share again.
-    only_counts: bool,
     /// Tries of requests with rows that no answer could decode, and the last of them, by the end of the
     /// request: its beginning moves with the retention and where it is taken smaller.
     broken: HashMap<Seconds, (u32, Micros)>,
@@ -229,7 +229,6 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             coverage: Coverage::from_intervals(intervals),
             notes,
             requests: 0,
-            only_counts: false,
             broken: HashMap::new(),
         }
     }
@@ -267,6 +266,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         self.notes.start = Some(start);
         self.notes.first_contact = self.listing.now();
         self.notes.scrubbed = edge;
+        self.notes.rewalked = edge;
         for (checked, age) in self.notes.checked.iter_mut().zip(recheck::AGES) {
             *checked = (edge - age).max(start);
         }

@@ -54,12 +54,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         self.live().await?;
         while self.background().await? {}
         let edge = self.edge();
-        // Counting is asked for; walking again stays a matter of once a day.
-        self.only_counts = edge - self.notes.scrubbed < DAY;
         self.notes.scrubbed = edge - DAY;
         self.notes.future_checked = 0;
         while self.background().await? {}
-        self.only_counts = false;
         for (checked, age) in self.notes.checked.iter_mut().zip(AGES) {
             *checked = (*checked).max(edge - age);
         }
@@ -455,7 +452,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         }
         // From the newest share to the oldest: what lies in between moves towards the oldest, and would
         // slip between two shares that come to meet it.
-        if !self.only_counts {
+        // `once` counts at every pass; walking again stays a matter of once a day.
+        if edge - self.notes.rewalked >= DAY {
+            self.notes.rewalked = edge;
             let share = (edge - horizon) / Seconds::from(REWALK_SHARES);
             let last = edge - share * Seconds::from(self.notes.rewalk);
             self.notes.rewalking = Some(((last - share).max(start), last));
