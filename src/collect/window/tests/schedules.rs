@@ -302,7 +302,7 @@ impl<'s> Run<'s> {
                 Some(true) => {}
                 Some(false) | None => return Ok(()),
             }
-            if piece > 5_000 {
+            if piece > 30_000 {
                 let (asked, notes) = (told(&self.portal.world()), &self.stream.notes);
                 return Err(format!("background work never ends: {notes:?} {asked}"));
             }
@@ -521,7 +521,7 @@ impl<'s> Run<'s> {
 
 /// The last requests, the newest first.
 fn told(world: &World) -> String {
-    world.asked.iter().cloned().collect()
+    world.asked.iter().map(|asked| format!("\n{asked:?}")).collect()
 }
 
 fn seed() -> u64 {
