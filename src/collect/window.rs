@@ -480,7 +480,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let (mut held, mut closed) = (0, !self.settings.splits.is_empty());
         for split in self.settings.splits {
             let part = self.walk(bare, lane, Some(split), Enter::All).await?;
-            closed &= matches!(part.end, End::Closed);
+            closed &= matches!(part.end, End::Closed) && part.undecodable == 0;
             held += part.walk.held();
             entered += self.save(part.pending).await?;
         }

@@ -128,3 +128,86 @@ impl Observed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FROM: Seconds = 100;
+    const TO: Seconds = 200;
+
+    /// What is known after rows of a request for `[FROM, TO]`, given as (happened, received) in seconds.
+    fn after(rows: &[(i64, Option<i64>)]) -> Observed {
+        let mut observed = Observed::default();
+        for (at, imported) in rows {
+            observed.listed_row((FROM, TO), Some(at * SECOND), imported.map(|imported| imported * SECOND));
+        }
+        observed
+    }
+
+    #[test]
+    fn a_row_of_which_one_time_lies_outside_shows_the_axis() {
+        assert_eq!(after(&[(150, Some(160))]).axis, Axis::Unknown);
+        assert_eq!(after(&[(150, Some(260))]).axis, Axis::DateTime);
+        assert_eq!(after(&[(50, Some(160))]).axis, Axis::Imported);
+        assert_eq!(after(&[(150, Some(260)), (50, Some(160))]).axis, Axis::Mixed);
+    }
+
+    #[test]
+    fn rows_that_fit_no_time_they_show_prove_nothing() {
+        assert_eq!(after(&[(50, None)]).axis, Axis::Mixed);
+        assert_eq!(after(&[(50, Some(60))]).axis, Axis::Mixed);
+        assert_eq!(after(&[(100, Some(100)), (50, Some(60))]).start_included, None, "no end is believed");
+    }
+
+    #[test]
+    fn a_listed_row_on_an_end_shows_that_it_counts() {
+        let both = after(&[(100, None), (200, None)]);
+        assert_eq!((both.start_included, both.end_included), (Some(true), Some(true)));
+    }
+
+    #[test]
+    fn a_row_that_may_be_listed_for_its_other_time_shows_nothing_of_the_ends() {
+        assert_eq!(after(&[(100, Some(160))]).start_included, None);
+        assert_eq!(after(&[(50, Some(160)), (60, Some(100))]).start_included, Some(true));
+        assert_eq!(after(&[(50, Some(160)), (100, Some(160))]).start_included, None);
+    }
+
+    #[test]
+    fn a_held_row_on_an_end_that_is_left_out_shows_that_it_does_not_count() {
+        let mut observed = Observed::default();
+        observed.left_out((FROM, TO), FROM * SECOND);
+        observed.left_out((FROM, TO), TO * SECOND);
+        assert_eq!((observed.start_included, observed.end_included), (Some(false), Some(false)));
+        let range = observed.listed_range((FROM, TO));
+        assert_eq!(range, ((FROM * SECOND + 1, TO * SECOND), Vec::new()));
+    }
+
+    #[test]
+    fn requests_begin_a_second_early_until_a_start_is_known_to_count() {
+        let mut observed = Observed::default();
+        assert_eq!(observed.padded(FROM, TO), (FROM - 1, TO));
+        observed.start_included = Some(false);
+        assert_eq!(observed.padded(FROM, TO), (FROM - 1, TO));
+        observed.start_included = Some(true);
+        assert_eq!(observed.padded(FROM, TO), (FROM, TO));
+    }
+
+    #[test]
+    fn an_end_of_which_nothing_is_known_is_doubtful() {
+        let (range, doubtful) = Observed::default().listed_range((FROM, TO));
+        assert_eq!(range, (FROM * SECOND + 1, TO * SECOND));
+        assert_eq!(doubtful, [FROM * SECOND, TO * SECOND]);
+    }
+
+    #[test]
+    fn a_depth_is_believed_when_it_was_seen_twice_and_until_a_listing_goes_deeper() {
+        let mut observed = Observed::default();
+        observed.broke_off(4_000);
+        assert_eq!(observed.depth(), 10_000);
+        observed.broke_off(4_000);
+        assert_eq!(observed.depth(), 4_000);
+        observed.goes_as_deep_as(6_000);
+        assert_eq!(observed.depth(), 6_001);
+    }
+}

@@ -39,6 +39,9 @@ pub(super) fn ready<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// When, which span, page and size, and how many rows and which total came, if any.
+pub(super) type Asked = (Micros, (Seconds, Seconds), u32, u32, Option<(usize, Option<u64>)>);
+
 /// The portal's side.
 pub(super) struct World {
     pub(super) rows: Vec<Row>,
@@ -49,8 +52,8 @@ pub(super) struct World {
     pub(super) requests: u64,
     /// Requests until the portal answers no more: work without end must not hang a test.
     pub(super) patience: u64,
-    /// The last requests and answers, for what a failure says.
-    pub(super) asked: VecDeque<String>,
+    /// The last requests, the newest first, for what a failure says.
+    pub(super) asked: VecDeque<Asked>,
     pub(super) dice: Dice,
     /// Organizations of which nothing is listed, from and to when.
     pub(super) silences: Vec<(u16, Micros, Micros)>,
@@ -212,14 +215,10 @@ impl Listing for Portal {
     async fn list(&self, query: &Query) -> Result<Listed, CollectError> {
         let mut world = self.world();
         let answer = world.answer(query);
-        let (span, page, size, split) = (query.span.unwrap_or_default(), query.page, query.size, query.split);
-        let said = match &answer {
-            Ok(listed) => format!("{} of {:?}", listed.rows.len(), listed.total),
-            Err(error) => error.to_string(),
-        };
-        let now = world.now.div_euclid(SECOND);
+        let said = answer.as_ref().ok().map(|listed| (listed.rows.len(), listed.total));
+        let now = world.now;
         world.asked.truncate(40);
-        world.asked.push_front(format!("\n{now} {span:?} page {page} x {size} {split:?}: {said}"));
+        world.asked.push_front((now, query.span.unwrap_or_default(), query.page, query.size, said));
         answer
     }
 }

@@ -311,10 +311,10 @@ impl<'s> Run<'s> {
                 Some(true) => {}
                 Some(false) | None => return Ok(()),
             }
-            if piece > 5_000 && self.schedule.gives_no_end_of_work() {
+            if piece > 30_000 && self.schedule.gives_no_end_of_work() {
                 return Ok(());
             }
-            if piece > 5_000 {
+            if piece > 30_000 {
                 let (asked, notes) = (told(&self.portal.world()), &self.stream.notes);
                 return Err(format!("background work never ends: {notes:?} {asked}"));
             }
@@ -533,7 +533,7 @@ impl<'s> Run<'s> {
 
 /// The last requests, the newest first.
 fn told(world: &World) -> String {
-    world.asked.iter().cloned().collect()
+    world.asked.iter().map(|asked| format!("\n{asked:?}")).collect()
 }
 
 fn seed() -> u64 {

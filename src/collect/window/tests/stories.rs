@@ -1,1 +1,125 @@
-//! Stories of one fault each.
+//! Stories of one fault each, told so that what went wrong can be read.
+
+use super::memory::{BEGIN, DAY, Portal, Store, World, organization, ready, row, settings};
+use crate::collect::window::WindowStream;
+use crate::coverage::State;
+use crate::model::{SECOND, Seconds};
+use crate::simulator::answer::Row;
+use crate::simulator::dialect::{Dialect, Totals};
+
+struct Story {
+    portal: Portal,
+    store: Store,
+    stream: WindowStream<Portal, Store>,
+}
+
+impl Story {
+    fn new(rows: Vec<Row>, dialect: Dialect) -> Self {
+        let (portal, store) = (Portal::new(World::new(rows, dialect)), Store::default());
+        let stream = store.load(&settings(10), &portal);
+        Self { portal, store, stream }
+    }
+
+    /// Polls every `every` seconds until `until`, relative to the beginning.
+    fn poll(&mut self, every: Seconds, until: Seconds) {
+        while self.portal.world().now < (BEGIN + until) * SECOND {
+            self.portal.wait(every);
+            if ready(self.stream.live()).is_ok() {
+                while ready(self.stream.background()).is_ok_and(|more| more) {}
+            }
+        }
+    }
+
+    fn state_at(&self, time: Seconds) -> Option<State> {
+        self.stream.coverage.within(BEGIN + time, BEGIN + time + 1).next().map(|interval| interval.state)
+    }
+
+    fn missing(&self) -> usize {
+        let (world, book) = (self.portal.world(), self.store.book());
+        let settled = world.now - 300 * SECOND;
+        let listed = world.rows.iter().filter(|row| row.at < settled && world.dialect.lists(row, world.now));
+        listed.filter(|row| row.id.is_some_and(|id| !book.holds(u128::from(id) + 1))).count()
+    }
+}
+
+/// A row every ten minutes of organizations in turn, from two days before the beginning to three after.
+fn steady(organizations: u16) -> Vec<Row> {
+    (0..720)
+        .map(|id| {
+            let at = (BEGIN - 2 * DAY + id * 600) * SECOND;
+            let organization = u16::try_from(id).unwrap() % organizations;
+            Row { organization, ..row(u64::try_from(id).unwrap(), at) }
+        })
+        .filter(|row| row.at > (BEGIN - DAY) * SECOND)
+        .collect()
+}
+
+#[test]
+fn a_silence_where_rows_are_usual_stays_unconfirmed_for_days_until_rows_return() {
+    let mut story = Story::new(steady(1), Dialect::default());
+    story.portal.world().silences.push((0, (BEGIN + 3_600) * SECOND, (BEGIN + 3 * DAY - 7_200) * SECOND));
+    story.poll(300, 3 * DAY - 10_800);
+    for hour in 4..68 {
+        assert_eq!(story.state_at(hour * 3_600), Some(State::EmptyUnconfirmed), "hour {hour}");
+    }
+    story.poll(300, 3 * DAY + 3 * DAY);
+    assert_eq!(story.missing(), 0);
+    assert_eq!(story.state_at(40 * 3_600), Some(State::Proven));
+}
+
+#[test]
+fn an_organization_that_falls_silent_in_a_tree_is_named_and_read_again_when_it_is_back() {
+    let mut story = Story::new(steady(3), Dialect::default());
+    story.portal.world().silences.push((1, (BEGIN + 3_600) * SECOND, (BEGIN + DAY) * SECOND));
+    story.poll(300, 4 * 3_600);
+    let named: Vec<_> = story.stream.notes.silent.keys().cloned().collect();
+    assert_eq!(named, [organization(1)]);
+    story.poll(300, DAY);
+    assert!(story.missing() > 0, "what is hidden cannot be held");
+    story.poll(300, DAY + 3_600);
+    assert!(story.stream.notes.silent.is_empty());
+    assert_eq!(story.missing(), 0, "its return was noticed and its silence read again at once");
+}
+
+#[test]
+fn a_row_that_does_not_decode_is_given_up_alone_and_holds_up_nothing() {
+    let mut rows = steady(1);
+    rows.push(row(5_000, (BEGIN + 1_000) * SECOND));
+    let mut story = Story::new(rows, Dialect::default());
+    story.portal.world().poison = Some(5_000);
+    story.poll(60, 1_200);
+    assert!(story.store.book().dead.is_empty(), "not before three tries a minute apart");
+    story.poll(60, 3_600);
+    assert_eq!(story.store.book().dead.len(), 1);
+    assert_eq!(story.missing(), 1, "all but itself");
+    assert_eq!(story.state_at(1_000), Some(State::StableUnproven));
+    assert_eq!(story.state_at(3_000), Some(State::Proven));
+}
+
+#[test]
+fn what_cannot_be_proven_is_left_alone_while_the_portal_counts_as_it_did() {
+    let over = Dialect { totals: Totals::OverBy(1), ..Dialect::default() };
+    let mut story = Story::new(steady(1), over);
+    story.poll(1_800, 2 * DAY);
+    assert_eq!(story.state_at(0), Some(State::StableUnproven));
+    let before = story.stream.requests;
+    story.poll(1_800, 3 * DAY);
+    let requests = story.stream.requests - before;
+    assert!(requests < 48 * 20, "{requests} requests in a day of 48 polls");
+    assert_eq!(story.missing(), 0);
+}
+
+#[test]
+fn equal_counts_that_hide_a_row_gone_and_one_come_are_found_by_the_rotating_walk() {
+    let mut rows = steady(1);
+    let swapped = rows.len() / 3;
+    rows[swapped].deleted_at = Some((BEGIN + 3 * DAY) * SECOND);
+    let late =
+        Row { id: Some(9_000), listed_from: (BEGIN + 3 * DAY) * SECOND, deleted_at: None, ..rows[swapped] };
+    rows.push(late);
+    let mut story = Story::new(rows, Dialect::default());
+    story.poll(3_600, 4 * DAY);
+    assert_eq!(story.missing(), 1, "counts cannot tell");
+    story.poll(3_600, 13 * DAY);
+    assert_eq!(story.missing(), 0);
+}
