@@ -317,9 +317,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             return Ok(false);
         }
         let mut held = 0;
-        // Rows that do not say when they were received can only be told from later ones by name.
-        let most = if self.settings.has_imported { u64::from(self.settings.page_size) } else { depth };
-        if total.is_none_or(|total| total > 0 && total <= most) {
+        if total.is_none_or(|total| total > 0 && total <= u64::from(self.settings.page_size)) {
             match self.walk_uncovered(from, to, false).await? {
                 Some(walked) => held = walked,
                 None if to - from > 1 => return Ok(false),
@@ -423,8 +421,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             return Ok(false);
         }
         let horizon = self.horizon();
-        let from = self.notes.scrub_at.unwrap_or(FAR_PAST).max(FAR_PAST);
-        if from < horizon {
+        // The horizon moves on while this goes on, so it is passed once and not asked for again.
+        let Some(from) = self.notes.scrub_at else {
             self.scrub_ancient(horizon).await?;
             // Gaps stay reported for as long again as the portal kept the rows.
             let kept = horizon - self.settings.retention;
@@ -433,7 +431,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             self.notes.scrub_at = Some(horizon);
             self.save(super::Commit::default()).await?;
             return Ok(true);
-        }
+        };
         if let Some(bucket) = self.next_baseline(from, start) {
             let reached = self.scrub_baseline(&bucket).await?;
             self.notes.scrub_at = Some(reached.max(from + 1));
@@ -490,7 +488,10 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             return Ok(reached);
         }
         let (total, _) = self.count(from, to).await?;
-        if total.is_none_or(|total| total > bucket.listed.unwrap_or(0)) || from > bucket.from {
+        // A bucket that reaches behind the horizon has lost rows that may stand for new ones. Only rows that
+        // say when they were received can be walked for that: of others all would enter.
+        let clipped = from > bucket.from && self.settings.has_imported;
+        if clipped || total.is_none_or(|total| total > bucket.listed.unwrap_or(0)) {
             let held = self.walk_all_uncovered(from, to).await?;
             self.set_baseline(from, to, total.or(Some(held)), held);
         } else {
