@@ -132,7 +132,8 @@ fn schedules() -> impl Strategy<Value = Schedule> {
         |(seed, (dialect, knows_depth, longest), rows, polls, silence, stream, faults, tick)| {
             let (backfill, retention, live_span, tree, has_imported, page_size) = stream;
             let (failing, garbled, crashing, poison, steady) = faults;
-            let page_size = page_size.min(u32::try_from(dialect.max_page_size).unwrap());
+            let largest = dialect.max_page_size.min(dialect.depth_limit.unwrap_or(u64::MAX));
+            let page_size = page_size.min(u32::try_from(largest).unwrap());
             Schedule {
                 seed,
                 // Two traits that together cannot be told from a shorter listing.
@@ -269,8 +270,12 @@ impl<'s> Run<'s> {
         let portal = Portal::new(schedule.world());
         let store = Store::crashing(schedule.seed, schedule.crashing);
         // What is 10,000 in service, in small.
-        let known = schedule.dialect.depth_limit.filter(|_| schedule.knows_depth);
-        store.book().notes.observed.depth_limit = known.or(Some(1_000));
+        let cap = match schedule.dialect.totals {
+            Totals::Capped(cap) => Some(cap),
+            _ => None,
+        };
+        let limits = [schedule.dialect.depth_limit.filter(|_| schedule.knows_depth), cap];
+        store.book().notes.observed.depth_limit = limits.into_iter().flatten().min().or(Some(1_000));
         let stream = store.load(&settings, &portal);
         Self { schedule, settings, portal, store, stream, baseline_done: None }
     }
@@ -315,7 +320,7 @@ impl<'s> Run<'s> {
                 return Ok(());
             }
             if piece > 30_000 {
-                let (asked, notes) = (told(&self.portal.world()), &self.stream.notes);
+                let (asked, notes) = (asked(&self.portal.world()), &self.stream.notes);
                 return Err(format!("background work never ends: {notes:?} {asked}"));
             }
         }
@@ -324,10 +329,11 @@ impl<'s> Run<'s> {
 
     /// One piece of work. Answers whether there was any, or nothing when it failed.
     fn step(&mut self, live: bool) -> Result<Option<bool>, String> {
-        {
+        let began = {
             let mut world = self.portal.world();
             world.patience = world.requests + BOUND;
-        }
+            world.now
+        };
         let result = match live {
             true => super::memory::ready(self.stream.live()).map(|_| true),
             false => super::memory::ready(self.stream.background()),
@@ -335,13 +341,13 @@ impl<'s> Run<'s> {
         {
             let world = self.portal.world();
             if world.requests > world.patience {
-                return Err(format!("one piece of work asks for ever: {}", told(&world)));
+                return Err(format!("one piece of work asks for ever: {}", asked(&world)));
             }
         }
         if self.baseline_done.is_none() && self.store.book().notes.ancient.is_some() {
             self.baseline_done = Some(self.portal.world().now);
         }
-        self.no_state_claims_too_much()?;
+        self.no_state_claims_too_much(began)?;
         match result {
             Ok(more) => Ok(Some(more)),
             Err(error) => {
@@ -367,7 +373,7 @@ impl<'s> Run<'s> {
     /// What the portal listed of an interval when it was checked must be held, unless a held row that
     /// is listed no more made up the count. (Neighbours that were joined carry the older check: what is
     /// listed now counts.)
-    fn no_state_claims_too_much(&self) -> Verdict {
+    fn no_state_claims_too_much(&self, began: Micros) -> Verdict {
         let claims = std::mem::take(&mut self.store.book().told);
         let (world, book) = (self.portal.world(), self.store.book());
         for interval in claims.iter().filter(|interval| interval.state == State::Proven) {
@@ -399,16 +405,22 @@ impl<'s> Run<'s> {
                 }
             }
             let made_up = world.rows.iter().filter(|row| !lists(row));
-            let unlisted =
-                made_up.filter(|row| book.holds_as_listed(row_uid(row, 0, world.has_imported))).count();
+            let fresh = interval.checked >= began;
+            let counted = |row: &&Row| {
+                let uid = row_uid(row, 0, world.has_imported);
+                if fresh { book.holds_as_listed(uid) } else { book.holds(uid) }
+            };
+            let unlisted = made_up.filter(counted).count();
             let invented = match world.dialect.totals {
                 Totals::OverBy(extra) => usize::try_from(extra).unwrap(),
                 _ => 0,
             };
             if missing.len() > unlisted + invented {
-                let (missing, observed, asked) = (missing.first(), &self.stream.notes.observed, told(&world));
+                let (missing, observed) = (missing.first(), &self.stream.notes.observed);
+                let held: Vec<u128> = book.shelf(Micros::MIN, Micros::MAX).collect();
+                let asked = asked(&world);
                 return Err(format!(
-                    "{interval:?} claims to be proven and lacks {missing:?}: {observed:?} {asked}"
+                    "{interval:?} claims to be proven and lacks {missing:?}: {observed:?}, held {held:?} {asked}"
                 ));
             }
         }
@@ -423,7 +435,7 @@ impl<'s> Run<'s> {
         let gaps = self.stream.coverage.gaps(start.max(horizon + DAY), edge);
         // A row that does not decode takes three polls whenever its time is walked again.
         if let Some(gap) = gaps.iter().find(|(_, to)| edge - to > 300 && world.poison.is_none()) {
-            let (asked, broken) = (told(&world), &self.stream.broken);
+            let (asked, broken) = (asked(&world), &self.stream.broken);
             return Err(format!("{gap:?} is still pending: {broken:?} {asked}"));
         }
         let mut known: HashSet<u128> = HashSet::new();
@@ -485,7 +497,7 @@ impl<'s> Run<'s> {
         if at >= now * SECOND {
             // The future: as far as the portal lets us ask.
             let near = world.longest.is_none() || at < (now + DAY - 600) * SECOND;
-            return near && self.schedule.provable();
+            return near && self.provable_there(world, row);
         }
         if at < (horizon + DAY) * SECOND {
             return false;
@@ -532,7 +544,7 @@ impl<'s> Run<'s> {
 }
 
 /// The last requests, the newest first.
-fn told(world: &World) -> String {
+fn asked(world: &World) -> String {
     world.asked.iter().map(|asked| format!("\n{asked:?}")).collect()
 }
 
