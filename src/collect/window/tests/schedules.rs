@@ -196,10 +196,12 @@ impl Schedule {
         world.tick = self.tick;
         world.dice = Dice::new(self.seed, 2, 0);
         world.failing = self.failing;
-        world.garbled = self.garbled;
+        // Smaller pages of a portal that ignores their number are the same page again.
+        world.garbled = if self.dialect.ignores_page_number { 0.0 } else { self.garbled };
         // Where a row cannot be found again by its place, it takes its neighbours with it.
         let found_again = !self.dialect.shuffles_ties && !self.dialect.ignores_page_number;
-        let poison = self.poison && found_again && self.has_imported && self.counts_exactly();
+        let exact = self.dialect.totals == Totals::Exact && self.counts_exactly();
+        let poison = self.poison && found_again && self.has_imported && exact;
         world.poison = poison.then_some(0);
         world.longest = self.longest;
         world.has_imported = self.has_imported;
