@@ -317,7 +317,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             return Ok(false);
         }
         let mut held = 0;
-        if total.is_none_or(|total| total > 0 && total <= u64::from(self.settings.page_size)) {
+        // Rows that do not say when they were received can only be told from later ones by name.
+        let most = if self.settings.has_imported { u64::from(self.settings.page_size) } else { depth };
+        if total.is_none_or(|total| total > 0 && total <= most) {
             match self.walk_uncovered(from, to, false).await? {
                 Some(walked) => held = walked,
                 None if to - from > 1 => return Ok(false),
@@ -490,9 +492,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             return Ok(reached);
         }
         let (total, _) = self.count(from, to).await?;
-        // A bucket that reaches behind the horizon has lost rows that may stand for new ones. Only rows that
-        // say when they were received can be walked for that: of others all would enter.
-        let clipped = from > bucket.from && self.settings.has_imported;
+        // A bucket that reaches behind the horizon has lost rows that may stand for new ones.
+        let clipped = from > bucket.from;
         if clipped || total.is_none_or(|total| total > bucket.listed.unwrap_or(0)) {
             let held = self.walk_all_uncovered(from, to).await?;
             self.set_baseline(from, to, total.or(Some(held)), held);
