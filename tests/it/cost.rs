@@ -35,7 +35,8 @@ async fn an_idle_stream_costs_two_requests_a_poll_and_its_rechecks() {
     // 10 % of jitter, and the poll in hand.
     let polls = began.elapsed().as_secs_f64() / 0.09 + 1.0;
     app.note("idle", format_args!("{idle} requests in about {polls:.0} polls"));
-    assert!(idle > 5 && idle as f64 <= 2.0 * polls, "{idle} requests in at most {polls} polls");
+    // The edge moves by whole seconds, however often it is looked at.
+    assert!(idle >= 2 && idle as f64 <= 2.0 * polls, "{idle} requests in at most {polls} polls");
 
     // A day in steps of ten minutes; everything that does not ask for the newest rows is looking again.
     let mut rechecks = 0;
