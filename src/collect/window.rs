@@ -689,10 +689,6 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             Err(CollectError::Undecodable(error)) => error,
             answer => return answer,
         };
-        // Where nothing decodes the fault is the portal's, and asking smaller would only ask more.
-        if !self.neighbour_decodes(query).await? {
-            return Err(CollectError::Portal(whole));
-        }
         let whole_size = u64::from(query.size);
         let mut pieces = parts(u64::from(query.page - 1) * whole_size, whole_size);
         let mut read = Listed::default();
@@ -718,10 +714,14 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 },
                 Err(error) => return Err(error),
             }
+            // Where nothing decodes the fault may be the portal's: asking on would only ask more.
+            if failed.is_some() && !decoded {
+                break;
+            }
         }
         match failed {
             // Only a first page: pages of nothing else might go on for ever.
-            None if decoded || query.page == 1 => Ok(read),
+            None if decoded || (query.page == 1 && self.neighbour_decodes(query).await?) => Ok(read),
             failed => Err(CollectError::Portal(failed.unwrap_or(whole))),
         }
     }
