@@ -168,6 +168,9 @@ enum Enter {
     ImportedSince {
         since: Micros,
         undated: bool,
+        /// Where the coverage begins, if that is the end of the request: what stands exactly on it may be
+        /// listed with the time before.
+        start: Option<Micros>,
     },
 }
 
@@ -213,6 +216,8 @@ const BETWEEN_TRIES: Micros = 60 * SECOND;
 /// How much deeper than the portal was seen to list a second is tried that cannot be taken smaller.
 const DEEPER: u64 = 4;
 const DAY: Seconds = 86_400;
+/// What is asked at once where more is refused: a day with the second before.
+const NEARLY_A_DAY: Seconds = DAY - 1;
 
 impl<L: Listing, S: Ledger> WindowStream<L, S> {
     pub fn new(
@@ -287,9 +292,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             let request = self.notes.observed.padded(from, to);
             let walked = match self.walk(request, lane, None, Enter::All).await {
                 Ok(walked) => walked,
-                Err(CollectError::Refused(error)) if to - from > DAY => {
-                    self.notes.longest = Some(DAY);
-                    from = to - DAY;
+                Err(CollectError::Refused(error)) if to - from > NEARLY_A_DAY => {
+                    self.notes.longest = Some(NEARLY_A_DAY);
+                    from = to - NEARLY_A_DAY;
                     tracing::debug!(%error, "a long interval is refused, a day is asked instead");
                     continue;
                 }
@@ -633,8 +638,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         };
         let enter = match enter {
             Enter::All => true,
-            Enter::ImportedSince { since, undated } => {
+            Enter::ImportedSince { since, undated, start } => {
                 row.imported.map_or(undated, |imported| imported >= since)
+                    || start.is_some_and(|start| [row.at, row.imported].contains(&Some(start)))
             }
         };
         RowCommit {

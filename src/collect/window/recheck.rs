@@ -3,7 +3,7 @@
 //! Counting is cheap, walking is not: a range is counted, compared with what is held, halved where the
 //! two differ, and only the small piece that differs becomes pending again.
 
-use super::{DAY, End, Enter, Ledger, Listing, WindowStream};
+use super::{DAY, End, Enter, Ledger, Listing, NEARLY_A_DAY, WindowStream};
 use crate::collect::CollectError;
 use crate::coverage::{Axis, Interval, State};
 use crate::model::{Lane, Micros, SECOND, Seconds};
@@ -179,8 +179,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 continue;
             }
             let (total, held) = match self.count(from, to).await {
-                Err(CollectError::Refused(_)) if to - from > DAY => {
-                    self.notes.longest = Some(DAY);
+                Err(CollectError::Refused(_)) if to - from > NEARLY_A_DAY => {
+                    self.notes.longest = Some(NEARLY_A_DAY);
                     open.push((from, to));
                     continue;
                 }
@@ -299,9 +299,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             match walked {
                 Ok(true) => return Ok(true),
                 Ok(false) => from = to - ((to - from) / 2).max(1),
-                Err(CollectError::Refused(_)) if to - from > DAY => {
-                    self.notes.longest = Some(DAY);
-                    from = to - DAY;
+                Err(CollectError::Refused(_)) if to - from > NEARLY_A_DAY => {
+                    self.notes.longest = Some(NEARLY_A_DAY);
+                    from = to - NEARLY_A_DAY;
                 }
                 Err(error) => return Err(error),
             }
@@ -347,7 +347,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         undated: bool,
     ) -> Result<Option<u64>, CollectError> {
         let request = self.notes.observed.padded(from, to);
-        let enter = Enter::ImportedSince { since: self.notes.first_contact, undated };
+        let start = self.notes.start.filter(|start| *start == to).map(|start| start * SECOND);
+        let enter = Enter::ImportedSince { since: self.notes.first_contact, undated, start };
         let walked = self.walk(request, Lane::Backfill, None, enter).await?;
         self.save(walked.pending).await?;
         Ok(match walked.end {
@@ -393,7 +394,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                     self.walk_future(from, to).await?;
                 }
             }
-            Err(CollectError::Refused(_)) => self.notes.longest = Some(DAY),
+            Err(CollectError::Refused(_)) => self.notes.longest = Some(NEARLY_A_DAY),
             Err(error) => return Err(error),
         }
         self.save(super::Commit::default()).await?;
@@ -510,14 +511,15 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let mut counted = (None, None);
         if self.notes.longest.is_none() {
             match self.count(FAR_PAST, horizon).await {
-                Err(CollectError::Refused(_)) => self.notes.longest = Some(DAY),
+                Err(CollectError::Refused(_)) => self.notes.longest = Some(NEARLY_A_DAY),
                 answer => counted = answer?,
             }
         }
         let (total, held) = counted;
         if total.is_some_and(|total| total < depth) && total != held && total != self.notes.ancient {
             let since = self.notes.first_contact.max(horizon * SECOND);
-            let enter = Enter::ImportedSince { since, undated: self.notes.ancient.is_some() };
+            let undated = self.notes.ancient.is_some();
+            let enter = Enter::ImportedSince { since, undated, start: None };
             let request = self.notes.observed.padded(FAR_PAST, horizon);
             match self.walk(request, Lane::Backfill, None, enter).await {
                 Ok(walked) => {
@@ -537,7 +539,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         // Where rows are filed by a time that they do not say, an old one may be listed among new ones.
         let hidden_time = !self.settings.has_imported && self.notes.observed.axis == Axis::Mixed;
         let still_listed = !self.settings.has_imported && self.notes.ancient != Some(0);
-        let before: Micros = (horizon - DAY) * SECOND;
+        let margin = if self.settings.has_imported { DAY } else { self.settings.retention };
+        let before: Micros = (horizon - margin) * SECOND;
         self.ledger.prune(before, hidden_time || still_listed).await?;
         Ok(())
     }

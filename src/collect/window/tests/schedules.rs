@@ -138,7 +138,7 @@ fn schedules() -> impl Strategy<Value = Schedule> {
         |(seed, (dialect, knows_depth, longest), rows, polls, silence, stream, faults, tick)| {
             let (backfill, retention, live_span, tree, has_imported, page_size) = stream;
             let (failing, garbled, crashing, poison, steady) = faults;
-            let largest = dialect.max_page_size.min(dialect.depth_limit.unwrap_or(u64::MAX));
+            let largest = dialect.max_page_size.min(dialect.depth_limit.map_or(u64::MAX, |depth| depth / 2));
             let page_size = page_size.min(u32::try_from(largest).unwrap());
             Schedule {
                 seed,
@@ -202,8 +202,10 @@ impl Schedule {
         world.tick = self.tick;
         world.dice = Dice::new(self.seed, 2, 0);
         world.failing = self.failing;
-        // Smaller pages of a portal that ignores their number are the same page again.
-        world.garbled = if self.dialect.ignores_page_number { 0.0 } else { self.garbled };
+        // A page read again in smaller ones is no single state of the listing: where page numbers are ignored,
+        // or where nothing is counted and a listing breaks off without a word, that cannot be noticed.
+        let noticed = !self.dialect.ignores_page_number && self.counts_exactly();
+        world.garbled = if noticed { self.garbled } else { 0.0 };
         // Where a row cannot be found again by its place, it takes its neighbours with it.
         let found_again = !self.dialect.shuffles_ties && !self.dialect.ignores_page_number;
         let exact = self.dialect.totals == Totals::Exact && self.counts_exactly();
@@ -413,7 +415,7 @@ impl<'s> Run<'s> {
                 }
             }
             let made_up = world.rows.iter().filter(|row| !lists(row));
-            let fresh = interval.checked >= began;
+            let fresh = interval.checked > began;
             let counted = |row: &&Row| {
                 let uid = row_uid(row, 0, world.has_imported);
                 if fresh { book.holds_as_listed(uid) } else { book.holds(uid) }
@@ -473,9 +475,10 @@ impl<'s> Run<'s> {
             }
         }
         for row in world.rows.iter().filter(|row| row.id.is_none() && self.in_scope(row)) {
-            let (_, must) = groups[&hash(row, world.has_imported)];
-            let entered =
-                (0..must).filter(|copy| book.entries.contains_key(&row_uid(row, *copy, world.has_imported)));
+            // One that was there before the start takes the first ordinal and does not enter.
+            let (copies, must) = groups[&hash(row, world.has_imported)];
+            let entered = (0..copies)
+                .filter(|copy| book.entries.contains_key(&row_uid(row, *copy, world.has_imported)));
             if entered.count() < must as usize {
                 return Err(format!("of {must} copies of {row:?} not all entered"));
             }
@@ -498,7 +501,9 @@ impl<'s> Run<'s> {
         let start = self.stream.notes.start.unwrap_or_default();
         let axis = world.dialect.axis;
         let at = axis.of(row);
-        if !world.dialect.lists(row, world.now) || (row.id.is_some() && row.id == world.poison) {
+        // A row that does not decode takes three polls whenever its time is walked, and others wait; here
+        // polls are days apart. Its own story is told elsewhere.
+        if !world.dialect.lists(row, world.now) || world.poison.is_some() {
             return false;
         }
         let now = world.now.div_euclid(SECOND);
@@ -566,7 +571,7 @@ fn seed() -> u64 {
 }
 
 fn try_schedules(seed: u64, cases: u32) {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 500, ..Config::default() };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
