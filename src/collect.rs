@@ -37,6 +37,8 @@ pub struct Listed {
     pub rows: Vec<ListedRow>,
     /// Elements that are no rows: their bytes and why.
     pub undecodable: Vec<(Bytes, String)>,
+    /// Read in several requests, between which the listing may have moved.
+    pub in_pieces: bool,
     /// The portal's count of the whole listing.
     pub total: Option<u64>,
     /// Keeps the memory of the page reserved until it is stored.

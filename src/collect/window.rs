@@ -566,7 +566,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let mut undecodable = HashSet::new();
         let mut page = 1;
         loop {
-            let query = self.query(request, page, self.settings.page_size, split);
+            let query = self.query(request, page, walk.size(), split);
             let listed = match self.page(&query).await {
                 // Beyond the depth limit a portal answers an error (contract section 8.3).
                 Err(CollectError::Refused(error)) if page > 1 => {
@@ -580,7 +580,10 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             let swap_axis = self.observe(request, &listed);
             let mut ids: Vec<RowId> = listed.rows.iter().map(|row| row.id).collect();
             ids.extend(listed.undecodable.iter().map(|(bytes, _)| RowId::Content(digest(&[bytes]))));
-            let next = walk.page(&ids, listed.total);
+            let next = match listed.in_pieces {
+                true => walk.page_in_pieces(&ids, listed.total),
+                false => walk.page(&ids, listed.total),
+            };
             let mut commit = Commit { lane: Some(lane), swap_axis, ..Commit::default() };
             for row in listed.rows.iter().filter(|row| self.is_ours(row)) {
                 match row.id {
@@ -697,7 +700,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         };
         let whole_size = u64::from(query.size);
         let mut pieces = parts(u64::from(query.page - 1) * whole_size, whole_size);
-        let mut read = Listed::default();
+        let mut read = Listed { in_pieces: true, ..Listed::default() };
         let (mut decoded, mut failed) = (false, None);
         while let Some((from, length)) = pieces.pop() {
             let piece = Query {
