@@ -121,6 +121,18 @@ pub fn organization(
     Ok(insert.query_row(params![connection, organization.as_str(), name, slug, now], |row| row.get(0))?)
 }
 
+/// The name of an organization that is fit for files; none for one that was never seen.
+pub fn slug_of(
+    db: &Connection,
+    connection: ConnectionId,
+    organization: &OrganizationId,
+) -> Result<Option<String>, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT slug FROM organization WHERE connection_id = ?1 AND organization_id = ?2")?
+        .query_row(params![connection, organization.as_str()], |row| row.get(0))
+        .optional()?)
+}
+
 /// Lower-case ASCII letters, digits and single hyphens, fit for a file name; from the id when the
 /// name has none of them, `none` for rows without an organization.
 fn slug(name: &str, organization: &OrganizationId) -> String {
