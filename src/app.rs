@@ -127,6 +127,7 @@ impl App {
                     contact: connection.contact.clone(),
                     token_expiry: connection.token_expiry,
                     last_error: None,
+                    failing: None,
                     streams: BTreeMap::new(),
                 },
             );

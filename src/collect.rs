@@ -89,6 +89,21 @@ pub enum CollectError {
     Store(#[from] StoreError),
 }
 
+impl CollectError {
+    /// What is wrong, whichever poll met it, and what an operator can do; see [`PortalError::advice`].
+    pub fn advice(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Undecodable(error)
+            | Self::PageTooLarge(error)
+            | Self::Refused(error)
+            | Self::Portal(error) => error.advice(),
+            Self::Store(_) => {
+                ("the state cannot be used", "see the error; polls are tried again by themselves")
+            }
+        }
+    }
+}
+
 impl From<PortalError> for CollectError {
     fn from(error: PortalError) -> Self {
         let error = Box::new(error);

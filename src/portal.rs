@@ -32,7 +32,7 @@ use tokio::time::Instant;
 pub use self::credential::Pacers;
 use self::credential::{Admission, Credential, Evidence};
 pub use self::discovery::ListedOrganization;
-pub use self::error::{Answer, Failure, PortalError, Remedy, SAFE_PAGE_SIZE};
+pub use self::error::{Answer, Failure, PortalError, Remedy, SAFE_PAGE_SIZE, TOKEN_REFUSED};
 pub(crate) use self::settings::is_loopback;
 pub use self::settings::{PortalSettings, base_url_of};
 pub use self::time::PortalTime;

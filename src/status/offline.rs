@@ -104,6 +104,7 @@ fn site(connection: &Connection, held: &Held, taken: DateTime<Utc>) -> SiteStatu
         credential: None,
         token: TokenStatus::of(connection.token_expiry, None),
         last_error: None,
+        failing: None,
         claimed_elsewhere: Vec::new(),
         streams: streams.filter_map(|(_, row, held)| stream(connection, &own, row, held, now)).collect(),
     }
