@@ -87,6 +87,9 @@ pub enum CollectError {
     Portal(Box<PortalError>),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The program is told to stop: the page in hand is stored, the next one is not asked.
+    #[error("stopped before everything was done")]
+    Stopped,
 }
 
 impl CollectError {
@@ -97,6 +100,7 @@ impl CollectError {
             | Self::PageTooLarge(error)
             | Self::Refused(error)
             | Self::Portal(error) => error.advice(),
+            Self::Stopped => ("the program is stopping", "nothing: it goes on where it was"),
             Self::Store(_) => {
                 ("the state cannot be used", "see the error; polls are tried again by themselves")
             }

@@ -24,6 +24,8 @@ pub enum SiteError {
     Portal(#[from] PortalError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("stopped before its organizations were found out")]
+    Stopped,
     #[error("a pass broke off, which is a mistake in lockstep: {0}")]
     Broken(String),
     #[error("organizations: the portal knows none called {}; known are: {}", .missing.join(", "), .known.join(", "))]
@@ -36,6 +38,7 @@ impl SiteError {
         match self {
             Self::Portal(error) => error.advice(),
             Self::Store(_) => ("the state cannot be used", "see the error; it is tried again by itself"),
+            Self::Stopped => ("the program is stopping", "nothing: it goes on where it was"),
             Self::Broken(_) => ("a fault in lockstep", "please report it"),
             Self::UnknownOrganizations { .. } => {
                 ("the portal knows not all organizations", "change organizations of this site")
@@ -98,8 +101,12 @@ impl Site {
     /// Does all there is to do once.
     pub async fn once(self, around: Surroundings) -> Result<Vec<Unfinished>, SiteError> {
         let began = around.clock.now();
-        let found =
-            self.discover(&around).await.inspect_err(|error| self.say(&around, began, Some(error)))?;
+        let found = tokio::select! {
+            biased;
+            () = around.stop.cancelled() => return Err(SiteError::Stopped),
+            found = self.discover(&around) => found,
+        };
+        let found = found.inspect_err(|error| self.say(&around, began, Some(error)))?;
         self.say(&around, began, None);
         // Snapshots first: they witness whether an empty window is plausible. The windows share the pace.
         let (windows, snapshots): (Vec<Stream>, Vec<Stream>) = self
@@ -143,7 +150,7 @@ impl Site {
                 Remedy::Retry { after: Some(after) } => after,
                 _ => growing,
             },
-            SiteError::Store(_) | SiteError::Broken(_) => growing,
+            SiteError::Store(_) | SiteError::Broken(_) | SiteError::Stopped => growing,
             SiteError::UnknownOrganizations { .. } => LONGEST_PAUSE,
         }
     }

@@ -123,7 +123,7 @@ impl Stream {
         };
         match stream {
             Loaded::Snapshot(snapshot) => {
-                // A page in hand may finish; a walk that is dropped between pages loses nothing.
+                // The listing refuses further pages by itself; this ends whatever else takes too long.
                 tokio::select! {
                     biased;
                     done = snapshot.poll() => drop(done?),
@@ -186,11 +186,13 @@ impl Stream {
         around.tell_deliver();
         match &outcome {
             Some(Ok(())) => self.well(&mut status, &around),
+            None | Some(Err(CollectError::Stopped)) => {
+                status.last_error = Some(CollectError::Stopped.to_string());
+            }
             Some(Err(error)) => {
                 let (condition, _) = verdict(error, self.config.every, 1);
                 self.failed(&mut status, error, condition, began);
             }
-            None => status.last_error = Some("stopped before everything was done".to_owned()),
         }
         self.publish(loaded.as_ref(), &mut status, &around);
         // The seconds since the last look are not owed: neither to be asked again, nor to hold a row.
@@ -325,8 +327,7 @@ impl Stream {
                 streams::open(db, &key)
             })
             .await?;
-        let listing =
-            PortalListing { portal: self.portal.clone(), source: self.source, timeout: self.timeout };
+        let listing = PortalListing::new(self.portal.clone(), self.source, self.timeout, around.stop.clone());
         let config = &self.config;
         Ok(match self.source.shape() {
             Shape::Window { splits, has_imported } => {

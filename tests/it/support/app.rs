@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lockstep::app::{App, Deps};
+use lockstep::app::{App, Deps, Outcome};
 use lockstep::clock::Clock;
 use lockstep::config::{Config, Environment};
 use lockstep::model::{Micros, SECOND};
@@ -235,6 +235,18 @@ impl TestApp {
         let app = self.build().await;
         let (board, store, stop) = (app.board.clone(), app.store.clone(), app.stop_token());
         self.running = Some(Running { board, store, stop, task: tokio::spawn(app.run()) });
+    }
+
+    /// Makes one pass and stops it after so long; how long it took from there, and what it came to.
+    pub(crate) async fn once_stopped_after(&self, long: Duration) -> (Duration, Outcome) {
+        let app = self.build().await;
+        let stop = app.stop_token();
+        let pass = tokio::spawn(async move { app.once(&[], &[]).await });
+        tokio::time::sleep(long).await;
+        let began = tokio::time::Instant::now();
+        stop.cancel();
+        let ended = tokio::time::timeout(SOON, pass).await.expect("the pass ends");
+        (began.elapsed(), ended.expect("the program does not panic"))
     }
 
     /// Stops the program as SIGTERM does, and answers how long that took.
