@@ -79,10 +79,15 @@ async fn a_portal_that_is_gone_for_six_hours_and_a_restart_meanwhile_lose_nothin
     app.portal.clear_faults(Some(fault));
     app.portal.stop().await;
     app.portal.stage().clock.advance(3 * HOUR);
-    app.wait("saw the portal go", SOON, |status| {
-        stream(status, "unified_audit").condition == StreamCondition::Failing
-    })
-    .await;
+    let status = app
+        .wait("told of the dead portal at once, in one line", SOON, |status| {
+            streams(status).all(|stream| stream.condition == StreamCondition::Failing)
+                && status.problems.len() == 1
+                && status.problems[0].starts_with("site acme: the portal cannot be reached since ")
+        })
+        .await;
+    app.note("status during the fault", format_args!("{:?}", status.problems));
+    assert!(status.fresh, "nothing is stale yet: {status:?}");
     app.restart().await;
     let status = app.wait("said why it waits", SOON, |status| status.sites[0].last_error.is_some()).await;
     assert!(!status.fresh, "{status:?}");
