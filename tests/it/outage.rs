@@ -297,8 +297,8 @@ async fn a_role_unticked_for_computers_removes_none_of_them() {
     app.wait("believed the list again", SOON, |status| stream(status, "computers").unproven.is_empty()).await;
     app.settle(1, SOON).await;
     let gone = app.portal.true_computers(true).iter().filter(|state| state.removed).count();
-    let records = app.finish("role for computers unticked").await;
-    let removed = records.iter().filter(|record| record.change == "removed").count();
+    let output = app.finish("role for computers unticked").await;
+    let removed = output.records.iter().filter(|record| record.change == "removed").count();
     assert!(removed <= gone, "{removed} removed of {gone}");
 }
 
