@@ -27,7 +27,7 @@ const ALL: f64 = 1.0 + 1e-9;
 ///
 /// Each mistake is named by its path with what to write instead. A configuration without mistakes is
 /// summed up: sites, sources, sinks, and the requests a second that idle polling needs against those that
-/// are allowed. Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
+/// are allowed: more than all of them is a mistake, more than four fifths a warning. Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
 /// reach, clock, token, organizations and the permission to tick where one is missing; exits with 1 then.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
