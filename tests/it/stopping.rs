@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockstep::simulator::faults::{Effect, Fault};
 use lockstep::simulator::world::{Source, WorldOptions};
-use lockstep::status::StreamCondition;
+use lockstep::status::{Status, StreamCondition};
 
 use crate::support::app::{HOUR, SOON, Setup, TestApp, fresh_seed, stream, streams};
 
@@ -49,19 +49,17 @@ async fn a_stop_in_a_backlog_finishes_the_page_in_hand_and_asks_for_no_other() {
     let setup = Setup { world: backlog(20_000), page_size: 50, every: 1_000, ..Setup::default() };
     let mut app = TestApp::prepare(setup).await;
     app.portal.fault(Fault::always(Effect::Latency { milliseconds: 50 }));
-    let mut kept = 0;
-    for rows in [500, 1_500, 2_500] {
+    let mut rows = 0;
+    for _ in 0..3 {
         app.run().await;
-        app.wait("was in the middle", SOON, |status| stream_rows(status) >= rows).await;
+        let further = |status: &Status| stream_rows(status) >= rows + 500;
+        rows = stream_rows(&app.wait("came further", SOON, further).await);
         let before = app.portal.stats().requests;
         let took = app.stop().await;
         let asked = app.portal.stats().requests - before;
         app.note("stop", format_args!("after {rows} rows, took {took:?}, {asked} requests more"));
         // Each of three streams may have had a request on its way.
         assert!(took < Duration::from_secs(2) && asked <= 3, "{took:?} {asked}");
-        let records = app.output().records.len();
-        assert!(records > kept, "{records} records after {kept}");
-        kept = records;
     }
     app.portal.clear_faults(None);
     app.run().await;
@@ -79,7 +77,7 @@ async fn a_single_pass_that_is_stopped_while_the_portal_hangs_ends_at_once_and_s
     assert!(!outcome.is_complete() && outcome.sites[0].1.contains("stopped"), "{outcome:?}");
 }
 
-fn stream_rows(status: &lockstep::status::Status) -> u64 {
+fn stream_rows(status: &Status) -> u64 {
     let unified = status.sites.iter().flat_map(|site| &site.streams);
     unified.filter(|stream| stream.source == "unified_audit").map(|stream| stream.rows).sum()
 }
