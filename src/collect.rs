@@ -89,6 +89,25 @@ pub enum CollectError {
     Portal(Box<PortalError>),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The program is told to stop: the page in hand is stored, the next one is not asked.
+    #[error("stopped before everything was done")]
+    Stopped,
+}
+
+impl CollectError {
+    /// What is wrong, whichever poll met it, and what an operator can do; see [`PortalError::advice`].
+    pub fn advice(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Undecodable(error)
+            | Self::PageTooLarge(error)
+            | Self::Refused(error)
+            | Self::Portal(error) => error.advice(),
+            Self::Stopped => ("the program is stopping", "nothing: it goes on where it was"),
+            Self::Store(_) => {
+                ("the state cannot be used", "see the error; polls are tried again by themselves")
+            }
+        }
+    }
 }
 
 impl From<PortalError> for CollectError {

@@ -33,7 +33,7 @@ pub struct Surroundings {
     /// Told when there are new entries.
     pub appended: watch::Sender<()>,
     pub stop: CancellationToken,
-    /// How long a page in hand may still take after that.
+    /// How long a page in hand may still take after that, at the most.
     pub grace: Duration,
 }
 
@@ -79,6 +79,7 @@ fn verdict(error: &CollectError, every: Duration, failures: u32) -> (StreamCondi
     let passing = growing.clamp(every.min(LONGEST_PAUSE), LONGEST_PAUSE);
     let refused = growing.min(LONGEST_REFUSED_PAUSE);
     match error {
+        CollectError::Stopped => (StreamCondition::Stopped, passing),
         CollectError::Store(_) => (StreamCondition::Failing, passing),
         CollectError::Undecodable(_) | CollectError::PageTooLarge(_) => (StreamCondition::Failing, passing),
         CollectError::Refused(_) => (StreamCondition::Failing, refused),

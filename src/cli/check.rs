@@ -18,12 +18,16 @@ use crate::sink::SinkKind;
 
 /// Requests that an idle stream costs for each poll.
 const REQUESTS_PER_POLL: f64 = 2.0;
+/// From this share of the allowed requests on there is little left for a backlog or a re-check.
+const NARROW: f64 = 0.8;
+/// The whole of what is allowed; sums of fractions are not exact.
+const ALL: f64 = 1.0 + 1e-9;
 
 /// Find every mistake in a configuration at once, without starting anything.
 ///
 /// Each mistake is named by its path with what to write instead. A configuration without mistakes is
 /// summed up: sites, sources, sinks, and the requests a second that idle polling needs against those that
-/// are allowed. Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
+/// are allowed: more than all of them is a mistake, more than four fifths a warning. Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
 /// reach, clock, token, organizations and the permission to tick where one is missing; exits with 1 then.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -42,6 +46,9 @@ impl Check {
     pub(super) async fn run(self, environment: &Environment) -> anyhow::Result<()> {
         let config = self.config.load(environment)?;
         out::say(Summary(&config));
+        for warning in narrow(&config) {
+            out::say(format_args!("warning: {warning}"));
+        }
         let mut troubles = troubles(&config);
         for connection in &config.connections {
             match read_secret(&connection.token).await {
@@ -73,11 +80,11 @@ impl Check {
 fn troubles(config: &Config) -> Vec<String> {
     let mut troubles = Vec::new();
     for (credential, load) in loads(config) {
-        if let Some(share) = load.share().filter(|share| *share > 1.0) {
+        if let Some(share) = load.share().filter(|share| *share > ALL) {
             troubles.push(format!(
                 "polling with {credential} needs {:.0} % of the requests that rate.per_second allows: raise `every` \
                  of its sources or allow more",
-                share * 100.0
+                (share * 100.0).max(101.0)
             ));
         }
     }
@@ -88,6 +95,19 @@ fn troubles(config: &Config) -> Vec<String> {
         }
     }
     troubles
+}
+
+/// What works, with little to spare.
+fn narrow(config: &Config) -> Vec<String> {
+    let narrow = loads(config).into_iter().filter_map(|(credential, load)| {
+        let share = load.share().filter(|share| *share > NARROW && *share <= ALL)?;
+        Some(format!(
+            "polling with {credential} needs {:.0} % of the requests that rate.per_second allows, which leaves \
+             little for backlogs and re-checks: raise `every` of its sources or allow more",
+            share * 100.0
+        ))
+    });
+    narrow.collect()
 }
 
 /// Requests of all connections that share a credential.
@@ -305,6 +325,32 @@ sinks: [{ name: out, type: stdout }]
     polling with token file DIR/token needs 211 % of the requests that rate.per_second allows: raise `every` of its sources or allow more
     state.dir: this user cannot write to DIR/token; change its owner or its mode
     ");
+    }
+
+    #[test]
+    fn polling_may_need_all_that_is_allowed_and_is_warned_of_from_four_fifths_on() {
+        // 2 requests every 10 s for each of three sources, every 20 s for the discovery: 0.7 a second, and a
+        // little more when it is summed up.
+        let at = |per_second: f64| {
+            let yaml = format!(
+                "connections:
+  - {{ site: a, instance: g, token: {{ file: DIR/token }}, rate: {{ per_second: {per_second} }} }}
+sources:
+  organizations: {{ every: 20s }}
+  unified_audit: {{ every: 10s }}
+  system_audit: {{ every: 10s }}
+  computers: {{ every: 10s }}
+state: {{ dir: DIR/state }}
+sinks: [{{ name: out, type: stdout }}]
+"
+            );
+            let (_folder, config) = load(&yaml);
+            (troubles(&config).len(), narrow(&config).len())
+        };
+        assert_eq!(at(0.69), (1, 0), "refused");
+        assert_eq!(at(0.7), (0, 1), "exactly all of it");
+        assert_eq!(at(0.87), (0, 1));
+        assert_eq!(at(0.88), (0, 0));
     }
 
     #[test]

@@ -21,8 +21,9 @@ use tokio::sync::Semaphore;
 use crate::support::app::{
     DAY, HOUR, MINUTE, Setup, TestApp, caught_up, date, delivered, fresh_seed, setting, windows,
 };
-use crate::support::output::{self, counted, micros};
+use crate::support::output::Output;
 use crate::support::say;
+use crate::support::verdict::{hash, micros, name};
 
 /// Played at the same time; most of each is waiting.
 const AT_ONCE: usize = 6;
@@ -199,15 +200,16 @@ async fn play(seed: u64) -> Sum {
     }
     let status = quiesce(&app, fair).await;
     app.stop().await;
-    let records = app.records();
+    let output = app.output();
+    let verdict = app.verdict(&output);
     for source in [Source::UnifiedAudit, Source::SystemAudit] {
-        let difference = app.compare(&records, source, |_| true);
-        sum.rows += difference.delivered;
-        let said = judge(&app, &records, source, &status, fair);
-        sum.missing_and_said += difference.lost - said;
+        let tally = &verdict.0[name(source)];
+        sum.rows += usize::try_from(tally.delivered).unwrap();
+        let said = judge(&app, &output, source, &status, fair);
+        sum.missing_and_said += tally.lost.len() - said;
         assert!(
-            said == 0 && difference.doubled == 0 && difference.invented == 0,
-            "SEED={seed} SCHEDULES=1: {source:?}: {difference}, of the lost not said {said}, started {} after {} s of backfill; {script:#?} {dialect:?}",
+            said == 0 && tally.doubled.is_empty() && tally.invented.is_empty(),
+            "SEED={seed} SCHEDULES=1: {source:?}: {tally}, of the lost not said {said}, started {} after {} s of backfill; {script:#?} {dialect:?}",
             date(app.started),
             app.setup.backfill
         );
@@ -239,16 +241,15 @@ async fn quiesce(app: &TestApp, fair: bool) -> Status {
 }
 
 /// How many rows are missing though the status does not say so.
-fn judge(app: &TestApp, records: &[output::Record], source: Source, status: &Status, fair: bool) -> usize {
-    let name = if source == Source::UnifiedAudit { "unified_audit" } else { "system_audit" };
-    let mut held = counted(records, name);
+fn judge(app: &TestApp, output: &Output, source: Source, status: &Status, fair: bool) -> usize {
+    let name = name(source);
+    let mut held = output.counted(name);
     let stream = windows(status).find(|stream| stream.source == name).expect("the source is collected");
     let start = app.started - Micros::try_from(app.setup.backfill + app.setup.settle).unwrap() * SECOND;
     let now = app.portal.now();
     let mut not_said = 0;
     for row in app.portal.truth(source, false) {
-        let hash = *blake3::Hash::from_hex(&row.hash).unwrap().as_bytes();
-        if let Some(count) = held.get_mut(&hash).filter(|count| **count > 0) {
+        if let Some(count) = held.get_mut(&hash(&row)).filter(|count| **count > 0) {
             *count -= 1;
             continue;
         }
