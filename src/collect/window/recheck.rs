@@ -38,10 +38,14 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     pub async fn background(&mut self) -> Result<bool, CollectError> {
         let edge = self.edge();
         let start = self.begin(edge).await?;
-        Ok(self.count_baseline(start, edge).await?
-            || self.recheck(0, edge).await?
+        // Early, so that little arrives there before it is counted; but what is not counted must be walked,
+        // and may take as long as the whole retention.
+        let early = self.notes.observed.totals == Some(true) || !self.settings.has_imported;
+        Ok(self.recheck(0, edge).await?
             || self.recheck(1, edge).await?
+            || (early && self.count_baseline(start, edge).await?)
             || self.fill_gap(start, edge).await?
+            || self.count_baseline(start, edge).await?
             || self.recheck(2, edge).await?
             || self.recheck(3, edge).await?
             || self.look_ahead(edge).await?
@@ -476,13 +480,17 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             .cloned()
     }
 
-    /// Counts a bucket of the baseline again and walks it where more is listed. Answers how far it came.
+    /// Counts a bucket of the baseline again and walks it where that differs, or may hide what came. Answers
+    /// how far it came.
     async fn scrub_baseline(&mut self, bucket: &Interval) -> Result<Seconds, CollectError> {
         let (from, to) = (bucket.from.max(self.horizon()), bucket.to);
         if from >= to {
             return Ok(to);
         }
-        if bucket.held > 0 || bucket.listed == Some(0) {
+        // Where the portal drops its oldest rows, equal counts may stand for new ones.
+        let nothing_older = self.coverage.within(self.horizon(), from).all(|older| older.listed == Some(0));
+        let oldest = nothing_older && bucket.listed != Some(0);
+        if !oldest && (bucket.held > 0 || bucket.listed == Some(0)) {
             // Its rows are remembered one by one, so a rise can be narrowed down.
             let (differing, reached) = self.compare(from, to, Uncounted::WalkAgain).await?;
             for (from, to) in differing {
@@ -493,14 +501,11 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             return Ok(reached);
         }
         let (total, _) = self.count(from, to).await?;
-        // A bucket that reaches behind the horizon has lost rows that may stand for new ones.
-        let clipped = from > bucket.from;
-        if clipped || total.is_none_or(|total| total > bucket.listed.unwrap_or(0)) {
-            let held = self.walk_all_uncovered(from, to).await?;
-            self.set_baseline(from, to, total.or(Some(held)), held);
-        } else {
-            self.set_baseline(from, to, total, 0);
-        }
+        let held = match oldest || total.is_none() || total != bucket.listed {
+            true => self.walk_all_uncovered(from, to).await?,
+            false => 0,
+        };
+        self.set_baseline(from, to, total.or(Some(held)), held);
         Ok(to)
     }
 

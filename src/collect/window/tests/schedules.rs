@@ -522,7 +522,8 @@ impl<'s> Run<'s> {
 
     /// Before the start only counts are compared: rows that vanish there make up for rows that arrive.
     fn vanishing_hides(&self, world: &World, at: Micros) -> bool {
-        world.dialect.retention_days.is_some()
+        let elsewhere = world.dialect.retention_axis != world.dialect.axis;
+        (world.dialect.retention_days.is_some() && elsewhere)
             || world.rows.iter().any(|row| {
                 row.deleted_at.is_some() && (world.dialect.axis.of(row) - at).abs() < 31 * DAY * SECOND
             })
