@@ -168,3 +168,16 @@ fn rows_that_do_not_say_when_they_were_received_never_enter_again_after_a_silenc
     let again = story.store.book().entries.values().filter(|times| **times != 1).count();
     assert_eq!(again, 0);
 }
+
+#[test]
+fn a_second_pass_finds_what_came_late_to_the_first_although_nothing_is_counted() {
+    let mut rows = steady(1);
+    let late = (BEGIN + 200) * SECOND;
+    rows.push(Row { listed_from: late, ..row(7_000, (BEGIN - 300) * SECOND) });
+    let mut story = Story::new(rows, Dialect { totals: Totals::Absent, ..Dialect::default() });
+    ready(story.stream.everything()).unwrap();
+    story.portal.wait(230);
+    assert_eq!(story.missing(), 1);
+    ready(story.stream.everything()).unwrap();
+    assert_eq!(story.missing(), 0);
+}

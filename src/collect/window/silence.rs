@@ -1,0 +1,77 @@
+//! Nothing where rows are usual: of a whole stream, and of one organization inside a tree.
+
+use std::collections::BTreeMap;
+
+use super::{Commit, DAY, Ledger, WindowStream};
+use crate::collect::{CollectError, Listing};
+use crate::coverage::State;
+use crate::model::{Micros, SECOND, Seconds};
+
+impl<L: Listing, S: Ledger> WindowStream<L, S> {
+    /// The newest row before `[from, to)` where that nothing is listed since is unusual: rows are usual
+    /// here, no later ones were listed, and computers checked in.
+    pub(super) async fn unusual_silence(
+        &self,
+        from: Seconds,
+        to: Seconds,
+    ) -> Result<Option<Micros>, CollectError> {
+        let silent_since = self.silent_since(from) * SECOND;
+        let (from, to) = (from * SECOND, to * SECOND);
+        let Some(last_row) = self.ledger.unusual_silence(silent_since, to).await? else { return Ok(None) };
+        let witnessed =
+            self.ledger.held(to, self.listing.now()).await? > 0 || self.ledger.no_checkins(from, to).await?;
+        Ok((!witnessed).then_some(last_row))
+    }
+
+    /// Where a silence that became unusual began: behind the last row, as far back as time was walked.
+    pub(super) fn silent_from(&self, last_row: Micros, from: Seconds) -> Seconds {
+        let since = (last_row.div_euclid(SECOND) + 1).max(from - DAY).max(self.notes.start.unwrap_or(from));
+        self.coverage.gaps(since.min(from), from).last().map_or(since, |gap| gap.1)
+    }
+
+    /// Where the unconfirmed silence that reaches up to `from` began: however long it lasts, it does not
+    /// become what is usual.
+    fn silent_since(&self, from: Seconds) -> Seconds {
+        let mut since = from;
+        for before in self.coverage.within(Seconds::MIN, from).rev() {
+            if before.state != State::EmptyUnconfirmed || before.to < since {
+                break;
+            }
+            since = before.from;
+        }
+        since
+    }
+
+    /// Notes organizations that fell silent inside a tree, and reads again what was hidden of those that
+    /// are back.
+    pub(super) async fn hear_silence(&mut self) -> Result<(), CollectError> {
+        if !self.settings.scope.is_tree() {
+            return Ok(());
+        }
+        let silent: BTreeMap<_, _> = self
+            .ledger
+            .silent(self.edge() * SECOND)
+            .await?
+            .into_iter()
+            .map(|one| (one.organization, one.since))
+            .collect();
+        if silent == self.notes.silent {
+            return Ok(());
+        }
+        let returned: Vec<_> = self
+            .notes
+            .silent
+            .iter()
+            .filter(|(organization, _)| !silent.contains_key(*organization))
+            .map(|(organization, since)| (organization.clone(), *since))
+            .collect();
+        for (organization, since) in returned {
+            tracing::info!(%organization, source = self.settings.source, "an organization lists rows again");
+            let from = since.div_euclid(SECOND).max(self.notes.start.unwrap_or_default());
+            self.coverage.forget(from, self.edge());
+        }
+        self.notes.silent = silent;
+        self.save(Commit::default()).await?;
+        Ok(())
+    }
+}
