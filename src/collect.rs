@@ -56,6 +56,8 @@ pub struct ListedRow {
     pub at: Option<Micros>,
     /// When the portal received it.
     pub imported: Option<Micros>,
+    /// Written by a request of our own, and not wanted: it counts, and does not enter.
+    pub own: bool,
     /// The vendor's bytes; valid UTF-8.
     pub body: Bytes,
 }

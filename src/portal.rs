@@ -12,6 +12,7 @@ mod credential;
 mod discovery;
 mod error;
 mod exchange;
+mod own_reads;
 mod pace;
 mod page;
 mod retry;
@@ -33,6 +34,7 @@ pub use self::credential::Pacers;
 use self::credential::{Admission, Credential, Evidence};
 pub use self::discovery::ListedOrganization;
 pub use self::error::{Answer, Failure, PortalError, Remedy, SAFE_PAGE_SIZE, TOKEN_REFUSED};
+pub use self::own_reads::{OwnReadsReport, Reader};
 pub(crate) use self::settings::is_loopback;
 pub use self::settings::{PortalSettings, base_url_of};
 pub use self::time::PortalTime;
@@ -243,10 +245,27 @@ impl Portal {
         self.0.time.clone()
     }
 
+    /// Takes note of a `Read` row of the system audit; `row` is its id. Answers whether one of our own requests
+    /// wrote it, as far as that is known yet.
+    pub fn saw_read(&self, reader: Reader, at: Micros, row: u128) -> bool {
+        let Some(credential) = self.current_credential() else { return false };
+        let ours = credential.own_reads.is_us(&reader);
+        credential.own_reads.seen(reader, at, row);
+        ours
+    }
+
+    /// Our own requests in the portal's system audit, once they are known.
+    pub fn own_reads(&self) -> Option<OwnReadsReport> {
+        self.current_credential()?.own_reads.report(self.now())
+    }
+
+    fn current_credential(&self) -> Option<Arc<Credential>> {
+        self.0.credential.lock().expect("no holder of the credential panics").clone()
+    }
+
     /// How the credential fares, for status.
     pub fn health(&self) -> CredentialHealth {
-        let credential = self.0.credential.lock().expect("no holder of the credential panics").clone();
-        let Some(credential) = credential else {
+        let Some(credential) = self.current_credential() else {
             return CredentialHealth {
                 state: CredentialState::Untested,
                 since: self.utc(Instant::now()),

@@ -10,7 +10,7 @@ use chrono::DateTime;
 use thiserror::Error;
 
 use crate::model::{Kind, Micros, OrganizationId, Seconds};
-use crate::portal::{Endpoint, PageRequest};
+use crate::portal::{Endpoint, PageRequest, Reader};
 use crate::sources::{computers, system_audit, unified_audit};
 
 /// One kind of portal row.
@@ -147,6 +147,8 @@ pub struct RowKey<'a> {
     pub at: Option<Micros>,
     /// When the portal received it, for rows that say so.
     pub imported: Option<Micros>,
+    /// Who read what through the portal, for rows that tell of nothing else.
+    pub reader: Option<Reader>,
 }
 
 /// A row that no source can use, and why.

@@ -10,11 +10,21 @@ use tokio_util::sync::CancellationToken;
 use super::{CollectError, Listed, ListedRow, Listing};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, uid};
-use crate::portal::{Page, Portal};
+use crate::portal::{Page, Portal, Reader};
 use crate::source::{Query, Rejected, RowKey, Source};
 
 /// The least time that the page in hand is waited for when the program stops.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What becomes of the rows that our own requests write into the system audit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OwnRows {
+    #[default]
+    Keep,
+    /// They count and are not delivered: those of the user that is named, else of the one reader that is known
+    /// to be us.
+    Drop { user: Option<String> },
+}
 
 /// One source at one portal, until it is told to stop: then the page in hand is waited for, twice as long as
 /// the one before it took, and no other is asked. So every page that came is stored, and a portal that hangs
@@ -23,6 +33,7 @@ pub struct PortalListing {
     portal: Portal,
     source: &'static dyn Source,
     timeout: Duration,
+    own_rows: OwnRows,
     stop: CancellationToken,
     /// Milliseconds that the last page took, its turn and its tries included.
     took: AtomicU64,
@@ -33,9 +44,10 @@ impl PortalListing {
         portal: Portal,
         source: &'static dyn Source,
         timeout: Duration,
+        own_rows: OwnRows,
         stop: CancellationToken,
     ) -> Self {
-        Self { portal, source, timeout, stop, took: AtomicU64::new(0) }
+        Self { portal, source, timeout, own_rows, stop, took: AtomicU64::new(0) }
     }
 
     /// Ends when the program was told to stop and the page in hand takes too long for it.
@@ -43,6 +55,37 @@ impl PortalListing {
         self.stop.cancelled().await;
         let took = Duration::from_millis(self.took.load(Ordering::Relaxed));
         tokio::time::sleep((2 * took).max(LEAST_PATIENCE)).await;
+    }
+
+    /// Keys the rows of a page. What is no row of the source is undecodable, and so is kept and counted.
+    fn keyed(&self, part: u8, page: Page) -> Listed {
+        let mut listed = Listed { total: page.total, ..Listed::default() };
+        for (row, &(start, end)) in page.rows().zip(&page.rows) {
+            let body = page.body.slice(start..end);
+            match self.source.key(row, part) {
+                Ok(mut key) => {
+                    let reader = key.reader.take();
+                    let mut row = listed_row(self.source, part, key, body);
+                    row.own = reader.is_some_and(|reader| self.is_unwanted(reader, &row));
+                    listed.rows.push(row);
+                }
+                Err(Rejected(reason)) => listed.undecodable.push((body, reason)),
+            }
+        }
+        listed.undecodable.extend(page.undecodable.iter().cloned());
+        listed.reservation = Some(Box::new(page));
+        listed
+    }
+
+    /// Takes note of a row that tells of a read. Answers whether it is one of ours and not to be delivered.
+    fn is_unwanted(&self, reader: Reader, row: &ListedRow) -> bool {
+        let id = match row.id {
+            RowId::Vendor(id) => id,
+            RowId::Content(hash) => u128::from_be_bytes(hash),
+        };
+        let named = matches!(&self.own_rows, OwnRows::Drop { user: Some(user) } if *user == reader.user);
+        let ours = row.at.is_some_and(|at| self.portal.saw_read(reader, at, id));
+        named || (ours && self.own_rows == OwnRows::Drop { user: None })
     }
 }
 
@@ -63,23 +106,8 @@ impl Listing for PortalListing {
         };
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.took.store(took, Ordering::Relaxed);
-        Ok(keyed(self.source, query.part, page))
+        Ok(self.keyed(query.part, page))
     }
-}
-
-/// Keys the rows of a page. What is no row of the source is undecodable, and so is kept and counted.
-fn keyed(source: &dyn Source, part: u8, page: Page) -> Listed {
-    let mut listed = Listed { total: page.total, ..Listed::default() };
-    for (row, &(start, end)) in page.rows().zip(&page.rows) {
-        let body = page.body.slice(start..end);
-        match source.key(row, part) {
-            Ok(key) => listed.rows.push(listed_row(source, part, key, body)),
-            Err(Rejected(reason)) => listed.undecodable.push((body, reason)),
-        }
-    }
-    listed.undecodable.extend(page.undecodable.iter().cloned());
-    listed.reservation = Some(Box::new(page));
-    listed
 }
 
 fn listed_row(source: &dyn Source, part: u8, key: RowKey<'_>, body: Bytes) -> ListedRow {
@@ -100,6 +128,7 @@ fn listed_row(source: &dyn Source, part: u8, key: RowKey<'_>, body: Bytes) -> Li
         vendor_id: key.vendor_id.map(std::borrow::Cow::into_owned),
         at: key.at,
         imported: key.imported,
+        own: false,
         body,
     }
 }

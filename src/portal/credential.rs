@@ -13,8 +13,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::error::Answer;
+use super::own_reads::OwnReads;
 use super::pace::Pace;
 use super::{CredentialState, Endpoint, PageRequest};
+use crate::model::Micros;
 
 /// The credentials in use in this process, known by a keyed hash of host and token.
 #[derive(Clone)]
@@ -63,6 +65,7 @@ pub(crate) struct Credential {
     concurrent: Mutex<usize>,
     /// Held while a refusal is judged, so that many streams refused at once cost one probe.
     pub(crate) judging: tokio::sync::Mutex<()>,
+    pub(crate) own_reads: OwnReads,
     state: Mutex<State>,
 }
 
@@ -134,6 +137,7 @@ impl Credential {
             slots: Arc::new(Semaphore::new(concurrent)),
             concurrent: Mutex::new(concurrent),
             judging: tokio::sync::Mutex::default(),
+            own_reads: OwnReads::default(),
             state: Mutex::new(state),
         }
     }
@@ -239,8 +243,12 @@ impl Credential {
         self.state().wait_until.filter(|until| *until > Instant::now())
     }
 
-    pub(crate) fn count_request(&self) {
+    /// A request goes out; `now` is the portal's time, where it is known.
+    pub(crate) fn count_request(&self, now: Option<Micros>) {
         self.state().requests += 1;
+        if let Some(now) = now {
+            self.own_reads.sent(now);
+        }
     }
 
     pub(crate) fn health(&self) -> Health {

@@ -113,7 +113,7 @@ impl Portal {
         if !probing && credential.rejection().is_some() {
             return Err(Trouble::Final(self.rejected(credential)));
         }
-        credential.count_request();
+        credential.count_request(self.heard().then(|| self.now()));
         match timeout(request.timeout, self.exchange(credential, token, request, reservation)).await {
             Ok(outcome) => outcome,
             Err(_) => {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Surroundings, verdict};
 use crate::collect::CollectError;
 use crate::collect::ledger::StreamLedger;
-use crate::collect::listing::PortalListing;
+use crate::collect::listing::{OwnRows, PortalListing};
 use crate::collect::snapshot::{SnapshotNotes, SnapshotSettings, SnapshotStream};
 use crate::collect::window::{Notes, WindowSettings, WindowStream};
 use crate::config::SourceConfig;
@@ -327,7 +327,8 @@ impl Stream {
                 streams::open(db, &key)
             })
             .await?;
-        let listing = PortalListing::new(self.portal.clone(), self.source, self.timeout, around.stop.clone());
+        let (asked, stop) = (self.source, around.stop.clone());
+        let listing = PortalListing::new(self.portal.clone(), asked, self.timeout, OwnRows::default(), stop);
         let config = &self.config;
         Ok(match self.source.shape() {
             Shape::Window { splits, has_imported } => {

@@ -76,6 +76,7 @@ impl Source for Computers {
             content: [0; 16],
             at: time(checkin),
             imported: None,
+            reader: None,
         })
     }
 }

@@ -4,13 +4,30 @@
 //! Oddities: `systemAuditId` is null in some live rows, the user stands in `username` or `emailAddress`,
 //! `details` is an object, text or null.
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::model::Kind;
 use crate::normalise::{fields, text, time};
-use crate::portal::Endpoint;
+use crate::portal::{Endpoint, Reader};
 use crate::source::{Query, Rejected, RowKey, Shape, Source, request_time};
 use crate::sources::{content, id, organization};
+
+/// The members of a row that tell rows apart.
+const MEMBERS: [&str; 12] = [
+    "systemAuditId",
+    "organizationName",
+    "organizationId",
+    "dateTime",
+    "userId",
+    "username",
+    "emailAddress",
+    "action",
+    "effectiveAction",
+    "ipAddress",
+    "details",
+    "systemAuditObjectTypeId",
+];
 
 pub struct SystemAudit;
 
@@ -54,23 +71,7 @@ impl Source for SystemAudit {
     }
 
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {
-        let picked = fields(
-            row,
-            &[
-                "systemAuditId",
-                "organizationName",
-                "organizationId",
-                "dateTime",
-                "userId",
-                "username",
-                "emailAddress",
-                "action",
-                "effectiveAction",
-                "ipAddress",
-                "details",
-                "systemAuditObjectTypeId",
-            ],
-        )?;
+        let picked = fields(row, &MEMBERS)?;
         let [vendor_id, owner_name, owner, at, ..] = picked;
         let vendor_id = id(vendor_id);
         let at = time(at);
@@ -81,6 +82,15 @@ impl Source for SystemAudit {
             vendor_id,
             at,
             imported: None,
+            reader: reader(&picked),
         })
     }
+}
+
+/// Who wrote a `Read` row: the user stands in one member or the other (contract section 4.1).
+fn reader(picked: &[Option<&RawValue>; MEMBERS.len()]) -> Option<Reader> {
+    let [.., username, email, action, _, address, _, _] = *picked;
+    let is_read = text(action).is_some_and(|action| action.eq_ignore_ascii_case("read"));
+    let user = text(username).filter(|name| !name.is_empty()).or_else(|| text(email)).filter(|_| is_read)?;
+    Some(Reader { user: user.into_owned(), address: text(address).unwrap_or_default().into_owned() })
 }

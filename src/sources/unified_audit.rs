@@ -113,6 +113,7 @@ impl Source for UnifiedAudit {
             vendor_id,
             at,
             imported: time(imported),
+            reader: None,
         })
     }
 }

@@ -68,6 +68,7 @@ fn row(organization: &str, id: &str, mode: &str, deleted: bool, now: Micros) -> 
         vendor_id: Some(id.to_owned()),
         at: Some(now),
         imported: None,
+        own: false,
         body: Bytes::from(body.to_string()),
     }
 }

@@ -186,6 +186,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             _ => (row.at.or(row.imported), row.imported),
         };
         let enter = match enter {
+            _ if row.own => false,
             Enter::All => true,
             Enter::ImportedSince { since, undated, start } => {
                 row.imported.map_or(undated, |imported| imported >= since)

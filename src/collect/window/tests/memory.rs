@@ -185,6 +185,7 @@ fn listed(row: &Row, has_imported: bool) -> ListedRow {
         vendor_id: row.id.map(|id| id.to_string()),
         at: Some(row.at),
         imported: has_imported.then_some(row.imported),
+        own: false,
         body: Bytes::from_static(b"{}"),
     }
 }
