@@ -122,7 +122,7 @@ impl Config {
     pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let layers = layers::read(file, environment)?;
         let mistakes = Mistakes::default();
-        let config = check(&layers, environment, &mistakes);
+        let config = check(&layers, file, environment, &mistakes);
         let mistakes = mistakes.into_vec();
         match config {
             Some(config) if mistakes.is_empty() => Ok(config),
@@ -131,15 +131,19 @@ impl Config {
     }
 
     /// The configuration in force as YAML, defaults and all layers merged; secrets only by where they
-    /// come from.
+    /// come from. A comment behind each value names the layer that set it.
     pub fn effective(&self) -> String {
-        effective::yaml(&self.effective.0)
+        effective::yaml(&self.effective.settings, &self.effective.main)
     }
 }
 
 /// The merged settings that were checked.
 #[derive(Clone)]
-struct Effective(Table);
+struct Effective {
+    settings: Table,
+    /// The main file, which is the layer of every value that names none.
+    main: String,
+}
 
 impl fmt::Debug for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,7 +152,7 @@ impl fmt::Debug for Effective {
 }
 
 /// Reads the merged layers; `None` only where a mistake is noted.
-fn check(layers: &Layers, environment: &Environment, mistakes: &Mistakes) -> Option<Config> {
+fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mistakes) -> Option<Config> {
     let whole = layers::merged(layers.defaults.clone(), layers.given.clone());
     let top = Section::root(&whole, mistakes);
 
@@ -194,7 +198,7 @@ fn check(layers: &Layers, environment: &Environment, mistakes: &Mistakes) -> Opt
         dead_letters: dead_letters?,
         log: log?,
         shutdown_grace: shutdown_grace?,
-        effective: Effective(effective),
+        effective: Effective { settings: effective, main: file.display().to_string() },
     })
 }
 

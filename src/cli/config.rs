@@ -9,7 +9,8 @@ use crate::config::{DEFAULTS, Environment};
 
 /// Show the defaults of every option, or a configuration as it is in force.
 ///
-/// Prints YAML. A secret is shown only by where it comes from.
+/// Prints YAML. With --effective a comment behind each value names the layer that set it: default, a file or
+/// an environment variable. A secret is shown only by where it comes from.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:

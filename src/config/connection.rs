@@ -122,7 +122,8 @@ fn unlimited_in_full(mut own: Table) -> Table {
     if let Some(rate) = own.get_mut("rate")
         && is_word(rate, "unlimited")
     {
-        let inner = Value::new(None, ValueKind::String("unlimited".to_owned()));
+        let origin = rate.origin().map(str::to_owned);
+        let inner = Value::new(origin.as_ref(), ValueKind::String("unlimited".to_owned()));
         rate.kind = ValueKind::Table([("per_second".to_owned(), inner)].into_iter().collect());
     }
     own

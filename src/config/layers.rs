@@ -17,6 +17,9 @@ pub(super) type Table = Map<String, Value>;
 /// Prefix of the variables that are settings: `LOCKSTEP__STATE__DIR` is `state.dir`.
 const PREFIX: &str = "LOCKSTEP__";
 
+/// The layer of a value that nobody set.
+pub(super) const DEFAULT: &str = "default";
+
 /// The environment as the configuration sees it; nothing else reads it.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
@@ -78,7 +81,7 @@ pub(super) fn read(file: &Path, environment: &Environment) -> Result<Layers, Con
 
 /// The built-in defaults as settings.
 pub(super) fn defaults() -> Table {
-    parse(super::DEFAULTS).expect("a test reads the defaults")
+    named(parse(super::DEFAULTS).expect("a test reads the defaults"), DEFAULT)
 }
 
 /// `over` laid on `base`: tables key by key, everything else replaced, empty values without effect.

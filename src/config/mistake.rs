@@ -10,7 +10,7 @@ pub struct Mistake {
     pub path: String,
     /// What is wrong and what to write instead; holds no secret.
     pub text: String,
-    /// The layer it came from, where that is not the main file.
+    /// The layer it came from, where that is neither the main file nor a default.
     pub origin: Option<String>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
 
 impl Mistakes {
     pub(super) fn add(&self, path: impl Into<String>, text: impl Into<String>, origin: Option<&str>) {
-        let origin = origin.map(str::to_owned);
+        let origin = origin.filter(|origin| *origin != super::layers::DEFAULT).map(str::to_owned);
         let mistake = Mistake { path: path.into(), text: text.into(), origin };
         let mut found = self.0.borrow_mut();
         if !found.contains(&mistake) {

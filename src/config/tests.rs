@@ -635,7 +635,47 @@ server: {{ ops: off }}
     let again = Folder::new(&config.effective());
     let strip = |config: &Config| format!("{config:?}");
     assert_eq!(strip(&again.load()), strip(&config), "{}", config.effective());
-    assert_eq!(again.load().effective(), config.effective());
+    assert_eq!(values(&again.load()), values(&config));
+}
+
+/// The effective configuration without the layers.
+fn values(config: &Config) -> Vec<String> {
+    let line = |line: &str| line.rsplit_once("  # ").unwrap_or((line, "")).0.trim_end().to_owned();
+    config.effective().lines().map(line).collect()
+}
+
+#[test]
+fn every_effective_value_names_the_layer_that_set_it() {
+    let folder = Folder::new(&format!(
+        "connections:
+  - {{ site: acme, base_url: \"http://127.0.0.1:1\", token: {{ file: DIR/token }}, rate: unlimited }}
+sources: {{ computers: {{ every: 20m }} }}
+server: {{ ops: off }}
+{SINKS}"
+    ));
+    folder.write(
+        "conf.d/10.yaml",
+        "connections: [{ site: beta, instance: h, token: { file: DIR/token }, organizations: [North, South] }]\n\
+         outbox: { keep: 1h, limit: 1GiB }\n",
+    );
+    let config = folder.load_with(&[("LOCKSTEP__OUTBOX__KEEP", "3h")]).unwrap();
+    let shown = config.effective().replace(&folder.0.path().display().to_string(), "DIR");
+    assert!(shown.lines().all(|line| line.ends_with(':') || line.contains("  # ")), "{shown}");
+    let told = |wanted: &[&str]| {
+        let line = shown.lines().find(|line| line.contains(wanted[0]));
+        let (value, layer) =
+            line.unwrap_or_else(|| panic!("{wanted:?} in {shown}")).split_once("  # ").unwrap();
+        assert_eq!((value.trim(), layer), (wanted[0].trim(), wanted[1]), "{shown}");
+    };
+    told(&["  - site: acme", "DIR/lockstep.yaml"]);
+    told(&["per_second: unlimited", "DIR/lockstep.yaml"]);
+    told(&["concurrent: 2", "default"]);
+    told(&["every: 20m", "DIR/lockstep.yaml"]);
+    told(&["  - site: beta", "DIR/conf.d/10.yaml"]);
+    told(&["organizations: [North, South]", "DIR/conf.d/10.yaml"]);
+    told(&["limit: 1GiB", "DIR/conf.d/10.yaml"]);
+    told(&["keep: 3h", "environment variable LOCKSTEP__OUTBOX__KEEP"]);
+    told(&["memory: 128MiB", "default"]);
 }
 
 #[test]
