@@ -106,6 +106,10 @@ impl App {
         };
         let workers = build_workers(&config, &store, &deps.clock, &budget, &board, &listener).await?;
         let pacers = Pacers::new(store.secret());
+        for broken in &config.broken {
+            tracing::error!(site = broken.site, "{broken}");
+        }
+        board.set_configuration(config.broken.iter().map(ToString::to_string).collect());
         let mut sites = Vec::new();
         for connection in &config.connections {
             let mut settings = portal_settings(connection);
@@ -183,6 +187,8 @@ impl App {
     /// mean all.
     pub async fn once(mut self, sites: &[String], sources: &[String]) -> Outcome {
         let mut outcome = Outcome::default();
+        let broken = self.config.broken.iter().filter(|one| sites.is_empty() || sites.contains(&one.site));
+        outcome.sites.extend(broken.map(|one| (one.site.clone(), one.reason.clone())));
         let collecting = TaskTracker::new();
         let mut passes = Vec::new();
         for mut site in std::mem::take(&mut self.sites) {

@@ -95,11 +95,10 @@ impl ConfigFile {
 
 /// Refuses a site that the configuration does not name.
 fn known_site(config: &Config, site: &str) -> Result<(), Usage> {
-    let mut sites = config.connections.iter().map(|connection| connection.site.as_str());
-    if sites.any(|known| known == site) {
+    if config.sites().any(|known| known == site) {
         return Ok(());
     }
-    let known: Vec<&str> = config.connections.iter().map(|connection| connection.site.as_str()).collect();
+    let known: Vec<&str> = config.sites().collect();
     Err(Usage(format!("the configuration names no site {site}; it has {}", known.join(", "))))
 }
 

@@ -8,7 +8,9 @@
 
 mod connection;
 mod effective;
+mod folder;
 mod layers;
+mod load;
 mod mistake;
 mod reader;
 mod sink;
@@ -25,7 +27,9 @@ use ::config::{Value, ValueKind};
 use bytesize::ByteSize;
 
 pub use connection::{Connection, Http, Organizations, Rate, TokenExpiry};
+pub use folder::BrokenSite;
 pub use layers::Environment;
+pub use load::{Load, ROOM, loads};
 pub use mistake::Mistake;
 pub use reader::{human, human_size};
 pub use source::{SOURCE_NAMES, SourceConfig};
@@ -42,8 +46,10 @@ pub const DEFAULTS: &str = include_str!("config/defaults.yaml");
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// At least one, no two with the same site.
+    /// No two with the same site; at least one unless there is a folder of connections.
     pub connections: Vec<Connection>,
+    /// Folders of sites that are wrong, by name.
+    pub broken: Vec<BrokenSite>,
     pub state: State,
     /// At least one, no two with the same name.
     pub sinks: Vec<SinkConfig>,
@@ -130,10 +136,28 @@ impl Config {
         }
     }
 
+    /// The state directory that a configuration names, also where the rest of it is wrong; to reach the
+    /// program that runs on it.
+    pub fn state_dir(file: &Path, environment: &Environment) -> Option<PathBuf> {
+        let layers = layers::read(file, environment).ok()?;
+        let whole = layers::merged(layers.defaults, layers.given);
+        let dir = Section::root(&whole, &Mistakes::default()).section("state")?.required("dir");
+        dir
+    }
+
+    /// Every site, those included whose folder is wrong.
+    pub fn sites(&self) -> impl Iterator<Item = &str> {
+        let connections = self.connections.iter().map(|connection| connection.site.as_str());
+        connections.chain(self.broken.iter().map(|broken| broken.site.as_str()))
+    }
+
     /// The configuration in force as YAML, defaults and all layers merged; secrets only by where they
     /// come from. A comment behind each value names the layer that set it.
     pub fn effective(&self) -> String {
-        effective::yaml(&self.effective.settings, &self.effective.main)
+        let folder = self.effective.folder.as_ref().map(|dir| format!("# with the folders in {dir}\n"));
+        let broken = self.broken.iter().map(|broken| format!("# {broken}\n"));
+        let settings = effective::yaml(&self.effective.settings, &self.effective.main);
+        folder.into_iter().chain(broken).chain([settings]).collect()
     }
 }
 
@@ -143,6 +167,8 @@ struct Effective {
     settings: Table,
     /// The main file, which is the layer of every value that names none.
     main: String,
+    /// The folder of connections and the layer that names it.
+    folder: Option<String>,
 }
 
 impl fmt::Debug for Effective {
@@ -159,11 +185,25 @@ fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mis
     let (templates, sink_templates) =
         (entries(&layers.defaults, "connections"), entries(&layers.defaults, "sinks"));
     let common = source::common(&top, &layers.defaults, mistakes);
-    let given =
-        list_of(&layers.given, "connections", "- { site: acme, instance: g, token: { file: … } }", mistakes);
-    let (connections, connection_trees) =
-        connection::check_all(&given, templates.first()?, &common, environment, mistakes);
-    let given = list_of(&layers.given, "sinks", "- { name: out, type: stdout }", mistakes);
+    let (folder, given) = connections(&layers.given, mistakes);
+    let mut reader = connection::Reader::new(templates.first()?, &common, environment);
+    for (index, own) in &given {
+        reader.entry(format!("connections[{index}]"), own, mistakes);
+    }
+    let folders = match folder.as_ref().map(|(dir, _)| folder::read(dir)).transpose() {
+        Ok(folders) => folders.unwrap_or_default(),
+        Err(error) => {
+            let (dir, origin) = folder.as_ref().expect("it was read");
+            let text = format!("cannot read the folder {}: {error}", dir.display());
+            mistakes.add("connections.dir", text, origin.as_deref());
+            Vec::new()
+        }
+    };
+    let broken = folders.into_iter().filter_map(|folder| reader.folder(folder)).collect();
+    let connection::Reader { mut connections, trees: connection_trees, .. } = reader;
+    load::stretch(&mut connections);
+    let sinks = layers.given.get("sinks");
+    let given = list_of(sinks, "sinks", ("- { name: out, type: stdout }", 1), mistakes);
     let (sinks, sink_trees) = sink::check_all(&given, &sink_templates, mistakes);
     for list in ["connections", "sinks"] {
         top.value(list);
@@ -188,8 +228,12 @@ fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mis
     for (key, trees) in [("connections", connection_trees), ("sinks", sink_trees)] {
         effective.insert(key.to_owned(), Value::new(None, ValueKind::Array(trees)));
     }
+    let main = file.display().to_string();
+    let folder =
+        folder.map(|(dir, origin)| format!("{}  # {}", dir.display(), origin.as_deref().unwrap_or(&main)));
     Some(Config {
         connections,
+        broken,
         state: state?,
         sinks,
         server: server?,
@@ -198,7 +242,7 @@ fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mis
         dead_letters: dead_letters?,
         log: log?,
         shutdown_grace: shutdown_grace?,
-        effective: Effective { settings: effective, main: file.display().to_string() },
+        effective: Effective { settings: effective, main, folder },
     })
 }
 
@@ -240,22 +284,50 @@ fn entries(table: &Table, list: &str) -> Vec<Table> {
     }
 }
 
-/// The entries that stand in a list of the configuration; an empty list is a mistake.
-fn list_of(given: &Table, list: &str, example: &str, mistakes: &Mistakes) -> Vec<(usize, Table)> {
-    let value = given.get(list);
+/// The folder of connections with the layer that names it, and the entries of the list.
+fn connections(
+    given: &Table,
+    mistakes: &Mistakes,
+) -> (Option<(PathBuf, Option<String>)>, Vec<(usize, Table)>) {
+    const EXAMPLE: &str = "- { site: acme, instance: g, token: { file: … } }";
+    let value = given.get("connections");
+    let Some(ValueKind::Table(table)) = value.map(|value| &value.kind) else {
+        return (None, list_of(value, "connections", (EXAMPLE, 1), mistakes));
+    };
+    let before = mistakes.count();
+    let section = Section::at("connections".to_owned(), table, mistakes);
+    let dir: Option<PathBuf> = section.optional("dir");
+    section.value("list");
+    section.unknown(|_| {
+        "unknown key; connections are a list, each entry with a leading dash, or `{ dir: FOLDER }` with a folder \
+         for each site"
+            .to_owned()
+    });
+    let least = usize::from(dir.is_none() && mistakes.count() == before);
+    let list = list_of(table.get("list"), "connections", (EXAMPLE, least), mistakes);
+    let origin = table.get("dir").and_then(Value::origin).map(str::to_owned);
+    (dir.map(|dir| (dir, origin)), list)
+}
+
+/// The entries that stand in a list of the configuration, with an example of one; fewer than `least` are a
+/// mistake.
+fn list_of(
+    value: Option<&Value>,
+    list: &str,
+    (example, least): (&str, usize),
+    mistakes: &Mistakes,
+) -> Vec<(usize, Table)> {
     let origin = value.and_then(Value::origin);
     let entries = match value.map(|value| &value.kind) {
         Some(ValueKind::Array(entries)) if !entries.is_empty() => entries,
         None | Some(ValueKind::Nil | ValueKind::Array(_)) => {
-            mistakes.add(list, format!("at least one is needed, such as\n      {example}"), origin);
+            if least > 0 {
+                mistakes.add(list, format!("at least one is needed, such as\n      {example}"), origin);
+            }
             return Vec::new();
         }
         Some(_) if origin.is_some_and(|origin| origin.starts_with("environment")) => {
             mistakes.add(list, "a list cannot be set by the environment; write it into a file", origin);
-            return Vec::new();
-        }
-        Some(ValueKind::Table(table)) if table.contains_key("dir") => {
-            mistakes.add(list, "a folder of connections is not built yet in this version; list them", origin);
             return Vec::new();
         }
         Some(other) => {

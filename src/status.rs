@@ -44,6 +44,9 @@ pub struct Status {
     pub fresh: bool,
     /// What keeps it from being fresh, in words.
     pub problems: Vec<String>,
+    /// What is wrong with the configuration: sites that are left out, a change that was refused.
+    #[serde(default)]
+    pub configuration: Vec<String>,
     pub sites: Vec<SiteStatus>,
     pub sinks: Vec<SinkStatus>,
     pub outbox: OutboxStatus,
@@ -202,6 +205,7 @@ struct Inner {
     budget: Budget,
     started: DateTime<Utc>,
     outbox_limit: u64,
+    configuration: Mutex<Vec<String>>,
     sites: Mutex<BTreeMap<String, SiteEntry>>,
     sinks: Mutex<Vec<watch::Receiver<SinkStatus>>>,
 }
@@ -221,8 +225,13 @@ pub struct SiteEntry {
 impl Board {
     pub fn new(clock: Clock, store: Store, budget: Budget, outbox_limit: u64) -> Self {
         let started = clock.now();
-        let (sites, sinks) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { clock, store, budget, started, outbox_limit, sites, sinks }))
+        let (configuration, sites, sinks) = Default::default();
+        Self(Arc::new(Inner { clock, store, budget, started, outbox_limit, configuration, sites, sinks }))
+    }
+
+    /// Says what is wrong with the configuration, instead of what was said before.
+    pub fn set_configuration(&self, wrong: Vec<String>) {
+        *self.0.configuration.lock().expect("no holder of the board panics") = wrong;
     }
 
     pub fn add_site(&self, site: &str, entry: SiteEntry) {
@@ -290,6 +299,7 @@ impl Board {
             started: Some(inner.started),
             fresh: false,
             problems: Vec::new(),
+            configuration: inner.configuration.lock().expect("no holder of the board panics").clone(),
             sites,
             sinks,
             outbox,

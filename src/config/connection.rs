@@ -11,6 +11,7 @@ use chrono::NaiveDate;
 use reqwest::Url;
 use secrecy::SecretString;
 
+use super::folder::{BrokenSite, Folder};
 use super::layers::{Environment, Table, merged};
 use super::mistake::Mistakes;
 use super::reader::{Section, found, quoted};
@@ -20,7 +21,7 @@ use crate::credentials::SecretSource;
 use crate::model::OrganizationId;
 
 /// One registered portal account.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Connection {
     /// The user's label; letters, digits, `.`, `_` and `-`, since it stands in file names.
     pub site: String,
@@ -40,6 +41,8 @@ pub struct Connection {
     pub sources: BTreeMap<&'static str, SourceConfig>,
     /// How often organizations are discovered.
     pub discover_every: Duration,
+    /// By how much the intervals of its sources are lengthened; 1 unless `rate.stretch` is set and needed.
+    pub stretch: f64,
 }
 
 /// When the portal lets the token lapse (contract section 9).
@@ -69,6 +72,8 @@ pub struct Rate {
     pub per_second: Option<f64>,
     /// Requests at the same time, at least 1.
     pub concurrent: usize,
+    /// Polls less often where the requests do not suffice.
+    pub stretch: bool,
 }
 
 /// How the portal is reached.
@@ -88,33 +93,70 @@ pub struct Http {
     pub body_limit: u64,
 }
 
-/// Checks every connection; also gives the merged settings of each, for `config --effective`.
-pub(super) fn check_all(
-    given: &[(usize, Table)],
-    template: &Table,
-    common: &Common,
-    environment: &Environment,
-    mistakes: &Mistakes,
-) -> (Vec<Connection>, Vec<Value>) {
-    let mut sites: BTreeMap<String, String> = BTreeMap::new();
-    let (mut connections, mut trees) = (Vec::new(), Vec::new());
-    for (index, own) in given {
-        let path = format!("connections[{index}]");
-        let mut tree = merged(template.clone(), unlimited_in_full(own.clone()));
-        let section = Section::at(path.clone(), &tree, mistakes);
+/// Reads connections one after another: no two may have the same site.
+pub(super) struct Reader<'a> {
+    template: &'a Table,
+    common: &'a Common,
+    environment: &'a Environment,
+    /// Sites so far in lower case, and where they stand.
+    sites: BTreeMap<String, String>,
+    pub(super) connections: Vec<Connection>,
+    /// The merged settings of each, for `config --effective`.
+    pub(super) trees: Vec<Value>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(template: &'a Table, common: &'a Common, environment: &'a Environment) -> Self {
+        let (sites, connections, trees) = Default::default();
+        Self { template, common, environment, sites, connections, trees }
+    }
+
+    /// Takes in an entry of the list.
+    pub(super) fn entry(&mut self, path: String, own: &Table, mistakes: &Mistakes) {
+        let (connection, tree) = self.read(path.clone(), path, own, mistakes);
+        self.connections.extend(connection);
+        self.trees.push(tree);
+    }
+
+    /// Takes in a folder, or answers what is wrong with it.
+    pub(super) fn folder(&mut self, folder: Folder) -> Option<BrokenSite> {
+        let Folder { site, path, mistakes, settings } = folder;
+        let place = path.display().to_string();
+        let (connection, tree) = match mistakes.count() {
+            0 => self.read(String::new(), place, &settings, &mistakes),
+            _ => (None, Value::new(None, ValueKind::Nil)),
+        };
+        let mistakes = mistakes.into_vec();
+        if !mistakes.is_empty() {
+            return Some(BrokenSite::new(&site, &path, &mistakes));
+        }
+        self.connections.extend(connection);
+        self.trees.push(tree);
+        None
+    }
+
+    fn read(
+        &mut self,
+        path: String,
+        place: String,
+        own: &Table,
+        mistakes: &Mistakes,
+    ) -> (Option<Connection>, Value) {
+        let mut tree = merged(self.template.clone(), unlimited_in_full(own.clone()));
+        let section = Section::at(path, &tree, mistakes);
         let site: Option<String> =
             section.named("site", "a short label for this account, such as `site: acme`");
-        if let Some(earlier) = site.as_ref().and_then(|site| sites.insert(site.to_lowercase(), path)) {
+        if let Some(earlier) = site.as_ref().and_then(|site| self.sites.insert(site.to_lowercase(), place)) {
             section
                 .mistake("site", format!("is the same as in {earlier}; every site needs a name of its own"));
         }
-        if let Some((connection, sources)) = check(section, site, common, environment) {
-            connections.push(connection);
+        let checked = check(section, site, self.common, self.environment);
+        let connection = checked.map(|(connection, sources)| {
             tree.insert("sources".to_owned(), Value::new(None, ValueKind::Table(sources)));
-        }
-        trees.push(Value::new(None, ValueKind::Table(tree)));
+            connection
+        });
+        (connection, Value::new(None, ValueKind::Table(tree)))
     }
-    (connections, trees)
 }
 
 /// `rate: unlimited` is short for `rate: { per_second: unlimited }`.
@@ -144,7 +186,7 @@ fn check(
     let contact = optional(&section, "contact");
     section.word("access", &["portal"], &["reports", "auth_key"]);
     section.word("own_reads", &["keep"], &["drop"]);
-    section.not_yet(&["own_user", "stretch"]);
+    section.not_yet(&["own_user"]);
     let rate = section.section("rate").and_then(|rate_section| rate(rate_section, base_url.as_deref()));
     let http = section.section("http").and_then(http);
     let sources = of_connection(&section, common, base_url.as_deref());
@@ -162,6 +204,7 @@ fn check(
         http: http?,
         sources: each,
         discover_every,
+        stretch: 1.0,
     };
     Some((connection, tree))
 }
@@ -342,8 +385,10 @@ fn rate(section: Section<'_>, base_url: Option<&str>) -> Option<Rate> {
         section.number("per_second", 0.01, 100.0).map(Some)
     };
     let concurrent = section.number("concurrent", 1_u32, 64);
+    let stretch = section.required("stretch");
     section.close();
-    Some(Rate { per_second: per_second?, concurrent: concurrent?.try_into().expect("at most 64") })
+    let concurrent = concurrent?.try_into().expect("at most 64");
+    Some(Rate { per_second: per_second?, concurrent, stretch: stretch? })
 }
 
 fn http(section: Section<'_>) -> Option<Http> {

@@ -1,4 +1,5 @@
 mod documented;
+mod folders;
 
 use std::path::PathBuf;
 
@@ -84,7 +85,7 @@ fn a_site_an_instance_a_token_and_a_sink_are_enough() {
     );
     assert!(matches!(&connection.token, SecretSource::File(path) if path.ends_with("token")));
     assert_eq!(connection.organizations, Organizations::Own);
-    assert_eq!(connection.rate, Rate { per_second: Some(5.0), concurrent: 2 });
+    assert_eq!(connection.rate, Rate { per_second: Some(5.0), concurrent: 2, stretch: false });
     assert_eq!(
         connection.sources.keys().copied().collect::<Vec<_>>(),
         ["computers", "system_audit", "unified_audit"]
@@ -222,17 +223,17 @@ fn a_file_that_is_no_yaml_or_not_there_is_named() {
 fn a_list_that_is_none_is_explained() {
     assert_snapshot!(Folder::new("connections: { site: acme }\nsinks: [out]\n").mistakes(), @r#"
     DIR/lockstep.yaml has 2 mistakes:
-      connections: expected a list, each entry with a leading dash, found a section with keys of its own
+      connections.site: unknown key; connections are a list, each entry with a leading dash, or `{ dir: FOLDER }` with a folder for each site
       sinks[0]: expected a section with keys of its own, such as
           - { name: out, type: stdout }
         found "out"
     "#);
-    assert_snapshot!(Folder::new("connections: { dir: sites }\nsinks: []\n").mistakes(), @"
+    assert_snapshot!(Folder::new("connections: acme\nsinks: []\n").mistakes(), @r#"
     DIR/lockstep.yaml has 2 mistakes:
-      connections: a folder of connections is not built yet in this version; list them
+      connections: expected a list, each entry with a leading dash, found "acme"
       sinks: at least one is needed, such as
           - { name: out, type: stdout }
-    ");
+    "#);
 }
 
 #[test]
@@ -380,7 +381,7 @@ fn an_unlimited_rate_and_fast_polls_are_for_loopback_only() {
         .load()
         .connections
         .remove(0);
-    assert_eq!(connection.rate, Rate { per_second: None, concurrent: 2 });
+    assert_eq!(connection.rate, Rate { per_second: None, concurrent: 2, stretch: false });
     assert_eq!(connection.sources["computers"].every, Duration::from_millis(200));
     assert_snapshot!(Folder::with_connection(&format!("instance: g\n{settings}")).mistakes(), @"
     DIR/lockstep.yaml has 2 mistakes:

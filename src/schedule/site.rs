@@ -206,7 +206,7 @@ impl Site {
                         connection: self.row.clone(),
                         portal: self.portal.clone(),
                         source,
-                        config: config.clone(),
+                        config: SourceConfig { every: self.config.every(config), ..config.clone() },
                         timeout: self.config.http.timeout,
                         scope: scope.clone(),
                         part,

@@ -20,6 +20,7 @@ impl Status {
             problems
                 .push("no lockstep is running on this state: nothing is collected or delivered".to_owned());
         }
+        problems.extend(self.configuration.iter().map(|wrong| format!("configuration: {wrong}")));
         let running = self.started.and_then(|started| (self.taken - started).to_std().ok());
         for site in &self.sites {
             problems.extend(of_site(site, running).map(|problem| format!("site {}: {problem}", site.site)));

@@ -121,6 +121,7 @@ pub(crate) fn populated() -> Status {
         started: Some(at(10, 0)),
         fresh: false,
         problems: Vec::new(),
+        configuration: vec!["site west is left out, its folder sites/west is wrong: no token".to_owned()],
         sites: vec![site, undiscovered],
         sinks: vec![out],
         outbox: OutboxStatus {
@@ -214,6 +215,7 @@ fn a_site_that_shows_nothing_for_ten_minutes_is_a_problem() {
     let mut status = populated();
     let mut site = status.sites.remove(1);
     site.last_error = None;
+    status.configuration.clear();
     (status.sites, status.sinks) = (vec![site], Vec::new());
     for (minute, fresh) in [(9, true), (11, false)] {
         status.taken = at(10, minute);
