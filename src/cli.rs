@@ -157,5 +157,18 @@ fn stop_on_signals(stop: tokio_util::sync::CancellationToken) {
     });
 }
 
+/// SIGHUP asks for the configuration to be loaded again, instead of ending the process.
+fn load_again_on_hangup(asked: std::sync::Arc<tokio::sync::Notify>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangup) => drop(tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                asked.notify_one();
+            }
+        })),
+        Err(error) => tracing::warn!(%error, "SIGHUP cannot be caught and ends the process"),
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ mod sink;
 mod source;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub use load::{Load, ROOM, loads};
 pub use mistake::Mistake;
 pub use reader::{human, human_size};
 pub use source::{SOURCE_NAMES, SourceConfig};
+pub use watch::{Origin, Stamp};
 
 use layers::{Layers, Table};
 use mistake::Mistakes;
@@ -50,6 +52,8 @@ pub struct Config {
     pub connections: Vec<Connection>,
     /// Folders of sites that are wrong, by name.
     pub broken: Vec<BrokenSite>,
+    /// Where the folders of connections are.
+    pub folder: Option<PathBuf>,
     pub state: State,
     /// At least one, no two with the same name.
     pub sinks: Vec<SinkConfig>,
@@ -64,21 +68,29 @@ pub struct Config {
     effective: Effective,
 }
 
+/// Bounds of which the newest hold in every part of a running program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub outbox: Outbox,
+    pub dead_letters: DeadLetters,
+    pub shutdown_grace: Duration,
+}
+
 /// Where the durable state lives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub dir: PathBuf,
 }
 
 /// What the program listens on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Health and metrics; `None` for `off`. Port 0 takes any free port.
     pub ops: Option<SocketAddr>,
 }
 
 /// Bounds of what is collected and not everywhere delivered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outbox {
     /// Collecting pauses or a sink is detached when the outbox holds this many bytes.
     pub limit_bytes: u64,
@@ -87,14 +99,14 @@ pub struct Outbox {
 }
 
 /// Bounds of what could not be read or delivered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetters {
     pub limit_bytes: u64,
     pub keep: Duration,
 }
 
 /// What goes to the log on stderr.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     pub level: tracing::Level,
     /// One JSON object a line instead of text.
@@ -143,6 +155,11 @@ impl Config {
         let whole = layers::merged(layers.defaults, layers.given);
         let dir = Section::root(&whole, &Mistakes::default()).section("state")?.required("dir");
         dir
+    }
+
+    pub fn limits(&self) -> Limits {
+        let (outbox, dead_letters) = (self.outbox.clone(), self.dead_letters.clone());
+        Limits { outbox, dead_letters, shutdown_grace: self.shutdown_grace }
     }
 
     /// Every site, those included whose folder is wrong.
@@ -229,11 +246,14 @@ fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mis
         effective.insert(key.to_owned(), Value::new(None, ValueKind::Array(trees)));
     }
     let main = file.display().to_string();
-    let folder =
-        folder.map(|(dir, origin)| format!("{}  # {}", dir.display(), origin.as_deref().unwrap_or(&main)));
+    let shown = folder
+        .as_ref()
+        .map(|(dir, origin)| format!("{}  # {}", dir.display(), origin.as_deref().unwrap_or(&main)));
+    let dir = folder.map(|(dir, _)| dir);
     Some(Config {
         connections,
         broken,
+        folder: dir,
         state: state?,
         sinks,
         server: server?,
@@ -242,7 +262,7 @@ fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mis
         dead_letters: dead_letters?,
         log: log?,
         shutdown_grace: shutdown_grace?,
-        effective: Effective { settings: effective, main, folder },
+        effective: Effective { settings: effective, main, folder: shown },
     })
 }
 

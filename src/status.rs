@@ -11,6 +11,7 @@ mod stream;
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -204,7 +205,7 @@ struct Inner {
     store: Store,
     budget: Budget,
     started: DateTime<Utc>,
-    outbox_limit: u64,
+    outbox_limit: AtomicU64,
     configuration: Mutex<Vec<String>>,
     sites: Mutex<BTreeMap<String, SiteEntry>>,
     sinks: Mutex<Vec<watch::Receiver<SinkStatus>>>,
@@ -226,6 +227,7 @@ impl Board {
     pub fn new(clock: Clock, store: Store, budget: Budget, outbox_limit: u64) -> Self {
         let started = clock.now();
         let (configuration, sites, sinks) = Default::default();
+        let outbox_limit = AtomicU64::new(outbox_limit);
         Self(Arc::new(Inner { clock, store, budget, started, outbox_limit, configuration, sites, sinks }))
     }
 
@@ -234,12 +236,37 @@ impl Board {
         *self.0.configuration.lock().expect("no holder of the board panics") = wrong;
     }
 
-    pub fn add_site(&self, site: &str, entry: SiteEntry) {
-        self.sites().insert(site.to_owned(), entry);
+    /// Enters a site, or enters it anew: what its streams said last stays until they say more.
+    pub fn add_site(&self, site: &str, mut entry: SiteEntry) {
+        let mut sites = self.sites();
+        if let Some(before) = sites.remove(site) {
+            entry.streams = before.streams;
+        }
+        sites.insert(site.to_owned(), entry);
+    }
+
+    pub fn remove_site(&self, site: &str) {
+        self.sites().remove(site);
+    }
+
+    /// Forgets the streams of a site but those that are kept by source, scope and query.
+    pub fn keep_streams(&self, site: &str, keep: impl Fn(&str, &str, &str) -> bool) {
+        self.update_site(site, |entry| {
+            entry.streams.retain(|(source, scope, query), _| keep(source, scope, query));
+        });
     }
 
     pub fn add_sink(&self, sink: watch::Receiver<SinkStatus>) {
         self.0.sinks.lock().expect("no holder of the board panics").push(sink);
+    }
+
+    /// Shows these sinks and no others.
+    pub fn set_sinks(&self, sinks: Vec<watch::Receiver<SinkStatus>>) {
+        *self.0.sinks.lock().expect("no holder of the board panics") = sinks;
+    }
+
+    pub fn set_outbox_limit(&self, bytes: u64) {
+        self.0.outbox_limit.store(bytes, Ordering::Relaxed);
     }
 
     /// Changes what is known of a site.
@@ -286,10 +313,11 @@ impl Board {
             .iter()
             .map(|sink| sink.borrow().clone())
             .collect();
+        let limit = inner.outbox_limit.load(Ordering::Relaxed);
         let outbox = OutboxStatus {
             bytes: outbox.stored_bytes,
-            limit_bytes: Some(inner.outbox_limit),
-            paused: outbox.stored_bytes >= inner.outbox_limit,
+            limit_bytes: Some(limit),
+            paused: outbox.stored_bytes >= limit,
             oldest: outbox.oldest.and_then(DateTime::from_timestamp_micros),
         };
         let mut status = Status {

@@ -41,6 +41,8 @@ pub struct Connection {
     pub sources: BTreeMap<&'static str, SourceConfig>,
     /// How often organizations are discovered.
     pub discover_every: Duration,
+    /// Its folder, where it does not stand in a list.
+    pub folder: Option<PathBuf>,
     /// By how much the intervals of its sources are lengthened; 1 unless `rate.stretch` is set and needed.
     pub stretch: f64,
 }
@@ -130,7 +132,7 @@ impl<'a> Reader<'a> {
         if !mistakes.is_empty() {
             return Some(BrokenSite::new(&site, &path, &mistakes));
         }
-        self.connections.extend(connection);
+        self.connections.extend(connection.map(|connection| Connection { folder: Some(path), ..connection }));
         self.trees.push(tree);
         None
     }
@@ -204,6 +206,7 @@ fn check(
         http: http?,
         sources: each,
         discover_every,
+        folder: None,
         stretch: 1.0,
     };
     Some((connection, tree))

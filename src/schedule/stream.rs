@@ -398,7 +398,7 @@ fn read_notes<T: Default + serde::de::DeserializeOwned>(
 /// Ends when the program was told to stop and the grace is over.
 async fn stopped_for(around: &Surroundings) {
     around.stop.cancelled().await;
-    tokio::time::sleep(around.grace).await;
+    tokio::time::sleep(around.grace()).await;
 }
 
 fn single(scope: &Scope) -> Option<OrganizationId> {
