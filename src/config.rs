@@ -13,6 +13,7 @@ mod layers;
 mod load;
 mod mistake;
 mod reader;
+mod reference;
 mod sink;
 mod source;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use layers::Environment;
 pub use load::{Load, ROOM, loads};
 pub use mistake::Mistake;
 pub use reader::{human, human_size};
+pub use reference::reference;
 pub use source::{SOURCE_NAMES, SourceConfig};
 pub use watch::{Origin, Stamp};
 
@@ -153,8 +155,9 @@ impl Config {
     pub fn state_dir(file: &Path, environment: &Environment) -> Option<PathBuf> {
         let layers = layers::read(file, environment).ok()?;
         let whole = layers::merged(layers.defaults, layers.given);
-        let dir = Section::root(&whole, &Mistakes::default()).section("state")?.required("dir");
-        dir
+        let mistakes = Mistakes::default();
+        let state = Section::root(&whole, &mistakes).section("state")?;
+        state.required("dir")
     }
 
     pub fn limits(&self) -> Limits {
@@ -202,20 +205,20 @@ fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mis
     let (templates, sink_templates) =
         (entries(&layers.defaults, "connections"), entries(&layers.defaults, "sinks"));
     let common = source::common(&top, &layers.defaults, mistakes);
-    let (folder, given) = connections(&layers.given, mistakes);
+    let (place, given) = connections(&layers.given, mistakes);
     let mut reader = connection::Reader::new(templates.first()?, &common, environment);
     for (index, own) in &given {
         reader.entry(format!("connections[{index}]"), own, mistakes);
     }
-    let folders = match folder.as_ref().map(|(dir, _)| folder::read(dir)).transpose() {
-        Ok(folders) => folders.unwrap_or_default(),
+    let read = |place: &Folders| match folder::read(&place.dir) {
+        Ok(folders) => folders,
         Err(error) => {
-            let (dir, origin) = folder.as_ref().expect("it was read");
-            let text = format!("cannot read the folder {}: {error}", dir.display());
-            mistakes.add("connections.dir", text, origin.as_deref());
+            let text = format!("cannot read the folder {}: {error}", place.dir.display());
+            mistakes.add("connections.dir", text, place.origin.as_deref());
             Vec::new()
         }
     };
+    let folders = place.as_ref().map(read).unwrap_or_default();
     let broken = folders.into_iter().filter_map(|folder| reader.folder(folder)).collect();
     let connection::Reader { mut connections, trees: connection_trees, .. } = reader;
     load::stretch(&mut connections);
@@ -246,14 +249,12 @@ fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mis
         effective.insert(key.to_owned(), Value::new(None, ValueKind::Array(trees)));
     }
     let main = file.display().to_string();
-    let shown = folder
-        .as_ref()
-        .map(|(dir, origin)| format!("{}  # {}", dir.display(), origin.as_deref().unwrap_or(&main)));
-    let dir = folder.map(|(dir, _)| dir);
+    let layer = |place: &Folders| place.origin.clone().unwrap_or_else(|| main.clone());
+    let shown = place.as_ref().map(|place| format!("{}  # {}", place.dir.display(), layer(place)));
     Some(Config {
         connections,
         broken,
-        folder: dir,
+        folder: place.map(|place| place.dir),
         state: state?,
         sinks,
         server: server?,
@@ -273,7 +274,7 @@ fn state(section: Section<'_>) -> Option<State> {
 }
 
 fn server(section: Section<'_>) -> Option<Server> {
-    let off = section.value("ops").is_some_and(|value| is_word(value, "off"));
+    let off = section.is_word("ops", "off");
     let ops = if off { None } else { Some(section.required("ops")) };
     section.not_yet(&["console"]);
     section.close();
@@ -304,11 +305,14 @@ fn entries(table: &Table, list: &str) -> Vec<Table> {
     }
 }
 
-/// The folder of connections with the layer that names it, and the entries of the list.
-fn connections(
-    given: &Table,
-    mistakes: &Mistakes,
-) -> (Option<(PathBuf, Option<String>)>, Vec<(usize, Table)>) {
+/// The folder of connections, and the layer that names it.
+struct Folders {
+    dir: PathBuf,
+    origin: Option<String>,
+}
+
+/// The folder of connections, and the entries of the list.
+fn connections(given: &Table, mistakes: &Mistakes) -> (Option<Folders>, Vec<(usize, Table)>) {
     const EXAMPLE: &str = "- { site: acme, instance: g, token: { file: … } }";
     let value = given.get("connections");
     let Some(ValueKind::Table(table)) = value.map(|value| &value.kind) else {
@@ -326,7 +330,7 @@ fn connections(
     let least = usize::from(dir.is_none() && mistakes.count() == before);
     let list = list_of(table.get("list"), "connections", (EXAMPLE, least), mistakes);
     let origin = table.get("dir").and_then(Value::origin).map(str::to_owned);
-    (dir.map(|dir| (dir, origin)), list)
+    (dir.map(|dir| Folders { dir, origin }), list)
 }
 
 /// The entries that stand in a list of the configuration, with an example of one; fewer than `least` are a

@@ -208,11 +208,8 @@ fn write_connection(f: &mut fmt::Formatter<'_>, connection: &Connection, delay: 
 
 /// To whole seconds, where there are any.
 fn rounded(length: Duration) -> Duration {
-    if length < Duration::from_secs(1) {
-        length
-    } else {
-        Duration::from_secs(length.as_secs_f64().round() as u64)
-    }
+    let half = Duration::from_millis(500);
+    if length < 2 * half { length } else { Duration::from_secs((length + half).as_secs()) }
 }
 
 #[cfg(test)]

@@ -224,13 +224,16 @@ fn site_name(section: &Section<'_>, site: String) -> Option<String> {
 
 /// A setting that may be left out: `Some(None)` where it is, `None` for a mistake.
 fn optional<T: super::reader::Setting>(section: &Section<'_>, key: &'static str) -> Option<Option<T>> {
+    let read = section.optional(key);
     match section.value(key) {
         None => Some(None),
-        Some(_) => section.optional(key).map(Some),
+        Some(_) => read.map(Some),
     }
 }
 
 fn base_url(section: &Section<'_>) -> Option<String> {
+    section.takes("instance", || "text".to_owned());
+    section.takes("base_url", || "URL".to_owned());
     match (section.value("instance"), section.value("base_url")) {
         (Some(_), Some(_)) => {
             section.refuse("base_url", "stands beside instance; keep one of them")
@@ -301,6 +304,7 @@ pub(super) fn secret(
     key: &'static str,
     environment: &Environment,
 ) -> Option<SecretSource> {
+    section.takes(key, || "`{ file: PATH }` or `{ env: VARIABLE }`".to_owned());
     let how = "write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`";
     match section.value(key).map(|value| &value.kind) {
         None => return section.refuse(key, format!("is missing; {how}")),
@@ -334,6 +338,7 @@ pub(super) fn secret(
 }
 
 fn token_expiry(section: &Section<'_>) -> Option<Option<TokenExpiry>> {
+    section.takes("token_expiry", || "`{ unused_for: DURATION }` or `{ at: DATE }`".to_owned());
     if section.value("token_expiry").is_none() {
         return Some(None);
     }
@@ -353,6 +358,7 @@ fn token_expiry(section: &Section<'_>) -> Option<Option<TokenExpiry>> {
 
 fn organizations(section: &Section<'_>) -> Option<Organizations> {
     const EXPECTED: &str = "expected own, all or a list of names or ids such as [\"Acme North\"]";
+    section.takes("organizations", || "`own`, `all`, or a list of names or ids".to_owned());
     let value = section.value("organizations")?;
     match &value.kind {
         ValueKind::String(word) if word == "own" => Some(Organizations::Own),
@@ -379,7 +385,8 @@ fn organization_id(section: &Section<'_>) -> Option<Option<OrganizationId>> {
 }
 
 fn rate(section: Section<'_>, base_url: Option<&str>) -> Option<Rate> {
-    let per_second = if section.value("per_second").is_some_and(|value| is_word(value, "unlimited")) {
+    let unlimited = section.is_word("per_second", "unlimited");
+    let per_second = if unlimited {
         if base_url.is_some_and(|base_url| !is_loopback(base_url)) {
             section.mistake("per_second", "unlimited is for loopback only; write a number such as 5");
         }

@@ -61,7 +61,8 @@ impl Page<'_> {
     }
 }
 
-fn inline(kind: &ValueKind) -> String {
+/// A value on one line.
+pub(super) fn inline(kind: &ValueKind) -> String {
     match kind {
         ValueKind::Nil => "null".to_owned(),
         ValueKind::String(text) if plain(text) => text.clone(),
