@@ -203,6 +203,8 @@ async fn a_folder_that_is_wrong_stops_only_its_own_site_until_it_is_mended() {
     let status = app.wait("left out a site", SOON, |status| told(status, "south")).await;
     assert!(sites(&status) == ["home", "north"] && !status.fresh, "{:?}", status.problems);
     app.wait_caught_up(SOON).await;
+    // The first look is over: the mended file must be noticed by itself.
+    sleep(Duration::from_secs(1)).await;
     std::fs::write(&settings, right).unwrap();
     app.wait("began the mended site", SOON, |status| {
         status.configuration.is_empty() && sites(status) == ["home", "north", "south"]
