@@ -76,7 +76,14 @@ async fn changes_while_rows_flow_lose_and_double_nothing() {
         sites(status) == ["home", "north"] && sinks(status) == ["out", "second"]
     })
     .await;
+    let asked = app.portal.stats().requests;
     flow(&app).await;
+    let left_out = Some(app.portal.organization(2).to_string());
+    let asked = app.portal.requests_since(asked);
+    assert!(
+        asked.len() > 10 && asked.iter().all(|one| one.organization != left_out),
+        "it is still asked for"
+    );
 
     app.setup.sink = ", rotate: { size: 64KiB, age: 10m }".to_owned();
     app.configure();
