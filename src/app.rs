@@ -169,8 +169,8 @@ impl App {
     ///
     /// # Errors
     /// A listener that cannot be opened.
-    pub async fn run(self) -> anyhow::Result<()> {
-        let (collecting, delivering) = (TaskTracker::new(), TaskTracker::new());
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let (collecting, delivering) = (TaskTracker::new(), self.delivering());
         let door = control::listen(&self.config.state.dir)?;
         delivering.spawn(control::serve(door, self.board.clone(), self.stop_delivery.clone()));
         if let Some(address) = self.config.server.ops {
@@ -181,31 +181,24 @@ impl App {
                 self.stop_delivery.clone(),
             ));
         }
-        delivering.spawn(upkeep(self.around.clone(), self.stop_delivery.clone()));
         let mut running = Running::new(
-            self.config,
-            self.builder,
+            self.config.clone(),
+            self.builder.clone(),
             self.around.clone(),
-            self.limits,
+            self.limits.clone(),
             self.stop_delivery.clone(),
             (collecting.clone(), delivering.clone()),
         );
-        self.sites.into_iter().for_each(|site| running.start_site(site));
-        self.workers.into_iter().for_each(|worker| running.start_sink(worker));
-        match self.origin {
+        std::mem::take(&mut self.sites).into_iter().for_each(|site| running.start_site(site));
+        std::mem::take(&mut self.workers).into_iter().for_each(|worker| running.start_sink(worker));
+        match self.origin.take() {
             Some(origin) => running.follow(origin).await,
             None => self.stop.cancelled().await,
         }
         tracing::info!("stopping: the pages and batches in hand are finished");
         collecting.close();
         collecting.wait().await;
-        self.around.tell_deliver();
-        self.stop_delivery.cancel();
-        delivering.close();
-        delivering.wait().await;
-        drop(self.around);
-        drop(self.board);
-        self.store.close().await;
+        self.end(delivering).await;
         Ok(())
     }
 
@@ -225,8 +218,7 @@ impl App {
             let (name, around) = (site.config.site.clone(), self.around.clone());
             passes.push((name, collecting.spawn(site.once(around))));
         }
-        let delivering = TaskTracker::new();
-        delivering.spawn(upkeep(self.around.clone(), self.stop_delivery.clone()));
+        let delivering = self.delivering();
         let mut deliveries = Vec::new();
         let done = CancellationToken::new();
         for worker in std::mem::take(&mut self.workers) {
@@ -253,13 +245,26 @@ impl App {
                 Err(error) => outcome.sinks.push((name, format!("the delivery broke off: {error}"))),
             }
         }
+        self.end(delivering).await;
+        outcome
+    }
+
+    /// The tasks of the half that delivers, the upkeep of the outbox first.
+    fn delivering(&self) -> TaskTracker {
+        let tasks = TaskTracker::new();
+        tasks.spawn(upkeep(self.around.clone(), self.stop_delivery.clone()));
+        tasks
+    }
+
+    /// The end of all, once nothing is collected any more: the batches in hand, then the state.
+    async fn end(self, delivering: TaskTracker) {
+        self.around.tell_deliver();
         self.stop_delivery.cancel();
         delivering.close();
         delivering.wait().await;
-        drop(self.around);
-        drop(self.board);
-        self.store.close().await;
-        outcome
+        let Self { store, around, board, .. } = self;
+        drop((around, board));
+        store.close().await;
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Listed {
     pub rows: Vec<ListedRow>,
     /// Elements that are no rows: their bytes and why.
     pub undecodable: Vec<(Bytes, String)>,
+    /// Read in several requests, between which the listing may have moved.
+    pub in_pieces: bool,
     /// The portal's count of the whole listing.
     pub total: Option<u64>,
     /// Keeps the memory of the page reserved until it is stored.
@@ -87,6 +89,25 @@ pub enum CollectError {
     Portal(Box<PortalError>),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The program is told to stop: the page in hand is stored, the next one is not asked.
+    #[error("stopped before everything was done")]
+    Stopped,
+}
+
+impl CollectError {
+    /// What is wrong, whichever poll met it, and what an operator can do; see [`PortalError::advice`].
+    pub fn advice(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Undecodable(error)
+            | Self::PageTooLarge(error)
+            | Self::Refused(error)
+            | Self::Portal(error) => error.advice(),
+            Self::Stopped => ("the program is stopping", "nothing: it goes on where it was"),
+            Self::Store(_) => {
+                ("the state cannot be used", "see the error; polls are tried again by themselves")
+            }
+        }
+    }
 }
 
 impl From<PortalError> for CollectError {

@@ -31,7 +31,7 @@ use bytesize::ByteSize;
 pub use connection::{Connection, Http, Organizations, Rate, TokenExpiry};
 pub use folder::BrokenSite;
 pub use layers::Environment;
-pub use load::{Load, ROOM, loads};
+pub use load::{Load, loads};
 pub use mistake::Mistake;
 pub use reader::{human, human_size};
 pub use reference::reference;

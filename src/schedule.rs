@@ -84,6 +84,7 @@ fn verdict(error: &CollectError, every: Duration, failures: u32) -> (StreamCondi
     let passing = growing.clamp(every.min(LONGEST_PAUSE), LONGEST_PAUSE);
     let refused = growing.min(LONGEST_REFUSED_PAUSE);
     match error {
+        CollectError::Stopped => (StreamCondition::Stopped, passing),
         CollectError::Store(_) => (StreamCondition::Failing, passing),
         CollectError::Undecodable(_) | CollectError::PageTooLarge(_) => (StreamCondition::Failing, passing),
         CollectError::Refused(_) => (StreamCondition::Failing, refused),

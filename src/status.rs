@@ -3,6 +3,7 @@
 //! Every stream keeps its [`StreamStatus`] on the [`Board`]; portals and sinks are asked when the picture is
 //! taken. Without a running program [`offline`] makes the picture from the state.
 
+mod failing;
 pub mod offline;
 mod problems;
 mod process;
@@ -29,6 +30,7 @@ use crate::model::OrganizationId;
 use crate::portal::{CredentialHealth, Portal};
 use crate::store::connections::{self, ClaimedElsewhere};
 use crate::store::{Store, StoreError, dead_letters, outbox};
+pub use failing::Failing;
 pub use process::ProcessStatus;
 pub use stream::{Unproven, UnprovenSum};
 
@@ -41,9 +43,9 @@ pub struct Status {
     /// On our clock.
     pub taken: DateTime<Utc>,
     pub started: Option<DateTime<Utc>>,
-    /// Nothing is stale, held or paused.
+    /// Nothing is stale, held or paused. Polls that fail since a moment ago do not count yet.
     pub fresh: bool,
-    /// What keeps it from being fresh, in words.
+    /// What is wrong, in words, one for each cause.
     pub problems: Vec<String>,
     /// What is wrong with the configuration: sites that are left out, a change that was refused.
     #[serde(default)]
@@ -72,6 +74,8 @@ pub struct SiteStatus {
     pub token: TokenStatus,
     /// Why its organizations could not be discovered.
     pub last_error: Option<String>,
+    /// The same as a cause, since when and what to do.
+    pub failing: Option<Failing>,
     /// What this site reads and only counts, since another site claimed it first and delivers it.
     pub claimed_elsewhere: Vec<ClaimedElsewhere>,
     pub streams: Vec<StreamStatus>,
@@ -155,6 +159,8 @@ pub struct StreamStatus {
     pub requests: u64,
     pub last_success: Option<DateTime<Utc>>,
     pub last_error: Option<String>,
+    /// The same as a cause, since when and what to do.
+    pub failing: Option<Failing>,
     /// On our clock.
     pub next_poll: Option<DateTime<Utc>>,
     pub every_seconds: f64,
@@ -220,6 +226,7 @@ pub struct SiteEntry {
     pub contact: Option<String>,
     pub token_expiry: Option<TokenExpiry>,
     pub last_error: Option<String>,
+    pub failing: Option<Failing>,
     pub streams: BTreeMap<(String, String, String), StreamStatus>,
 }
 
@@ -394,6 +401,7 @@ fn site_status(site: &str, entry: &SiteEntry, started: DateTime<Utc>, taken: Dat
         token: TokenStatus::of(entry.token_expiry, health.last_success),
         credential: Some(health),
         last_error: entry.last_error.clone(),
+        failing: entry.failing.clone(),
         claimed_elsewhere: Vec::new(),
         streams,
     }

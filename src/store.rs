@@ -89,9 +89,7 @@ impl Store {
         }
         let identity = sqlite::open_reader(&path)
             .and_then(|db| {
-                if sqlite::check_version(&db, &path)? == 0 {
-                    return Err(StoreError::Missing { dir: dir.to_path_buf() });
-                }
+                sqlite::check_current(&db, &path)?;
                 sqlite::identity(&db, &path)
             })
             .map_err(|error| error.at(&path))?;

@@ -84,6 +84,7 @@ impl Builder {
             contact: config.contact.clone(),
             token_expiry: config.token_expiry,
             last_error: None,
+            failing: None,
             streams: BTreeMap::new(),
         };
         self.board.add_site(&config.site, entry);

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::collect::snapshot;
 use crate::config::Environment;
 use crate::control;
-use crate::store::Store;
+use crate::store::{Store, connections};
 
 /// Confirm that rows which a portal suddenly lists no more are really removed.
 ///
@@ -45,9 +45,14 @@ impl ConfirmRemoved {
                 // Whoever only looks must not make a state.
                 Store::open_read_only(dir)?.close().await;
                 let (dir, clock, site) = (dir.clone(), Clock::system(), self.site.clone());
-                let now = clock.now().timestamp_micros();
+                let ours = clock.now().timestamp_micros();
                 let store = tokio::task::spawn_blocking(move || Store::open(&dir, clock)).await??;
-                let removed = store.write(move |db| snapshot::confirm_removed(db, &site, now, now)).await;
+                let removed = store.write(move |db| {
+                    let known = connections::list(db)?.into_iter().find(|row| row.site == site);
+                    let now = known.map_or(ours, |row| row.portal_time(ours));
+                    snapshot::confirm_removed(db, &site, now, ours)
+                });
+                let removed = removed.await;
                 store.close().await;
                 removed?.unwrap_or(0)
             }

@@ -2,8 +2,9 @@
 
 use clap::Args;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
-use super::out;
+use super::{out, stop_on_signals};
 use crate::simulator::dialect::Dialect;
 use crate::simulator::{ServeOptions, Simulator, serve};
 
@@ -68,7 +69,12 @@ impl Simulate {
         options.world.rows_per_day = self.rows_per_day.into();
         options.world.backlog_hours = self.backlog_hours.into();
         options.world.live = !self.still;
-        Ok(serve(options, tell).await?)
+        let stop = CancellationToken::new();
+        stop_on_signals(stop.clone());
+        tokio::select! {
+            served = serve(options, tell) => Ok(served?),
+            () = stop.cancelled() => Ok(()),
+        }
     }
 }
 

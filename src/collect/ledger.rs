@@ -62,6 +62,7 @@ impl StreamLedger {
 
     fn write_commit(&self, db: &Connection, commit: Commit) -> Result<u64, StoreError> {
         let stored = self.clock.now().timestamp_micros();
+        connections::set_clock(db, self.connection, commit.collected, stored)?;
         if commit.swap_axis {
             seen::swap_axis(db, self.set)?;
         }

@@ -1,8 +1,11 @@
 //! The portal as a [`Listing`]: asks for a page and keys its rows.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{CollectError, Listed, ListedRow, Listing};
 use crate::coverage::walk::RowId;
@@ -10,12 +13,37 @@ use crate::model::{Micros, uid};
 use crate::portal::{Page, Portal};
 use crate::source::{Query, Rejected, RowKey, Source};
 
-/// One source at one portal.
-#[derive(Clone)]
+/// The least time that the page in hand is waited for when the program stops.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// One source at one portal, until it is told to stop: then the page in hand is waited for, twice as long as
+/// the one before it took, and no other is asked. So every page that came is stored, and a portal that hangs
+/// holds up nobody.
 pub struct PortalListing {
-    pub portal: Portal,
-    pub source: &'static dyn Source,
-    pub timeout: Duration,
+    portal: Portal,
+    source: &'static dyn Source,
+    timeout: Duration,
+    stop: CancellationToken,
+    /// Milliseconds that the last page took, its turn and its tries included.
+    took: AtomicU64,
+}
+
+impl PortalListing {
+    pub fn new(
+        portal: Portal,
+        source: &'static dyn Source,
+        timeout: Duration,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { portal, source, timeout, stop, took: AtomicU64::new(0) }
+    }
+
+    /// Ends when the program was told to stop and the page in hand takes too long for it.
+    async fn impatient(&self) {
+        self.stop.cancelled().await;
+        let took = Duration::from_millis(self.took.load(Ordering::Relaxed));
+        tokio::time::sleep((2 * took).max(LEAST_PATIENCE)).await;
+    }
 }
 
 impl Listing for PortalListing {
@@ -24,7 +52,17 @@ impl Listing for PortalListing {
     }
 
     async fn list(&self, query: &Query) -> Result<Listed, CollectError> {
-        let page = self.portal.fetch(&query.request(self.source, self.timeout)).await?;
+        if self.stop.is_cancelled() {
+            return Err(CollectError::Stopped);
+        }
+        let (request, began) = (query.request(self.source, self.timeout), Instant::now());
+        let page = tokio::select! {
+            biased;
+            page = self.portal.fetch(&request) => page?,
+            () = self.impatient() => return Err(CollectError::Stopped),
+        };
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.took.store(took, Ordering::Relaxed);
         Ok(keyed(self.source, query.part, page))
     }
 }

@@ -327,6 +327,7 @@ struct Made {
 impl Page {
     fn apply(&self, db: &Connection, rows: &[ListedRow]) -> Result<u64, StoreError> {
         let connection = self.settings.connection;
+        connections::set_clock(db, connection, self.now, self.stored)?;
         let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
         let mut checkins: HashMap<i64, Option<Micros>> = HashMap::new();
         let mut made = Vec::new();

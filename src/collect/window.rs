@@ -168,6 +168,9 @@ enum Enter {
     ImportedSince {
         since: Micros,
         undated: bool,
+        /// Where the coverage begins, if that is the end of the request: what stands exactly on it may be
+        /// listed with the time before.
+        start: Option<Micros>,
     },
 }
 
@@ -213,6 +216,8 @@ const BETWEEN_TRIES: Micros = 60 * SECOND;
 /// How much deeper than the portal was seen to list a second is tried that cannot be taken smaller.
 const DEEPER: u64 = 4;
 const DAY: Seconds = 86_400;
+/// What is asked at once where more is refused: a day with the second before.
+const NEARLY_A_DAY: Seconds = DAY - 1;
 
 impl<L: Listing, S: Ledger> WindowStream<L, S> {
     pub fn new(
@@ -287,9 +292,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             let request = self.notes.observed.padded(from, to);
             let walked = match self.walk(request, lane, None, Enter::All).await {
                 Ok(walked) => walked,
-                Err(CollectError::Refused(error)) if to - from > DAY => {
-                    self.notes.longest = Some(DAY);
-                    from = to - DAY;
+                Err(CollectError::Refused(error)) if to - from > NEARLY_A_DAY => {
+                    self.notes.longest = Some(NEARLY_A_DAY);
+                    from = to - NEARLY_A_DAY;
                     tracing::debug!(%error, "a long interval is refused, a day is asked instead");
                     continue;
                 }
@@ -561,7 +566,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let mut undecodable = HashSet::new();
         let mut page = 1;
         loop {
-            let query = self.query(request, page, self.settings.page_size, split);
+            let query = self.query(request, page, walk.size(), split);
             let listed = match self.page(&query).await {
                 // Beyond the depth limit a portal answers an error (contract section 8.3).
                 Err(CollectError::Refused(error)) if page > 1 => {
@@ -575,7 +580,10 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             let swap_axis = self.observe(request, &listed);
             let mut ids: Vec<RowId> = listed.rows.iter().map(|row| row.id).collect();
             ids.extend(listed.undecodable.iter().map(|(bytes, _)| RowId::Content(digest(&[bytes]))));
-            let next = walk.page(&ids, listed.total);
+            let next = match listed.in_pieces {
+                true => walk.page_in_pieces(&ids, listed.total),
+                false => walk.page(&ids, listed.total),
+            };
             let mut commit = Commit { lane: Some(lane), swap_axis, ..Commit::default() };
             for row in listed.rows.iter().filter(|row| self.is_ours(row)) {
                 match row.id {
@@ -633,8 +641,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         };
         let enter = match enter {
             Enter::All => true,
-            Enter::ImportedSince { since, undated } => {
+            Enter::ImportedSince { since, undated, start } => {
                 row.imported.map_or(undated, |imported| imported >= since)
+                    || start.is_some_and(|start| [row.at, row.imported].contains(&Some(start)))
             }
         };
         RowCommit {
@@ -691,7 +700,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         };
         let whole_size = u64::from(query.size);
         let mut pieces = parts(u64::from(query.page - 1) * whole_size, whole_size);
-        let mut read = Listed::default();
+        let mut read = Listed { in_pieces: true, ..Listed::default() };
         let (mut decoded, mut failed) = (false, None);
         while let Some((from, length)) = pieces.pop() {
             let piece = Query {

@@ -1,7 +1,6 @@
 //! What can be set for each connection.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use super::source::{Common, SourceConfig, Sources, of_connection};
 use super::{days, is_word};
 use crate::credentials::SecretSource;
 use crate::model::OrganizationId;
+use crate::portal::is_loopback;
 
 /// One registered portal account.
 #[derive(Clone, Debug, PartialEq)]
@@ -288,14 +288,6 @@ fn origin_of(text: &str) -> Result<String, String> {
         other => return Err(format!("expected https://host[:port], found the scheme {other}")),
     }
     Ok(url.origin().ascii_serialization())
-}
-
-/// True when a URL leads to this machine itself.
-pub(super) fn is_loopback(base_url: &str) -> bool {
-    let Ok(url) = Url::parse(base_url) else { return false };
-    let Some(host) = url.host_str() else { return false };
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// A secret, which is never in the configuration itself.

@@ -9,7 +9,9 @@ use crate::credentials::SecretSource;
 /// Requests that an idle stream costs for each poll.
 const REQUESTS_PER_POLL: f64 = 2.0;
 /// Share of what is allowed that polling may need: the rest is for gaps, re-checks and busy hours.
-pub const ROOM: f64 = 0.8;
+const ROOM: f64 = 0.8;
+/// Sums of fractions are not exact.
+const NEARLY: f64 = 1e-9;
 
 /// What the connections of one credential need together.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +31,16 @@ impl Load {
     /// What is needed as a share of what is allowed.
     pub fn share(&self) -> Option<f64> {
         self.allowed.map(|allowed| self.needed / allowed)
+    }
+
+    /// Whether more is needed than is allowed.
+    pub fn is_too_much(&self) -> bool {
+        self.share().is_some_and(|share| share > 1.0 + NEARLY)
+    }
+
+    /// Whether what is allowed suffices, with little left for gaps, re-checks and busy hours.
+    pub fn is_narrow(&self) -> bool {
+        !self.is_too_much() && self.share().is_some_and(|share| share > ROOM + NEARLY)
     }
 
     /// By how much polls come later than their intervals say, since the requests do not suffice.

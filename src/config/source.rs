@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::connection::is_loopback;
 use super::days;
 use super::layers::{Table, merged};
 use super::mistake::{Mistakes, suggestion};
 use super::reader::{Section, one_of};
+use crate::portal::is_loopback;
 use crate::source::Filter;
 use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};

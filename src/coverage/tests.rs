@@ -1,6 +1,9 @@
 use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 
-use super::walk::{Next, RowId, Walk};
+use super::walk::{Next, RowId, Walk, Why};
 use super::*;
 
 fn interval(from: Seconds, to: Seconds, state: State) -> Interval {
@@ -152,13 +155,62 @@ fn equal_rows_without_id_are_counted_on_one_page() {
 }
 
 #[test]
-fn equal_rows_without_id_on_several_pages_must_show_the_same_twice() {
+fn equal_rows_on_both_sides_of_the_end_of_a_page_are_asked_with_other_ends() {
     let copy = RowId::Content([7; 16]);
-    let mut walk = Walk::new(2, 10_000);
-    assert_eq!(walk.page(&[copy, RowId::Vendor(1)], Some(3)), Next::Page(2));
-    assert_eq!(walk.page(&[copy], Some(3)), Next::Page(1));
-    assert_eq!(walk.page(&[copy, RowId::Vendor(1)], Some(3)), Next::Page(2));
-    assert_eq!(walk.page(&[copy], Some(3)), Next::Closed);
+    let mut walk = Walk::new(3, 10_000);
+    assert_eq!(walk.page(&[RowId::Vendor(1), RowId::Vendor(2), copy], Some(4)), Next::Page(2));
+    assert_eq!(walk.page(&[copy], Some(4)), Next::Page(1), "one row twice, or two?");
+    assert_eq!(walk.size(), 2);
+    assert_eq!(walk.page(&[RowId::Vendor(1), RowId::Vendor(2)], Some(4)), Next::Page(2));
+    assert_eq!(walk.page(&[copy, copy], Some(4)), Next::Page(3));
+    assert_eq!(walk.page(&[], Some(4)), Next::Closed);
+    assert_eq!(walk.copies().get(&[7; 16]), Some(&2));
+}
+
+/// Walks a listing of a few rows of one moment; `shuffles`: in another order at each request.
+fn walk_ties(rows: &[RowId], size: u32, totals: bool, shuffles: bool, seed: u64) -> (Next, Walk) {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let (mut walk, mut page) = (Walk::new(size, 10_000), 1);
+    loop {
+        let mut listed = rows.to_vec();
+        if shuffles {
+            listed.shuffle(&mut dice);
+        }
+        let size = walk.size() as usize;
+        let shown: Vec<RowId> = listed.into_iter().skip((page - 1) * size).take(size).collect();
+        match walk.page(&shown, totals.then_some(rows.len() as u64)) {
+            Next::Page(next) => page = next as usize,
+            end => return (end, walk),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 5_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn equal_rows_are_never_counted_twice_and_all_found_where_their_order_holds(
+        copies in prop::collection::vec(1u32..5, 1..4),
+        vendor in 0u128..6,
+        size in 2u32..8,
+        totals: bool,
+        shuffles: bool,
+        seed: u64,
+    ) {
+        let mut rows: Vec<RowId> = (0..vendor).map(RowId::Vendor).collect();
+        for (content, copies) in (0u8..).zip(&copies) {
+            rows.extend((0..*copies).map(|_| RowId::Content([content; 16])));
+        }
+        rows.shuffle(&mut StdRng::seed_from_u64(seed));
+        let (end, walk) = walk_ties(&rows, size, totals, shuffles, seed);
+        for (content, copies) in (0u8..).zip(&copies) {
+            let counted = walk.copies().get(&[content; 16]).copied().unwrap_or(0);
+            prop_assert!(counted <= *copies, "{counted} of {copies}");
+            prop_assert!(counted == *copies || end != Next::Closed, "closed with {counted} of {copies}");
+        }
+        let given_up = matches!(end, Next::Unproven | Next::Smaller { why: Why::NeverStill, .. });
+        prop_assert!(shuffles || !given_up, "{end:?} where nothing moves");
+    }
 }
 
 #[test]

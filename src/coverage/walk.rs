@@ -61,14 +61,20 @@ impl Why {
 const CHANGES: u32 = 3;
 /// Passes that found nothing new after which an interval stays unproven.
 const BARREN_PASSES: u32 = 3;
+/// Passes that must show the same, row for row, before equal rows on several pages are believed: a portal
+/// that shuffles them may do so by chance.
+const AGREEING_PASSES: u32 = 8;
 /// Passes altogether. Ties shuffled at each request need several: each pass of a listing of `n` pages
 /// misses a row with a probability below `1 - 1/n`.
 const PASSES: u32 = 24;
 
-/// One walk over one interval with one page size.
+/// One walk over one interval.
 #[derive(Debug)]
 pub struct Walk {
+    /// Rows asked for on a page.
     size: u32,
+    /// The most that may be asked for.
+    largest: u32,
     depth: u64,
     total: Option<u64>,
     changes: u32,
@@ -83,6 +89,8 @@ pub struct Walk {
     pass: Pass,
     /// The last pass that stood still from its first to its last page.
     former: Option<Pass>,
+    /// Passes in a row that showed the same as `former`, itself included.
+    agreeing: u32,
     passes: u32,
     barren: u32,
     last_page: Vec<RowId>,
@@ -95,20 +103,30 @@ pub struct Walk {
 struct Pass {
     vendor: HashSet<u128>,
     content: HashMap<[u8; 16], u32>,
+    /// Most copies of each row without id on any one page.
+    sure: HashMap<[u8; 16], u32>,
     /// All of it, as listed.
     order: Vec<RowId>,
     rows: u64,
-    repeats: bool,
     found_new: bool,
     /// The total changed, or a page was passed over, so the pass shows no single state of the listing.
     moved: bool,
 }
 
 impl Pass {
+    /// Whether no row can have come twice, taking the place of another.
+    fn repeats_nothing(&self) -> bool {
+        self.vendor.len() as u64 + sum(&self.sure) == self.rows
+    }
+
     fn shows_the_same_as(&self, other: &Pass) -> bool {
         let counts_hold = self.content.is_empty() || self.order == other.order;
         self.vendor == other.vendor && self.content == other.content && counts_hold
     }
+}
+
+fn sum(copies: &HashMap<[u8; 16], u32>) -> u64 {
+    copies.values().map(|count| u64::from(*count)).sum()
 }
 
 impl Walk {
@@ -116,6 +134,7 @@ impl Walk {
     pub fn new(size: u32, depth: u64) -> Self {
         Self {
             size,
+            largest: size,
             depth,
             total: None,
             changes: 0,
@@ -125,11 +144,18 @@ impl Walk {
             ever: HashSet::new(),
             pass: Pass::default(),
             former: None,
+            agreeing: 0,
             passes: 0,
             barren: 0,
             last_page: Vec::new(),
             clamp: None,
         }
+    }
+
+    /// Rows to ask for on the next page. The same in a pass; where equal rows without id lie on both sides
+    /// of the end of a page, the next pass puts its ends elsewhere.
+    pub fn size(&self) -> u32 {
+        self.size
     }
 
     /// The portal's last total.
@@ -154,17 +180,27 @@ impl Walk {
 
     /// Distinct rows seen, copies counted.
     pub fn held(&self) -> u64 {
-        self.since.len() as u64 + self.copies.values().map(|count| u64::from(*count)).sum::<u64>()
+        self.since.len() as u64 + sum(&self.copies)
     }
 
     /// Takes in one page, `rows` in the portal's order, and says what comes next. Rows that could not
     /// be decoded are among them, as copies of their bytes: they are listed, too.
     pub fn page(&mut self, rows: &[RowId], total: Option<u64>) -> Next {
+        self.take_page(rows, total, u32::MAX)
+    }
+
+    /// Takes in a page that was read in several requests: it shows no single state of the listing, so of
+    /// equal rows only one is sure.
+    pub fn page_in_pieces(&mut self, rows: &[RowId], total: Option<u64>) -> Next {
+        self.take_page(rows, total, 1)
+    }
+
+    fn take_page(&mut self, rows: &[RowId], total: Option<u64>, sure_copies: u32) -> Next {
         self.take_total(total);
         let repeated =
             self.page > 1 && !rows.is_empty() && (rows == self.last_page || self.brings_nothing(rows));
         let after_full_page = self.page > 1 && self.full(self.last_page.len());
-        self.take_rows(rows);
+        self.take_rows(rows, sure_copies);
         if let Some(total) = self.total.filter(|total| *total >= self.depth) {
             let parts = total.div_ceil((self.depth * 7 / 10).max(1)).clamp(2, 64);
             let parts = i64::try_from(parts).expect("clamped to 64");
@@ -222,6 +258,7 @@ impl Walk {
                 self.copies.clear();
                 self.pass.moved = self.page > 1;
                 self.former = None;
+                self.agreeing = 0;
             }
             // Pages read before the first total prove nothing about it.
             None if self.page > 1 => {
@@ -234,7 +271,7 @@ impl Walk {
         self.total = Some(total);
     }
 
-    fn take_rows(&mut self, rows: &[RowId]) {
+    fn take_rows(&mut self, rows: &[RowId], sure_copies: u32) {
         let mut on_this_page: HashMap<[u8; 16], u32> = HashMap::new();
         for row in rows {
             self.pass.rows += 1;
@@ -242,7 +279,7 @@ impl Walk {
                 RowId::Vendor(id) => {
                     self.since.insert(id);
                     self.pass.found_new |= self.ever.insert(id);
-                    self.pass.repeats |= !self.pass.vendor.insert(id);
+                    self.pass.vendor.insert(id);
                 }
                 RowId::Content(hash) => {
                     *self.pass.content.entry(hash).or_default() += 1;
@@ -251,7 +288,11 @@ impl Walk {
             }
         }
         for (hash, count) in on_this_page {
+            let count = count.min(sure_copies);
+            let sure = self.pass.sure.entry(hash).or_default();
+            *sure = count.max(*sure);
             let sure = self.copies.entry(hash).or_default();
+            self.pass.found_new |= count > *sure;
             *sure = count.max(*sure);
         }
         self.pass.order.extend_from_slice(rows);
@@ -265,25 +306,30 @@ impl Walk {
     /// Whether the rows seen are all that is listed.
     fn complete(&mut self) -> bool {
         let Some(total) = self.total else { return false };
-        let still = !self.pass.moved && !self.pass.repeats && self.pass.rows == total;
         if self.held() == total {
             return true;
         }
-        // Rows of the same pass that stood still are all there are, however many were seen before.
-        if self.pass.content.is_empty() {
-            if still {
-                self.since.clone_from(&self.pass.vendor);
-            }
-            return still;
+        // Rows of one pass that stood still are all there are, however many were seen before.
+        let still = !self.pass.moved && self.pass.rows == total;
+        let believed = still
+            && (self.pass.repeats_nothing()
+                || (self.agreeing + 1 >= AGREEING_PASSES && self.same_as_former(&self.pass)));
+        if believed {
+            let pass = std::mem::take(&mut self.pass);
+            self.believe(pass);
         }
-        // Copies on several pages can only be counted where the listing shows the same twice.
-        let twice = still
-            && self.since == self.pass.vendor
-            && self.former.as_ref().is_some_and(|former| former.shows_the_same_as(&self.pass));
-        if twice {
-            self.copies.clone_from(&self.pass.content);
-        }
-        twice
+        believed
+    }
+
+    fn same_as_former(&self, pass: &Pass) -> bool {
+        self.former.as_ref().is_some_and(|former| former.shows_the_same_as(pass))
+    }
+
+    /// What one pass showed is what is listed.
+    fn believe(&mut self, pass: Pass) {
+        self.since.clone_from(&pass.vendor);
+        self.copies.clone_from(&pass.content);
+        self.pass = pass;
     }
 
     /// A total that ends exactly with a full page may be a cap: one more page tells.
@@ -295,18 +341,19 @@ impl Walk {
     fn end_pass(&mut self, counted: bool) -> Next {
         self.passes += 1;
         let pass = std::mem::take(&mut self.pass);
-        let same = self.former.as_ref().is_some_and(|former| former.shows_the_same_as(&pass));
-        // A row that came twice took the place of another.
-        if self.total.is_none() && same && !pass.repeats {
-            self.copies.clone_from(&pass.content);
-            self.pass = pass;
+        let same = self.same_as_former(&pass);
+        self.agreeing = if same { self.agreeing + 1 } else { 1 };
+        let plain = pass.repeats_nothing() || self.agreeing >= AGREEING_PASSES;
+        if self.total.is_none() && same && plain {
+            self.believe(pass);
             return Next::Closed;
         }
-        self.barren = match pass.found_new || !counted || (!pass.content.is_empty() && !same) {
-            true => 0,
-            false => self.barren + 1,
-        };
+        let undecided = !pass.content.is_empty() && !plain;
+        self.barren = if pass.found_new || !counted || undecided { 0 } else { self.barren + 1 };
         if self.total.is_some() && self.barren + 1 >= BARREN_PASSES && !pass.moved {
+            if plain {
+                self.copies.clone_from(&pass.content);
+            }
             self.pass = pass;
             return Next::Unproven;
         }
@@ -314,9 +361,20 @@ impl Walk {
             self.pass = pass;
             return Next::Smaller { parts: 2, why: Why::NeverStill };
         }
+        if !pass.repeats_nothing() && !pass.content.is_empty() {
+            self.size = self.next_size();
+        }
         self.former = (!pass.moved).then_some(pass);
         self.page = 1;
         self.last_page.clear();
         Next::Page(1)
+    }
+
+    /// A page size with other ends of pages: a little less each time, down to half. Not one row: pages of
+    /// equal rows one by one look like a page repeated.
+    fn next_size(&self) -> u32 {
+        let largest =
+            self.largest.min(self.clamp.map_or(u32::MAX, |rows| u32::try_from(rows).unwrap_or(u32::MAX)));
+        (largest - (largest * (self.passes % 7)).div_ceil(13)).max(2)
     }
 }

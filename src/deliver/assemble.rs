@@ -9,14 +9,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 use uuid::Uuid;
 
 use crate::format::{FormatError, Origin};
 use crate::model::{Chunk, ConnectionId, Entry, Lane, OrganizationId, Positions};
 use crate::sink::{Batch, Record};
-use crate::store::StoreError;
 use crate::store::outbox::{self, PendingLane};
+use crate::store::{StoreError, connections};
 
 /// The least that a lane gives at its turn, in bytes of rows, if it has so much.
 const LEAST_SHARE: usize = 64 << 10;
@@ -242,14 +242,8 @@ where
         if let Some(slug) = self.slugs.get(&key) {
             return Ok(Arc::clone(slug));
         }
-        let slug: Option<String> = self
-            .db
-            .prepare_cached(
-                "SELECT slug FROM organization WHERE connection_id = ?1 AND organization_id = ?2",
-            )?
-            .query_row(params![connection, organization.as_str()], |row| row.get(0))
-            .optional()?;
-        let slug: Arc<str> = slug.unwrap_or_default().into();
+        let slug: Arc<str> =
+            connections::slug_of(self.db, connection, organization)?.unwrap_or_default().into();
         self.slugs.insert(key, Arc::clone(&slug));
         Ok(slug)
     }

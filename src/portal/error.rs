@@ -77,6 +77,9 @@ pub enum Remedy {
     Stop,
 }
 
+/// What [`PortalError::advice`] says of a token that is refused.
+pub const TOKEN_REFUSED: (&str, &str) = ("the portal refuses the token", "renew it");
+
 /// A page size up to this works at every portal seen (contract section 1.6).
 pub const SAFE_PAGE_SIZE: u32 = 500;
 
@@ -99,6 +102,41 @@ impl PortalError {
                 _ if answer.transient() => Remedy::Retry { after: None },
                 _ => Remedy::SkipPoll,
             },
+        }
+    }
+
+    /// What is wrong, whichever request met it, and what an operator can do. Requests that fail for one reason
+    /// say the same, so that one dead portal is one problem.
+    pub fn advice(&self) -> (&'static str, &'static str) {
+        match &self.failure {
+            Failure::Unreachable(_) => (
+                "the portal cannot be reached",
+                "check network, proxy, certificates and the portal's status page",
+            ),
+            Failure::Throttled { .. } => {
+                ("the portal asks to wait", "it is asked again by itself; a lower rate.per_second asks less")
+            }
+            Failure::Answer(answer) if matches!(answer.status, 401 | 403 | 440) => {
+                ("the portal refuses requests", "check the token and the roles of the API user")
+            }
+            Failure::Answer(answer) if answer.status >= 500 || answer.transient() => (
+                "the portal answers with errors",
+                "look at the portal's status page; it is asked again by itself",
+            ),
+            Failure::Answer(_) => (
+                "the portal refuses requests",
+                "check base_url, organizations and what narrows the source; else ask ThreatLocker's support",
+            ),
+            Failure::Rejected { .. } => TOKEN_REFUSED,
+            Failure::MissingRole(_) => ("a role is missing", "tick its permission in the API user's role"),
+            Failure::TooLarge { .. } | Failure::Undecodable { .. } => (
+                "the portal's answers cannot be read",
+                "check that base_url leads to the portal and that nothing else answers in its place",
+            ),
+            Failure::Credential(_) => ("the token cannot be read", "check its file or variable"),
+            Failure::Settings(_) | Failure::NoOrganization | Failure::UnknownOrganization(_) => {
+                ("the portal cannot be asked as configured", "change the settings of this site")
+            }
         }
     }
 

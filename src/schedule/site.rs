@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
@@ -12,6 +13,7 @@ use crate::config::{Connection, Organizations, SourceConfig};
 use crate::model::OrganizationId;
 use crate::portal::{ListedOrganization, Portal, PortalError, Remedy};
 use crate::source::{self, Filter, Scope};
+use crate::status::Failing;
 use crate::store::StoreError;
 use crate::store::connections::{self, ConnectionRow};
 
@@ -22,10 +24,27 @@ pub enum SiteError {
     Portal(#[from] PortalError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("stopped before its organizations were found out")]
+    Stopped,
     #[error("a pass broke off, which is a mistake in lockstep: {0}")]
     Broken(String),
     #[error("organizations: the portal knows none called {}; known are: {}", .missing.join(", "), .known.join(", "))]
     UnknownOrganizations { missing: Vec<String>, known: Vec<String> },
+}
+
+impl SiteError {
+    /// What is wrong and what an operator can do; see [`PortalError::advice`].
+    fn advice(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Portal(error) => error.advice(),
+            Self::Store(_) => ("the state cannot be used", "see the error; it is tried again by itself"),
+            Self::Stopped => ("the program is stopping", "nothing: it goes on where it was"),
+            Self::Broken(_) => ("a fault in lockstep", "please report it"),
+            Self::UnknownOrganizations { .. } => {
+                ("the portal knows not all organizations", "change organizations of this site")
+            }
+        }
+    }
 }
 
 /// One connection with its portal.
@@ -45,6 +64,7 @@ impl Site {
         let mut running: BTreeSet<String> = BTreeSet::new();
         let mut failures = 0;
         loop {
+            let began = around.clock.now();
             // A discovery is begun again at the next start; there is nothing in hand to finish.
             let found = tokio::select! {
                 biased;
@@ -54,7 +74,7 @@ impl Site {
             let pause = match found {
                 Ok(found) => {
                     failures = 0;
-                    self.say(&around, None);
+                    self.say(&around, began, None);
                     let streams_now = self.streams(&found);
                     if running.is_empty() {
                         // What a site was before its configuration changed may have had others.
@@ -76,7 +96,7 @@ impl Site {
                 }
                 Err(error) => {
                     failures += 1;
-                    self.say(&around, Some(&error));
+                    self.say(&around, began, Some(&error));
                     self.pause(&error, failures)
                 }
             };
@@ -90,8 +110,14 @@ impl Site {
 
     /// Does all there is to do once.
     pub async fn once(self, around: Surroundings) -> Result<Vec<Unfinished>, SiteError> {
-        let found = self.discover(&around).await.inspect_err(|error| self.say(&around, Some(error)))?;
-        self.say(&around, None);
+        let began = around.clock.now();
+        let found = tokio::select! {
+            biased;
+            () = around.stop.cancelled() => return Err(SiteError::Stopped),
+            found = self.discover(&around) => found,
+        };
+        let found = found.inspect_err(|error| self.say(&around, began, Some(error)))?;
+        self.say(&around, began, None);
         // Snapshots first: they witness whether an empty window is plausible. The windows share the pace.
         let (windows, snapshots): (Vec<Stream>, Vec<Stream>) = self
             .streams(&found)
@@ -110,7 +136,7 @@ impl Site {
         Ok(unfinished)
     }
 
-    fn say(&self, around: &Surroundings, error: Option<&SiteError>) {
+    fn say(&self, around: &Surroundings, began: DateTime<Utc>, error: Option<&SiteError>) {
         around.board.update_site(&self.config.site, |entry| {
             let text = error.map(ToString::to_string);
             if entry.last_error != text
@@ -122,6 +148,7 @@ impl Site {
                     "the organizations cannot be discovered"
                 );
             }
+            Failing::note(&mut entry.failing, error.map(SiteError::advice), began);
             entry.last_error = text;
         });
     }
@@ -133,7 +160,7 @@ impl Site {
                 Remedy::Retry { after: Some(after) } => after,
                 _ => growing,
             },
-            SiteError::Store(_) | SiteError::Broken(_) => growing,
+            SiteError::Store(_) | SiteError::Broken(_) | SiteError::Stopped => growing,
             SiteError::UnknownOrganizations { .. } => LONGEST_PAUSE,
         }
     }

@@ -17,7 +17,7 @@ use crate::coverage::State;
 use crate::model::{OrganizationId, SECOND, Seconds};
 use crate::portal::Portal;
 use crate::source::{Filter, Scope, Shape, Source};
-use crate::status::{StreamCondition, StreamStatus, Unproven};
+use crate::status::{Failing, StreamCondition, StreamStatus, Unproven};
 use crate::store::connections::ConnectionRow;
 use crate::store::streams::{self, StreamKey};
 use crate::store::{Store, StoreError};
@@ -81,6 +81,7 @@ impl Stream {
             if !room.await {
                 break;
             }
+            let began = around.clock.now();
             let outcome = self.poll(&mut loaded, &mut status, due, &around).await;
             if around.stop.is_cancelled() {
                 break;
@@ -93,7 +94,7 @@ impl Stream {
                 Err(error) => {
                     failures += 1;
                     let (condition, pause) = verdict(&error, self.config.every, failures);
-                    self.failed(&mut status, &error, condition);
+                    self.failed(&mut status, &error, condition, began);
                     if matches!(error, CollectError::Store(_)) {
                         loaded = None;
                     }
@@ -122,7 +123,7 @@ impl Stream {
         };
         match stream {
             Loaded::Snapshot(snapshot) => {
-                // A page in hand may finish; a walk that is dropped between pages loses nothing.
+                // The listing refuses further pages by itself; this ends whatever else takes too long.
                 tokio::select! {
                     biased;
                     done = snapshot.poll() => drop(done?),
@@ -176,6 +177,7 @@ impl Stream {
     pub async fn once(self, around: Surroundings) -> Unfinished {
         let mut status = self.blank();
         let mut loaded = None;
+        let began = around.clock.now();
         let outcome = tokio::select! {
             biased;
             outcome = self.everything(&mut loaded, &around) => Some(outcome),
@@ -184,11 +186,13 @@ impl Stream {
         around.tell_deliver();
         match &outcome {
             Some(Ok(())) => self.well(&mut status, &around),
+            None | Some(Err(CollectError::Stopped)) => {
+                status.last_error = Some(CollectError::Stopped.to_string());
+            }
             Some(Err(error)) => {
                 let (condition, _) = verdict(error, self.config.every, 1);
-                self.failed(&mut status, error, condition);
+                self.failed(&mut status, error, condition, began);
             }
-            None => status.last_error = Some("stopped before everything was done".to_owned()),
         }
         self.publish(loaded.as_ref(), &mut status, &around);
         // The seconds since the last look are not owed: neither to be asked again, nor to hold a row.
@@ -238,15 +242,26 @@ impl Stream {
         }
         status.condition = StreamCondition::Ok;
         status.last_error = None;
+        status.failing = None;
         status.last_success = Some(around.clock.now());
     }
 
-    /// Logs a failure once, when it begins or changes.
-    fn failed(&self, status: &mut StreamStatus, error: &CollectError, condition: StreamCondition) {
+    /// Logs a failure once, when it begins or changes. `began`: when its poll did.
+    fn failed(
+        &self,
+        status: &mut StreamStatus,
+        error: &CollectError,
+        condition: StreamCondition,
+        began: DateTime<Utc>,
+    ) {
         let mut text = error.to_string();
+        let (what, mut remedy) = error.advice();
+        let tick = format!("tick \"{}\" in the API user's role", self.source.permission());
         if condition == StreamCondition::MissingRole {
             text = format!("{text} (permission: {})", self.source.permission());
+            remedy = &tick;
         }
+        Failing::note(&mut status.failing, Some((what, remedy)), began);
         if status.condition != condition {
             tracing::warn!(
                 site = self.connection.site,
@@ -312,8 +327,7 @@ impl Stream {
                 streams::open(db, &key)
             })
             .await?;
-        let listing =
-            PortalListing { portal: self.portal.clone(), source: self.source, timeout: self.timeout };
+        let listing = PortalListing::new(self.portal.clone(), self.source, self.timeout, around.stop.clone());
         let config = &self.config;
         Ok(match self.source.shape() {
             Shape::Window { splits, has_imported } => {

@@ -27,8 +27,8 @@ struct Held {
     dead_letters: (u64, u64),
 }
 
-/// Makes the picture for the connections of a configuration. `taken` is now on our clock, by which all ages
-/// run here, since no portal is asked.
+/// Makes the picture for the connections of a configuration. `taken` is now on our clock; ages run on the
+/// portal's time, which is as far from it as it last was.
 ///
 /// # Errors
 /// Those of the state.
@@ -92,18 +92,22 @@ fn site(connection: &Connection, held: &Held, taken: DateTime<Utc>) -> SiteStatu
     let organization = known.and_then(|row| row.organization_id.clone());
     let own = organization.as_ref().map(ToString::to_string).unwrap_or_default();
     let streams = held.streams.iter().filter(|(site, ..)| *site == connection.site);
+    let offset = known.and_then(|row| row.clock_offset);
+    let ours = taken.timestamp_micros();
+    let now = known.map_or(ours, |row| row.portal_time(ours));
     SiteStatus {
         site: connection.site.clone(),
         base_url: Some(connection.base_url.clone()),
         organization_id: organization.or_else(|| connection.organization_id.clone()),
         contact: connection.contact.clone(),
-        portal_time: None,
-        clock_offset_seconds: None,
+        portal_time: offset.and_then(|_| DateTime::from_timestamp_micros(now)),
+        clock_offset_seconds: offset.map(|offset| chrono::Duration::microseconds(offset).as_seconds_f64()),
         credential: None,
         token: TokenStatus::of(connection.token_expiry, None),
         last_error: None,
+        failing: None,
         claimed_elsewhere: Vec::new(),
-        streams: streams.filter_map(|(_, row, held)| stream(connection, &own, row, held, taken)).collect(),
+        streams: streams.filter_map(|(_, row, held)| stream(connection, &own, row, held, now)).collect(),
     }
 }
 
@@ -113,7 +117,7 @@ fn stream(
     own: &str,
     row: &StoredStream,
     intervals: &[Interval],
-    taken: DateTime<Utc>,
+    now: Micros,
 ) -> Option<StreamStatus> {
     let source = by_name(&row.source)?;
     let config = connection.sources.get(source.name()).filter(|config| config.enabled)?;
@@ -126,7 +130,6 @@ fn stream(
         every_seconds: connection.every(config).as_secs_f64(),
         ..StreamStatus::default()
     };
-    let now: Micros = taken.timestamp_micros();
     match source.shape() {
         Shape::Window { .. } => {
             let notes: Notes = serde_json::from_str(&row.notes).unwrap_or_default();

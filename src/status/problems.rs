@@ -1,67 +1,159 @@
-//! What an operator must know: while there is any of it, the program is not fresh.
+//! What an operator must know, and whether the program is fresh all the same.
+//!
+//! Polls that fail are told as soon as their tries are used up; they spoil freshness once a stream is stale.
 
 use std::time::Duration;
 
-use super::{SiteStatus, Status, StreamCondition, StreamStatus};
+use super::{Failing, SiteStatus, Status, StreamCondition, StreamStatus};
 use crate::coverage::State;
 use crate::deliver::{SinkCondition, SinkStatus};
-use crate::portal::CredentialState;
+use crate::portal::{CredentialHealth, CredentialState, TOKEN_REFUSED};
 
 /// How long a sink may fail, or a site show nothing, before the program is not fresh.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long an organization may list nothing where rows are usual.
 const SILENCE: Duration = Duration::from_secs(86_400);
+/// Streams that are named with one cause.
+const NAMED: usize = 5;
+
+/// Something that an operator must know.
+struct Problem {
+    text: String,
+    /// What should be here is not: the program is not fresh. Else it merely will not be, if nothing changes.
+    missing: bool,
+}
+
+impl Problem {
+    fn missing(text: String) -> Self {
+        Self { text, missing: true }
+    }
+}
 
 impl Status {
-    /// Writes down what is wrong, one line each, and whether the picture is fresh.
+    /// Writes down what is wrong, one line for each cause, and whether the picture is fresh.
     pub(super) fn judge(&mut self) {
         let mut problems = Vec::new();
         if !self.running {
-            problems
-                .push("no lockstep is running on this state: nothing is collected or delivered".to_owned());
+            let text = "no lockstep is running on this state: nothing is collected or delivered";
+            problems.push(Problem::missing(text.to_owned()));
         }
-        problems.extend(self.configuration.iter().map(|wrong| format!("configuration: {wrong}")));
+        // What the operator wants collected is not.
+        let wrong = |wrong: &String| Problem::missing(format!("configuration: {wrong}"));
+        problems.extend(self.configuration.iter().map(wrong));
         let running = self.started.and_then(|started| (self.taken - started).to_std().ok());
         for site in &self.sites {
-            problems.extend(of_site(site, running).map(|problem| format!("site {}: {problem}", site.site)));
+            let named = |problem: Problem| Problem {
+                text: format!("site {}: {}", site.site, problem.text),
+                ..problem
+            };
+            problems.extend(of_site(site, running).into_iter().map(named));
         }
         for sink in &self.sinks {
             let since = (self.taken - sink.since).to_std().unwrap_or_default();
-            problems.extend(of_sink(sink, since));
+            problems.extend(of_sink(sink, since).map(Problem::missing));
         }
         if self.outbox.paused {
-            problems.push(format!(
+            problems.push(Problem::missing(format!(
                 "the outbox is full ({} bytes): collecting waits until a sink takes records",
                 self.outbox.bytes
-            ));
+            )));
         }
-        self.fresh = problems.is_empty();
-        self.problems = problems;
+        self.fresh = !problems.iter().any(|problem| problem.missing);
+        self.problems = problems.into_iter().map(|problem| problem.text).collect();
     }
 }
 
-fn of_site(site: &SiteStatus, running: Option<Duration>) -> impl Iterator<Item = String> {
-    let mut problems = Vec::new();
-    problems.extend(site.last_error.clone());
-    if site.credential.as_ref().is_some_and(|health| health.state == CredentialState::Rejected) {
-        problems.push("the portal refuses the token; renew it".to_owned());
-    }
-    if site.streams.is_empty() && site.last_error.is_none() && running.is_some_and(|age| age > PATIENCE) {
-        problems.push("nothing is collected: its organization is not discovered yet".to_owned());
+fn of_site(site: &SiteStatus, running: Option<Duration>) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = causes(site).iter().map(|cause| cause.told(site)).collect();
+    if site.streams.is_empty() && problems.is_empty() && running.is_some_and(|age| age > PATIENCE) {
+        let text = "nothing is collected: its organization is not discovered yet";
+        problems.push(Problem::missing(text.to_owned()));
     }
     for stream in &site.streams {
-        let problem = |text: String| format!("{}: {text}", stream.title());
-        problems.extend(of_stream(stream).into_iter().map(problem));
+        let named = |text: String| Problem::missing(format!("{}: {text}", stream.title()));
+        problems.extend(of_stream(stream).into_iter().map(named));
     }
-    problems.into_iter()
+    problems
 }
 
+/// What stands in the way of some of a site, once for all that it stands in the way of.
+struct Cause<'a> {
+    failing: Failing,
+    streams: Vec<&'a StreamStatus>,
+    error: &'a str,
+    missing: bool,
+}
+
+fn causes(site: &SiteStatus) -> Vec<Cause<'_>> {
+    let of_streams = site.streams.iter().filter_map(|stream| {
+        // What only the user can mend is not waited for.
+        let stuck = matches!(stream.condition, StreamCondition::Rejected | StreamCondition::MissingRole);
+        Some(Cause {
+            failing: stream.failing.clone()?,
+            streams: vec![stream],
+            error: stream.last_error.as_deref().unwrap_or_default(),
+            missing: stuck || stream.stale,
+        })
+    });
+    let of_discovery = site.failing.iter().map(|failing| Cause {
+        failing: failing.clone(),
+        streams: Vec::new(),
+        error: site.last_error.as_deref().unwrap_or_default(),
+        missing: site.streams.is_empty(),
+    });
+    let rejected = |health: &&CredentialHealth| health.state == CredentialState::Rejected;
+    let of_credential = site.credential.iter().filter(rejected).map(|health| {
+        let (what, remedy) = TOKEN_REFUSED;
+        let failing = Failing { what: what.to_owned(), remedy: remedy.to_owned(), since: health.since };
+        Cause { failing, streams: Vec::new(), error: "", missing: true }
+    });
+    let mut causes: Vec<Cause<'_>> = Vec::new();
+    for one in of_streams.chain(of_discovery).chain(of_credential) {
+        match causes.iter_mut().find(|cause| cause.failing.is_for(&one.failing.what, &one.failing.remedy)) {
+            Some(cause) => {
+                cause.failing.since = cause.failing.since.min(one.failing.since);
+                cause.streams.extend(one.streams);
+                cause.missing |= one.missing;
+            }
+            None => causes.push(one),
+        }
+    }
+    causes
+}
+
+impl Cause<'_> {
+    fn told(&self, site: &SiteStatus) -> Problem {
+        let Failing { what, remedy, since } = &self.failing;
+        let mut text = format!("{what} since {}: {remedy}", since.format("%F %TZ"));
+        if !self.streams.is_empty() && self.streams.len() < site.streams.len() {
+            let titles: Vec<String> = self.streams.iter().take(NAMED).map(|stream| stream.title()).collect();
+            text += &format!("; this concerns {}", titles.join(", "));
+            if self.streams.len() > NAMED {
+                text += &format!(" and {} more", self.streams.len() - NAMED);
+            }
+        }
+        let mut stale = self.streams.iter().filter(|stream| stream.stale).peekable();
+        if stale.peek().is_some() {
+            text += &match stale.map(|stream| stream.live_until).min().flatten() {
+                Some(until) => format!("; nothing after {} is proven", until.format("%F %TZ")),
+                None => "; nothing is proven yet".to_owned(),
+            };
+        }
+        // The line begins with the site and has the remedy already.
+        let error = self.error.strip_prefix(&format!("site {}: ", site.site)).unwrap_or(self.error);
+        let error = error.strip_suffix(&format!("; {remedy}")).unwrap_or(error);
+        if !error.is_empty() {
+            text += &format!("; last error: {error}");
+        }
+        Problem { text, missing: self.missing }
+    }
+}
+
+/// What is wrong with one stream beside what is told of its cause.
 fn of_stream(stream: &StreamStatus) -> Vec<String> {
     let mut problems = Vec::new();
-    let why = stream.last_error.as_deref().unwrap_or("no error was seen");
-    if stream.condition == StreamCondition::MissingRole {
-        problems.push(format!("a role is missing: {why}"));
-    } else if stream.stale && stream.condition != StreamCondition::Stopped {
+    if stream.stale && stream.failing.is_none() && stream.condition != StreamCondition::Stopped {
+        let why = stream.last_error.as_deref().unwrap_or("no error was seen");
         problems.push(match stream.live_until {
             Some(until) => format!("stale, proven until {}: {why}", until.format("%F %TZ")),
             None => format!("stale, nothing is proven yet: {why}"),

@@ -157,6 +157,8 @@ impl StreamStatus {
 
     fn unproven(&self, (from, to): (DateTime<Utc>, DateTime<Utc>), state: &str, reason: String) -> Unproven {
         let (organization, state) = (self.organization.clone(), state.to_owned());
+        // However the clocks were moved, nothing ends before it begins.
+        let to = to.max(from);
         Unproven { organization, from, to, state, reason, listed: None, held: None }
     }
 

@@ -7,7 +7,7 @@ use crate::collect::snapshot::SnapshotNotes;
 use crate::coverage::{Coverage, Interval, State};
 use crate::deliver::SinkCondition;
 use crate::model::{Lane, Micros, SECOND, Seconds};
-use crate::portal::CredentialState;
+use crate::portal::{Answer, CredentialState, Endpoint, Failure, PortalError};
 
 const HOUR: Seconds = 3_600;
 
@@ -53,6 +53,7 @@ pub(crate) fn populated() -> Status {
         organization: "north".to_owned(),
         condition: StreamCondition::MissingRole,
         last_error: Some("403: the role \"View Computers\" is missing".to_owned()),
+        failing: Some(failing("a role is missing", "tick it", at(10, 15))),
         every_seconds: 900.0,
         ..StreamStatus::default()
     };
@@ -88,6 +89,7 @@ pub(crate) fn populated() -> Status {
         }),
         token: TokenStatus { expires: Some(at(23, 0)), expiry_known: true },
         last_error: None,
+        failing: None,
         claimed_elsewhere: Vec::new(),
         streams: vec![audit, computers],
     };
@@ -101,6 +103,7 @@ pub(crate) fn populated() -> Status {
         credential: None,
         token: TokenStatus::default(),
         last_error: Some("connection refused".to_owned()),
+        failing: Some(failing("the portal cannot be reached", "check the network", at(11, 0))),
         claimed_elsewhere: Vec::new(),
         streams: Vec::new(),
     };
@@ -141,6 +144,76 @@ pub(crate) fn populated() -> Status {
 #[test]
 fn what_is_wrong_is_said_once_for_each_thing() {
     insta::assert_snapshot!(populated().problems.join("\n"));
+}
+
+fn failing(what: &str, remedy: &str, since: DateTime<Utc>) -> Failing {
+    Failing { what: what.to_owned(), remedy: remedy.to_owned(), since }
+}
+
+/// A site with so many streams, all of which met the same.
+fn hit(streams: usize, health: CredentialState, error: &PortalError, since: DateTime<Utc>) -> Status {
+    let mut status = populated();
+    (status.sinks, status.sites) = (Vec::new(), status.sites.into_iter().take(1).collect());
+    let site = &mut status.sites[0];
+    site.credential.as_mut().unwrap().state = health;
+    let (what, remedy) = error.advice();
+    site.streams = (0..streams)
+        .map(|number| StreamStatus {
+            source: "unified_audit".to_owned(),
+            scope: format!("org{number}"),
+            condition: StreamCondition::Failing,
+            every_seconds: 60.0,
+            live_until: Some(at(11, 50)),
+            last_error: Some(error.to_string()),
+            failing: Some(failing(what, remedy, since)),
+            ..StreamStatus::default()
+        })
+        .collect();
+    status.configuration.clear();
+    status.judge();
+    status
+}
+
+#[test]
+fn a_dead_portal_is_one_problem_at_once_and_stale_only_later() {
+    let failure = Failure::Unreachable("connection refused".to_owned());
+    let endpoint = Some(Endpoint::ActionLogByParameters);
+    let dead = PortalError { site: "acme".to_owned(), endpoint, failure };
+    let mut status = hit(7, CredentialState::Ok, &dead, at(11, 58));
+    let line = "site acme: the portal cannot be reached since 2026-03-01 11:58:00Z: check network, proxy, \
+                certificates and the portal's status page";
+    let error = "; last error: ActionLog/ActionLogGetByParametersV2: no whole answer: connection refused";
+    assert_eq!((status.fresh, &status.problems), (true, &vec![format!("{line}{error}")]));
+    status.sites[0].streams[3].stale = true;
+    status.judge();
+    let stale = "; nothing after 2026-03-01 11:50:00Z is proven";
+    assert_eq!((status.fresh, &status.problems), (false, &vec![format!("{line}{stale}{error}")]));
+    // Where others are well, those that are not are named.
+    for well in &mut status.sites[0].streams[..1] {
+        (well.failing, well.condition) = (None, StreamCondition::Ok);
+    }
+    status.judge();
+    let named = "; this concerns unified_audit of org1, unified_audit of org2, unified_audit of org3, \
+                 unified_audit of org4, unified_audit of org5 and 1 more";
+    assert_eq!(status.problems, [format!("{line}{named}{stale}{error}")]);
+}
+
+#[test]
+fn a_refused_token_is_one_problem_and_spoils_freshness_at_once() {
+    let failure = Failure::Rejected { answer: Answer::default(), next_probe: at(13, 0) };
+    let refused = PortalError { site: "acme".to_owned(), endpoint: None, failure };
+    for streams in [0, 3] {
+        let mut status = hit(streams, CredentialState::Rejected, &refused, at(11, 58));
+        for stream in &mut status.sites[0].streams {
+            stream.condition = StreamCondition::Rejected;
+        }
+        status.judge();
+        assert!(!status.fresh && status.problems.len() == 1, "{:?}", status.problems);
+        assert!(
+            status.problems[0].starts_with("site acme: the portal refuses the token since 2026-03-01 10:00")
+        );
+        assert!(status.problems[0].contains("renew it"));
+    }
 }
 
 #[test]
@@ -214,7 +287,7 @@ fn a_stream_that_never_proved_anything_becomes_stale() {
 fn a_site_that_shows_nothing_for_ten_minutes_is_a_problem() {
     let mut status = populated();
     let mut site = status.sites.remove(1);
-    site.last_error = None;
+    (site.last_error, site.failing) = (None, None);
     status.configuration.clear();
     (status.sites, status.sinks) = (vec![site], Vec::new());
     for (minute, fresh) in [(9, true), (11, false)] {

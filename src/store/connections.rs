@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::model::{ConnectionId, Micros, OrganizationId};
+use crate::model::{ConnectionId, Micros, OrganizationId, SECOND};
 
 /// A registered portal account, as the state knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +23,18 @@ pub struct ConnectionRow {
     pub organization_id: Option<OrganizationId>,
     /// When the portal was first heard, on the portal's time.
     pub first_contact: Option<Micros>,
+    /// How far the portal's time was ahead of our clock when rows were last stored.
+    pub clock_offset: Option<Micros>,
 }
 
-const COLUMNS: &str = "id, site, shard, epoch, head, organization_id, first_contact";
+impl ConnectionRow {
+    /// The portal's time when our clock says `ours`, as far as the state knows.
+    pub fn portal_time(&self, ours: Micros) -> Micros {
+        ours.saturating_add(self.clock_offset.unwrap_or(0))
+    }
+}
+
+const COLUMNS: &str = "id, site, shard, epoch, head, organization_id, first_contact, clock_offset";
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ConnectionRow> {
     Ok(ConnectionRow {
@@ -36,6 +45,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ConnectionRow> {
         head: row.get(4)?,
         organization_id: row.get::<_, Option<String>>(5)?.map(OrganizationId::from),
         first_contact: row.get(6)?,
+        clock_offset: row.get(7)?,
     })
 }
 
@@ -71,6 +81,16 @@ pub fn set_first_contact(db: &Connection, id: ConnectionId, at: Micros) -> Resul
     Ok(())
 }
 
+/// Remembers the portal's time at a moment of our clock, so that ages are right while nobody can ask it.
+/// The second that its `Date` header leaves open is no reason to write.
+pub fn set_clock(db: &Connection, id: ConnectionId, portal: Micros, ours: Micros) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE connection SET clock_offset = ?2 WHERE id = ?1 AND ifnull(abs(clock_offset - ?2) > ?3, 1)",
+    )?
+    .execute(params![id, portal - ours, SECOND])?;
+    Ok(())
+}
+
 /// The short key of an organization within a connection, entered at first sight. A new name is taken
 /// over; the slug stays what it was, since files are named by it.
 pub fn organization(
@@ -99,6 +119,18 @@ pub fn organization(
          VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id",
     )?;
     Ok(insert.query_row(params![connection, organization.as_str(), name, slug, now], |row| row.get(0))?)
+}
+
+/// The name of an organization that is fit for files; none for one that was never seen.
+pub fn slug_of(
+    db: &Connection,
+    connection: ConnectionId,
+    organization: &OrganizationId,
+) -> Result<Option<String>, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT slug FROM organization WHERE connection_id = ?1 AND organization_id = ?2")?
+        .query_row(params![connection, organization.as_str()], |row| row.get(0))
+        .optional()?)
 }
 
 /// Lower-case ASCII letters, digits and single hyphens, fit for a file name; from the id when the
@@ -200,9 +232,17 @@ mod tests {
         set_organization(&db, acme.id, &OrganizationId::new("ABC")).unwrap();
         set_first_contact(&db, acme.id, 7).unwrap();
         set_first_contact(&db, acme.id, 9).unwrap();
+        assert_eq!(acme.portal_time(5), 5, "ours, before it told");
+        for (portal, ours) in [(90 * SECOND, 30 * SECOND), (91 * SECOND, 31 * SECOND + 20)] {
+            set_clock(&db, acme.id, portal, ours).unwrap();
+        }
         let again = register(&db, "acme").unwrap();
         assert_eq!(again.organization_id, Some(OrganizationId::new("abc")));
         assert_eq!(again.first_contact, Some(7));
+        assert_eq!((again.clock_offset, again.portal_time(5)), (Some(60 * SECOND), 60 * SECOND + 5));
+        set_clock(&db, acme.id, 91 * SECOND, 90 * SECOND - 20).unwrap();
+        let again = register(&db, "acme").unwrap();
+        assert_eq!(again.clock_offset, Some(SECOND + 20), "a clock that was moved is noticed");
         let other = register(&db, "other").unwrap();
         assert_eq!(list(&db).unwrap(), [again, other]);
     }

@@ -52,6 +52,12 @@ pub enum StoreError {
     )]
     Newer { path: PathBuf, found: i64, known: i64 },
 
+    #[error(
+        "{} was written by an older lockstep: start this one once with `run` or `once`, which brings it up to date",
+        .path.display()
+    )]
+    Older { path: PathBuf },
+
     #[error("another program is writing to {} (a sqlite3 shell?): close it", .path.display())]
     Busy { path: PathBuf },
 

@@ -13,7 +13,8 @@ use super::StoreError;
 use crate::clock::Clock;
 
 /// One script a version, in order; `PRAGMA user_version` counts how many have run.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_heart.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_heart.sql"), include_str!("migrations/0002_clock.sql")];
 
 /// A write-ahead log above this is folded into the database, and the file cut back to it.
 pub(super) const WAL_LIMIT: u64 = 64 * 1024 * 1024;
@@ -121,6 +122,15 @@ pub(super) fn check_version(db: &Connection, path: &Path) -> Result<usize, Store
         let known = i64::try_from(MIGRATIONS.len()).expect("a handful of migrations");
         StoreError::Newer { path: path.to_path_buf(), found, known }
     })
+}
+
+/// For a handle that only reads: nobody brings the schema up to date for it.
+pub(super) fn check_current(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    match check_version(db, path)? {
+        0 => Err(StoreError::Missing { dir: path.parent().unwrap_or(path).to_path_buf() }),
+        done if done < MIGRATIONS.len() => Err(StoreError::Older { path: path.to_path_buf() }),
+        _ => Ok(()),
+    }
 }
 
 fn migrate(db: &mut Connection, path: &Path, clock: &Clock) -> Result<(), StoreError> {

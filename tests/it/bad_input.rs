@@ -11,13 +11,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::support::app::{HOUR, MINUTE, SOON, Setup, TestApp, fresh_seed, windows};
-use crate::support::output;
+use crate::support::output::files;
+use crate::support::verdict::name;
 
 /// Each row of the examples, with its file. The bytes are as they stand there, line breaks included.
 fn examples() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/portal");
     let mut rows = Vec::new();
-    for file in output::files(&folder) {
+    for file in files(&folder) {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&file).unwrap();
         match serde_json::from_str::<Vec<Box<RawValue>>>(&text) {
@@ -115,14 +116,12 @@ async fn rows_of_every_odd_shape_are_delivered_or_kept_with_a_reason() {
     let letters = app.dead_letters().await;
     app.stop().await;
 
-    let records = app.records();
+    let output = app.output();
     for source in [Source::UnifiedAudit, Source::SystemAudit] {
-        let name = if source == Source::UnifiedAudit { "unified_audit" } else { "system_audit" };
-        let delivered = output::counted(&records, name);
+        let name = name(source);
+        let delivered = output.counted(name);
         let mut identities: HashMap<(String, String), usize> = HashMap::new();
-        for (_, row) in
-            rows.iter().filter(|(_, row)| delivered.contains_key(blake3::hash(&shown(row)).as_bytes()))
-        {
+        for (_, row) in rows.iter().filter(|(_, row)| delivered.contains_key(&blake3::hash(&shown(row)))) {
             if let Some(identity) = identity(row, source) {
                 *identities.entry(identity).or_default() += 1;
             }
@@ -131,7 +130,7 @@ async fn rows_of_every_odd_shape_are_delivered_or_kept_with_a_reason() {
             letters.iter().filter(|one| one.0 == name).map(|one| one.2.as_slice()).collect();
         let (mut entered, mut same, mut dead, mut lost) = (0, 0, 0, Vec::new());
         for (file, row) in &rows {
-            if delivered.contains_key(blake3::hash(&shown(row)).as_bytes()) {
+            if delivered.contains_key(&blake3::hash(&shown(row))) {
                 entered += 1;
             } else if buried.contains(row.as_slice()) {
                 dead += 1;

@@ -63,7 +63,7 @@ async fn collect(app: &mut TestApp) -> (u64, u64) {
     app.wait_caught_up(2 * SOON).await;
     let rows = app.portal.truth(Source::UnifiedAudit, false);
     let since = app.started - DAY;
-    let rows = rows.iter().filter(|row| crate::support::output::micros(&row.date_time) >= since).count();
+    let rows = rows.iter().filter(|row| crate::support::verdict::micros(&row.date_time) >= since).count();
     ((rows as u64).div_ceil(500), unified_requests(app))
 }
 

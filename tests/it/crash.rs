@@ -21,8 +21,9 @@ use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
 use crate::support::binary::{Place, was_killed};
+use crate::support::output::Output;
 use crate::support::power::{Taken, cut_power};
-use crate::support::verdict::{Output, Verdict, compare, time};
+use crate::support::verdict::{Truth, Verdict, compare, micros};
 
 /// How much is to happen.
 struct Plan {
@@ -100,7 +101,7 @@ async fn prove(plan: Plan) {
 
     let mut output = Output::read(&place.out());
     output.add_dead_letters(&place.state()).await;
-    let verdict = compare(&portal, &output, |_, row| time(&row.date_time) < settled);
+    let verdict = compare(&Truth::of(&portal), &output, |_, row| micros(&row.date_time) < settled);
     report(&plan, &killed, (cuts, taken), (&verdict, output.dead), began.elapsed());
     assert!(output.dead > 0, "no record was refused");
     let missed: Vec<_> =
@@ -228,10 +229,9 @@ fn report(
         "  power cut after {cuts} of them: {} bytes, {} names and {} renames were gone",
         taken.bytes, taken.names, taken.renames
     );
-    println!(
-        "  the portal has {}, the files and {} dead letters have {} {:?}",
-        verdict.owed, dead, verdict.delivered, verdict.delivered_by_source
-    );
+    for (source, tally) in &verdict.0 {
+        println!("  {source}: the files and {dead} dead letters {tally}");
+    }
     println!("kills {kills} {verdict}");
 }
 

@@ -94,8 +94,7 @@ async fn five_equal_rows_without_an_id_are_five_records() {
     app.advance(HOUR);
     app.wait_caught_up(SOON).await;
     app.settle(1, SOON).await;
-    let records = app.finish("five equal rows").await;
-    let counts = crate::support::output::counted(&records, "system_audit");
+    let counts = app.finish("five equal rows").await.counted("system_audit");
     assert_eq!(counts.values().filter(|count| **count == 5).count(), 2);
 }
 

@@ -9,7 +9,7 @@ use lockstep::simulator::world::WorldOptions;
 use lockstep::status::{Status, StreamCondition};
 use serde_json::Value;
 
-use crate::support::app::{DAY, HOUR, MINUTE, SOON, Setup, Site, TestApp, date, fresh_seed, stream, streams};
+use crate::support::app::{HOUR, MINUTE, SOON, Setup, Site, TestApp, date, fresh_seed, stream, streams};
 use crate::support::disk::SmallDisk;
 
 /// An interval of the status that is not proven: organization, from, to and state.
@@ -24,14 +24,33 @@ fn unproven(status: &Value, source: &str) -> Vec<(String, String, String, String
         .collect()
 }
 
+/// The program, at the end of a backlog.
+async fn caught_up(setup: Setup) -> TestApp {
+    let app = TestApp::start(setup).await;
+    app.wait_caught_up(SOON).await;
+    app
+}
+
+/// After the fault: everything is collected, looked at again a day later, and as the portal has it.
+async fn recovered(app: TestApp, name: &str) {
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish(name).await;
+}
+
+fn world(rows_per_day: i64) -> WorldOptions {
+    WorldOptions { seed: fresh_seed(), rows_per_day, ..WorldOptions::default() }
+}
+
 /// Waits until the status names an interval of this organization, in this state, of at least this length.
 async fn wait_for_interval(
     app: &TestApp,
     source: &str,
-    organization: &str,
+    organization: usize,
     state: &str,
     hours: i64,
 ) -> Status {
+    let organization = app.portal.organization(organization).to_string();
     let status = app
         .wait(&format!("named the interval of {organization}"), SOON, |status| {
             let unproven = streams(status).filter(|stream| stream.source == source);
@@ -51,25 +70,20 @@ async fn wait_for_interval(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_that_fails_for_six_hours_is_a_longer_walk() {
-    let app = TestApp::start(Setup::default()).await;
-    app.wait_caught_up(SOON).await;
+    let app = caught_up(Setup::default()).await;
     let effect = Effect::Status { status: 500, retry_after: None, message: None };
     let fault = app.portal.fault(Fault::always(effect));
     app.advance(6 * HOUR);
-    let parent = app.portal.organization(0).to_string();
-    let status = wait_for_interval(&app, "unified_audit", &parent, "pending", 5).await;
+    let status = wait_for_interval(&app, "unified_audit", 0, "pending", 5).await;
     assert_eq!(stream(&status, "unified_audit").condition, StreamCondition::Failing);
     assert!(stream(&status, "unified_audit").stale && !status.fresh, "{status:?}");
     app.portal.clear_faults(Some(fault));
-    app.wait_caught_up(SOON).await;
-    app.settle(1, SOON).await;
-    app.finish("down for six hours").await;
+    recovered(app, "down for six hours").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_that_is_gone_for_six_hours_and_a_restart_meanwhile_lose_nothing() {
-    let mut app = TestApp::start(Setup::default()).await;
-    app.wait_caught_up(SOON).await;
+    let mut app = caught_up(Setup::default()).await;
     // A gateway's clock is not the portal's, so its answers tell no time.
     let fault = app.portal.fault(Fault::always(Effect::Down { reset: false }));
     app.wait("saw the gateway's error", SOON, |status| {
@@ -79,34 +93,35 @@ async fn a_portal_that_is_gone_for_six_hours_and_a_restart_meanwhile_lose_nothin
     app.portal.clear_faults(Some(fault));
     app.portal.stop().await;
     app.portal.stage().clock.advance(3 * HOUR);
-    app.wait("saw the portal go", SOON, |status| {
-        stream(status, "unified_audit").condition == StreamCondition::Failing
-    })
-    .await;
+    let status = app
+        .wait("told of the dead portal at once, in one line", SOON, |status| {
+            streams(status).all(|stream| stream.condition == StreamCondition::Failing)
+                && status.problems.len() == 1
+                && status.problems[0].starts_with("site acme: the portal cannot be reached since ")
+        })
+        .await;
+    app.note("status during the fault", format_args!("{:?}", status.problems));
+    assert!(status.fresh, "nothing is stale yet: {status:?}");
     app.restart().await;
     let status = app.wait("said why it waits", SOON, |status| status.sites[0].last_error.is_some()).await;
     assert!(!status.fresh, "{status:?}");
     app.portal.stage().clock.advance(3 * HOUR);
     app.portal.restart().await.unwrap();
-    app.wait_caught_up(SOON).await;
-    app.settle(1, SOON).await;
-    app.finish("gone for six hours").await;
+    recovered(app, "gone for six hours").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_revoked_for_six_hours_works_again_unchanged() {
-    let app = TestApp::start(Setup::default()).await;
-    app.wait_caught_up(SOON).await;
+    let app = caught_up(Setup::default()).await;
     let fault = app.portal.fault(Fault::always(Effect::TokenRevoked));
     app.advance(6 * HOUR);
-    let parent = app.portal.organization(0).to_string();
-    let status = wait_for_interval(&app, "unified_audit", &parent, "pending", 5).await;
-    for source in ["unified_audit", "system_audit", "computers"] {
-        app.wait("said that the token is refused", SOON, |status| {
-            stream(status, source).condition == StreamCondition::Rejected
-        })
-        .await;
-    }
+    let status = wait_for_interval(&app, "unified_audit", 0, "pending", 5).await;
+    app.wait("said that the token is refused, in one line", SOON, |status| {
+        streams(status).all(|stream| stream.condition == StreamCondition::Rejected)
+            && status.problems.len() == 1
+            && status.problems[0].starts_with("site acme: the portal refuses the token since ")
+    })
+    .await;
     let health = status.sites[0].credential.as_ref().unwrap();
     assert!(health.next_probe.is_some(), "{health:?}");
     // Left alone but for the probe, which comes every 300 ms here.
@@ -115,43 +130,28 @@ async fn a_token_revoked_for_six_hours_works_again_unchanged() {
     let probes = app.portal.stats().requests - before;
     assert!(probes <= 8, "{probes} requests with a token that is known to be refused");
     app.portal.clear_faults(Some(fault));
-    app.wait_caught_up(SOON).await;
-    app.settle(1, SOON).await;
-    app.finish("token revoked for six hours").await;
+    recovered(app, "token revoked for six hours").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_under_the_state_is_a_pause() {
     let Some(disk) = SmallDisk::mount(48) else { return };
-    let setup = Setup {
-        world: WorldOptions { seed: fresh_seed(), rows_per_day: 4_000, ..WorldOptions::default() },
-        state: Some(disk.path().join("state")),
-        ..Setup::default()
-    };
-    let app = TestApp::start(setup).await;
-    app.wait_caught_up(SOON).await;
+    let setup = Setup { world: world(4_000), state: Some(disk.path().join("state")), ..Setup::default() };
+    let app = caught_up(setup).await;
     disk.fill();
     app.advance(6 * HOUR);
-    let parent = app.portal.organization(0).to_string();
-    let status = wait_for_interval(&app, "unified_audit", &parent, "pending", 5).await;
+    let status = wait_for_interval(&app, "unified_audit", 0, "pending", 5).await;
     let error = stream(&status, "unified_audit").last_error.clone().unwrap_or_default();
     assert!(error.contains("no space left"), "{error}");
     disk.free();
-    app.wait_caught_up(SOON).await;
-    app.settle(1, SOON).await;
-    app.finish("disk of the state full").await;
+    recovered(app, "disk of the state full").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_under_the_output_holds_up_nothing_but_the_sink() {
     let Some(disk) = SmallDisk::mount(64) else { return };
-    let setup = Setup {
-        world: WorldOptions { seed: fresh_seed(), rows_per_day: 4_000, ..WorldOptions::default() },
-        out: Some(disk.path().join("out")),
-        ..Setup::default()
-    };
-    let app = TestApp::start(setup).await;
-    app.wait_caught_up(SOON).await;
+    let setup = Setup { world: world(4_000), out: Some(disk.path().join("out")), ..Setup::default() };
+    let app = caught_up(setup).await;
     disk.fill();
     let until = date(app.advance(6 * HOUR) - MINUTE);
     let status = app
@@ -163,19 +163,13 @@ async fn a_full_disk_under_the_output_holds_up_nothing_but_the_sink() {
         .await;
     app.note("status during the fault", format_args!("{:?}", status.sinks[0].last_error));
     disk.free();
-    app.wait_caught_up(SOON).await;
-    app.settle(1, SOON).await;
-    app.finish("disk of the output full").await;
+    recovered(app, "disk of the output full").await;
     drop(disk);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_answer_in_ten_may_fail_in_every_way() {
-    let setup = Setup {
-        world: WorldOptions { seed: fresh_seed(), rows_per_day: 20_000, ..WorldOptions::default() },
-        page_size: 60,
-        ..Setup::default()
-    };
+    let setup = Setup { world: world(20_000), page_size: 60, ..Setup::default() };
     let app = TestApp::prepare(setup).await;
     let status = |status, retry_after| Effect::Status { status, retry_after, message: None };
     let ways = [
@@ -195,8 +189,7 @@ async fn one_answer_in_ten_may_fail_in_every_way() {
     }
     let mut app = app;
     app.run().await;
-    let parent = app.portal.organization(0).to_string();
-    wait_for_interval(&app, "unified_audit", &parent, "pending", 0).await;
+    wait_for_interval(&app, "unified_audit", 0, "pending", 0).await;
     app.wait_caught_up(2 * SOON).await;
     for _ in 0..6 {
         app.advance(HOUR);
@@ -211,17 +204,8 @@ async fn one_answer_in_ten_may_fail_in_every_way() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_organization_that_falls_silent_inside_a_tree_is_named_and_read_again() {
-    let setup = Setup {
-        world: WorldOptions {
-            seed: fresh_seed(),
-            rows_per_day: 20_000,
-            late_share: 0.02,
-            ..WorldOptions::default()
-        },
-        ..Setup::default()
-    };
-    let app = TestApp::start(setup).await;
-    app.wait_caught_up(SOON).await;
+    let setup = Setup { world: WorldOptions { late_share: 0.02, ..world(20_000) }, ..Setup::default() };
+    let app = caught_up(setup).await;
     let child = app.portal.organization(1);
     let fault = Fault::always(Effect::SilentOrganization).at(Endpoint::UnifiedAudit).of(child);
     let fault = app.portal.fault(fault);
@@ -229,57 +213,44 @@ async fn an_organization_that_falls_silent_inside_a_tree_is_named_and_read_again
         app.advance(15 * MINUTE);
         app.wait_caught_up(SOON).await;
     }
-    wait_for_interval(&app, "unified_audit", &child.to_string(), "empty_unconfirmed", 2).await;
+    wait_for_interval(&app, "unified_audit", 1, "empty_unconfirmed", 2).await;
     app.portal.clear_faults(Some(fault));
     app.advance(10 * MINUTE);
     app.wait("heard the organization again", SOON, |status| {
         !stream(status, "unified_audit").unproven.iter().any(|one| one.organization == child.to_string())
     })
     .await;
-    app.wait_caught_up(SOON).await;
-    app.settle(1, SOON).await;
-    app.finish("an organization silent for three hours").await;
+    recovered(app, "an organization silent for three hours").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_organization_asked_alone_that_answers_nothing_for_hours_is_not_believed() {
     let setup = Setup {
-        world: WorldOptions {
-            seed: fresh_seed(),
-            rows_per_day: 20_000,
-            late_share: 0.02,
-            ..WorldOptions::default()
-        },
+        world: WorldOptions { late_share: 0.02, ..world(20_000) },
         sites: vec![Site::new("acme", "own")],
         covers: Some(vec![0]),
         ..Setup::default()
     };
-    let app = TestApp::start(setup).await;
-    app.wait_caught_up(SOON).await;
+    let app = caught_up(setup).await;
     let fault = Effect::NoPermission { answer: NoPermission::Empty };
     let fault = app.portal.fault(Fault::always(fault).at(Endpoint::UnifiedAudit));
     for _ in 0..4 {
         app.advance(HOUR);
         app.wait_caught_up(SOON).await;
     }
-    let own = app.portal.organization(0).to_string();
-    wait_for_interval(&app, "unified_audit", &own, "empty_unconfirmed", 2).await;
+    wait_for_interval(&app, "unified_audit", 0, "empty_unconfirmed", 2).await;
     app.portal.clear_faults(Some(fault));
     app.advance(10 * MINUTE);
-    app.wait_caught_up(SOON).await;
-    app.settle(1, SOON).await;
-    app.finish("empty answers for four hours").await;
+    recovered(app, "empty answers for four hours").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_unticked_for_computers_removes_none_of_them() {
-    let app = TestApp::start(Setup::default()).await;
-    app.wait_caught_up(SOON).await;
+    let app = caught_up(Setup::default()).await;
     let fault = Effect::NoPermission { answer: NoPermission::Empty };
     let fault = app.portal.fault(Fault::always(fault).at(Endpoint::Computers));
     app.advance(HOUR);
-    let parent = app.portal.organization(0).to_string();
-    let status = wait_for_interval(&app, "computers", &parent, "unknown", 0).await;
+    let status = wait_for_interval(&app, "computers", 0, "unknown", 0).await;
     assert!(!status.fresh, "{status:?}");
     let until = date(app.advance(5 * HOUR) - MINUTE);
     app.wait("went on with the others", SOON, |status| {
@@ -292,20 +263,18 @@ async fn a_role_unticked_for_computers_removes_none_of_them() {
     app.wait("believed the list again", SOON, |status| stream(status, "computers").unproven.is_empty()).await;
     app.settle(1, SOON).await;
     let gone = app.portal.true_computers(true).iter().filter(|state| state.removed).count();
-    let records = app.finish("role for computers unticked").await;
-    let removed = records.iter().filter(|record| record.change == "removed").count();
+    let output = app.finish("role for computers unticked").await;
+    let removed = output.records.iter().filter(|record| record.change == "removed").count();
     assert!(removed <= gone, "{removed} removed of {gone}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_permission_stops_only_its_own_source() {
-    let app = TestApp::start(Setup::default()).await;
-    app.wait_caught_up(SOON).await;
+    let app = caught_up(Setup::default()).await;
     let fault = Effect::NoPermission { answer: NoPermission::Denied };
     let fault = app.portal.fault(Fault::always(fault).at(Endpoint::SystemAudit));
     let until = date(app.advance(6 * HOUR) - MINUTE);
-    let parent = app.portal.organization(0).to_string();
-    wait_for_interval(&app, "system_audit", &parent, "pending", 5).await;
+    wait_for_interval(&app, "system_audit", 0, "pending", 5).await;
     let status = app
         .wait("told the missing role from a refused token", SOON, |status| {
             stream(status, "system_audit").condition == StreamCondition::MissingRole
@@ -319,8 +288,5 @@ async fn a_missing_permission_stops_only_its_own_source() {
     let error = stream(&status, "system_audit").last_error.clone().unwrap_or_default();
     assert!(error.contains("View System Audit"), "{error}");
     app.portal.clear_faults(Some(fault));
-    app.wait_caught_up(SOON).await;
-    app.settle(1, SOON).await;
-    assert!(app.portal.now() > app.started + DAY);
-    app.finish("permission for the system audit missing").await;
+    recovered(app, "permission for the system audit missing").await;
 }

@@ -2,7 +2,6 @@
 
 pub(crate) mod app;
 pub(crate) mod binary;
-pub(crate) mod computers;
 pub(crate) mod disk;
 pub(crate) mod output;
 pub(crate) mod power;

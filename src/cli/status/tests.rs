@@ -14,8 +14,8 @@ fn the_page_tells_what_is_wrong_first() {
     assert_snapshot!(Page(&populated()).to_string());
 }
 
-#[tokio::test]
-async fn without_a_running_program_the_state_tells() {
+/// A configuration of two sites in a folder of its own.
+fn configured() -> (tempfile::TempDir, Config) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().display().to_string();
     std::fs::write(dir.path().join("token"), "0123").unwrap();
@@ -27,7 +27,12 @@ sinks: [{ name: out, type: stdout }]
 ";
     std::fs::write(dir.path().join("lockstep.yaml"), yaml.replace("DIR", &path)).unwrap();
     let config = Config::load(&dir.path().join("lockstep.yaml"), &Environment::default()).unwrap();
+    (dir, config)
+}
 
+#[tokio::test]
+async fn without_a_running_program_the_state_tells() {
+    let (_dir, config) = configured();
     let missing = Store::open_read_only(&config.state.dir).err().unwrap().to_string();
     assert!(missing.contains("there is no state"), "{missing}");
     let store = Store::open(&config.state.dir, Clock::system()).unwrap();
@@ -38,6 +43,30 @@ sinks: [{ name: out, type: stdout }]
     let picture = offline::status(&store, &config, at(12, 0)).await.unwrap();
     assert!(!picture.running && !picture.fresh);
     assert_snapshot!(Page(&picture).to_string());
+}
+
+#[tokio::test]
+async fn without_a_running_program_ages_run_on_the_portals_clock() {
+    let (_dir, config) = configured();
+    let store = Store::open_in_memory(Clock::system()).unwrap();
+    store.write(fill).await.unwrap();
+    let ahead = move |db: &rusqlite::Connection| {
+        let acme = connections::register(db, "acme")?.id;
+        connections::set_clock(db, acme, at(12, 0).timestamp_micros(), at(2, 0).timestamp_micros())
+    };
+    store.write(ahead).await.unwrap();
+    let picture = offline::status(&store, &config, at(2, 0)).await.unwrap();
+    let acme = &picture.sites[0];
+    assert_eq!((acme.portal_time, acme.clock_offset_seconds), (Some(at(12, 0)), Some(36_000.0)));
+    assert_eq!(acme.streams[0].lag_seconds, Some(3.0 * 3_600.0));
+    assert!(acme.streams.iter().all(|stream| stream.stale && !stream.unproven.is_empty()));
+    for one in acme.streams.iter().flat_map(|stream| &stream.unproven) {
+        assert!(one.from < one.to && one.to <= at(12, 0), "{one:?}");
+    }
+    // A clock of ours that was set back since: the length of what is not proven is none, never less.
+    let picture = offline::status(&store, &config, at(2, 0) - chrono::Duration::days(2)).await.unwrap();
+    let unproven = picture.sites[0].streams.iter().flat_map(|stream| &stream.unproven);
+    assert!(unproven.clone().count() > 0 && unproven.clone().all(|one| one.from <= one.to));
 }
 
 /// A day of an account: a gap, a silent organization, computers that are held as unknown, a backlog.

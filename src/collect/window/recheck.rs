@@ -3,7 +3,7 @@
 //! Counting is cheap, walking is not: a range is counted, compared with what is held, halved where the
 //! two differ, and only the small piece that differs becomes pending again.
 
-use super::{DAY, End, Enter, Ledger, Listing, WindowStream};
+use super::{DAY, End, Enter, Ledger, Listing, NEARLY_A_DAY, WindowStream};
 use crate::collect::CollectError;
 use crate::coverage::{Axis, Interval, State};
 use crate::model::{Lane, Micros, SECOND, Seconds};
@@ -38,10 +38,14 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     pub async fn background(&mut self) -> Result<bool, CollectError> {
         let edge = self.edge();
         let start = self.begin(edge).await?;
-        Ok(self.count_baseline(start, edge).await?
-            || self.recheck(0, edge).await?
+        // Early, so that little arrives there before it is counted; but what is not counted must be walked,
+        // and may take as long as the whole retention.
+        let early = self.notes.observed.totals == Some(true) || !self.settings.has_imported;
+        Ok(self.recheck(0, edge).await?
             || self.recheck(1, edge).await?
+            || (early && self.count_baseline(start, edge).await?)
             || self.fill_gap(start, edge).await?
+            || self.count_baseline(start, edge).await?
             || self.recheck(2, edge).await?
             || self.recheck(3, edge).await?
             || self.look_ahead(edge).await?
@@ -179,8 +183,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 continue;
             }
             let (total, held) = match self.count(from, to).await {
-                Err(CollectError::Refused(_)) if to - from > DAY => {
-                    self.notes.longest = Some(DAY);
+                Err(CollectError::Refused(_)) if to - from > NEARLY_A_DAY => {
+                    self.notes.longest = Some(NEARLY_A_DAY);
                     open.push((from, to));
                     continue;
                 }
@@ -299,9 +303,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             match walked {
                 Ok(true) => return Ok(true),
                 Ok(false) => from = to - ((to - from) / 2).max(1),
-                Err(CollectError::Refused(_)) if to - from > DAY => {
-                    self.notes.longest = Some(DAY);
-                    from = to - DAY;
+                Err(CollectError::Refused(_)) if to - from > NEARLY_A_DAY => {
+                    self.notes.longest = Some(NEARLY_A_DAY);
+                    from = to - NEARLY_A_DAY;
                 }
                 Err(error) => return Err(error),
             }
@@ -347,7 +351,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         undated: bool,
     ) -> Result<Option<u64>, CollectError> {
         let request = self.notes.observed.padded(from, to);
-        let enter = Enter::ImportedSince { since: self.notes.first_contact, undated };
+        let start = self.notes.start.filter(|start| *start == to).map(|start| start * SECOND);
+        let enter = Enter::ImportedSince { since: self.notes.first_contact, undated, start };
         let walked = self.walk(request, Lane::Backfill, None, enter).await?;
         self.save(walked.pending).await?;
         Ok(match walked.end {
@@ -393,7 +398,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                     self.walk_future(from, to).await?;
                 }
             }
-            Err(CollectError::Refused(_)) => self.notes.longest = Some(DAY),
+            Err(CollectError::Refused(_)) => self.notes.longest = Some(NEARLY_A_DAY),
             Err(error) => return Err(error),
         }
         self.save(super::Commit::default()).await?;
@@ -475,13 +480,17 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             .cloned()
     }
 
-    /// Counts a bucket of the baseline again and walks it where more is listed. Answers how far it came.
+    /// Counts a bucket of the baseline again and walks it where that differs, or may hide what came. Answers
+    /// how far it came.
     async fn scrub_baseline(&mut self, bucket: &Interval) -> Result<Seconds, CollectError> {
         let (from, to) = (bucket.from.max(self.horizon()), bucket.to);
         if from >= to {
             return Ok(to);
         }
-        if bucket.held > 0 || bucket.listed == Some(0) {
+        // Where the portal drops its oldest rows, equal counts may stand for new ones.
+        let nothing_older = self.coverage.within(self.horizon(), from).all(|older| older.listed == Some(0));
+        let oldest = nothing_older && bucket.listed != Some(0);
+        if !oldest && (bucket.held > 0 || bucket.listed == Some(0)) {
             // Its rows are remembered one by one, so a rise can be narrowed down.
             let (differing, reached) = self.compare(from, to, Uncounted::WalkAgain).await?;
             for (from, to) in differing {
@@ -492,14 +501,11 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             return Ok(reached);
         }
         let (total, _) = self.count(from, to).await?;
-        // A bucket that reaches behind the horizon has lost rows that may stand for new ones.
-        let clipped = from > bucket.from;
-        if clipped || total.is_none_or(|total| total > bucket.listed.unwrap_or(0)) {
-            let held = self.walk_all_uncovered(from, to).await?;
-            self.set_baseline(from, to, total.or(Some(held)), held);
-        } else {
-            self.set_baseline(from, to, total, 0);
-        }
+        let held = match oldest || total.is_none() || total != bucket.listed {
+            true => self.walk_all_uncovered(from, to).await?,
+            false => 0,
+        };
+        self.set_baseline(from, to, total.or(Some(held)), held);
         Ok(to)
     }
 
@@ -510,14 +516,15 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let mut counted = (None, None);
         if self.notes.longest.is_none() {
             match self.count(FAR_PAST, horizon).await {
-                Err(CollectError::Refused(_)) => self.notes.longest = Some(DAY),
+                Err(CollectError::Refused(_)) => self.notes.longest = Some(NEARLY_A_DAY),
                 answer => counted = answer?,
             }
         }
         let (total, held) = counted;
         if total.is_some_and(|total| total < depth) && total != held && total != self.notes.ancient {
             let since = self.notes.first_contact.max(horizon * SECOND);
-            let enter = Enter::ImportedSince { since, undated: self.notes.ancient.is_some() };
+            let undated = self.notes.ancient.is_some();
+            let enter = Enter::ImportedSince { since, undated, start: None };
             let request = self.notes.observed.padded(FAR_PAST, horizon);
             match self.walk(request, Lane::Backfill, None, enter).await {
                 Ok(walked) => {
@@ -537,7 +544,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         // Where rows are filed by a time that they do not say, an old one may be listed among new ones.
         let hidden_time = !self.settings.has_imported && self.notes.observed.axis == Axis::Mixed;
         let still_listed = !self.settings.has_imported && self.notes.ancient != Some(0);
-        let before: Micros = (horizon - DAY) * SECOND;
+        let margin = if self.settings.has_imported { DAY } else { self.settings.retention };
+        let before: Micros = (horizon - margin) * SECOND;
         self.ledger.prune(before, hidden_time || still_listed).await?;
         Ok(())
     }

@@ -81,8 +81,27 @@ async fn a_state_of_a_newer_version_is_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     for error in [Store::open(dir.path(), clock()).err(), Store::open_read_only(dir.path()).err()] {
         let error = error.unwrap();
-        assert!(matches!(&error, StoreError::Newer { found: 99, known: 1, .. }), "{error}");
+        assert!(matches!(&error, StoreError::Newer { found: 99, known: 2, .. }), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_state_of_the_first_version_is_brought_up_to_date_by_who_may_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    store.write(|db| connections::register(db, "acme")).await.unwrap();
+    let path = store.path().to_path_buf();
+    store.close().await;
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch("ALTER TABLE connection DROP COLUMN clock_offset; PRAGMA user_version = 1").unwrap();
+    drop(old);
+    let error = Store::open_read_only(dir.path()).err().unwrap();
+    assert!(matches!(&error, StoreError::Older { .. }), "{error}");
+    let store = open(&dir);
+    let acme = store.write(|db| connections::register(db, "acme")).await.unwrap();
+    assert_eq!((acme.site.as_str(), acme.clock_offset), ("acme", None));
+    store.close().await;
+    Store::open_read_only(dir.path()).unwrap();
 }
 
 #[tokio::test]

@@ -8,11 +8,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lockstep::app::{App, Deps};
+use lockstep::app::{App, Deps, Outcome};
 use lockstep::clock::Clock;
 use lockstep::config::{Config, Environment, Origin};
 use lockstep::model::{Micros, SECOND};
 use lockstep::simulator::dialect::{Axis, Dialect, NoOrganization};
+use lockstep::simulator::stats::Logged;
 use lockstep::simulator::truth::TruthRow;
 use lockstep::simulator::world::{Source, World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
@@ -22,9 +23,9 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::computers;
-use super::output::{self, Difference, Record};
+use super::output::Output;
 use super::say;
+use super::verdict::{Truth, Verdict, compare, micros};
 
 pub(crate) const MINUTE: Micros = 60 * SECOND;
 pub(crate) const HOUR: Micros = 60 * MINUTE;
@@ -278,6 +279,18 @@ impl TestApp {
         self.running = Some(Running { board, store, stop, task: tokio::spawn(app.run()) });
     }
 
+    /// Makes one pass and stops it after so long; how long it took from there, and what it came to.
+    pub(crate) async fn once_stopped_after(&self, long: Duration) -> (Duration, Outcome) {
+        let app = self.build().await;
+        let stop = app.stop_token();
+        let pass = tokio::spawn(async move { app.once(&[], &[]).await });
+        tokio::time::sleep(long).await;
+        let began = tokio::time::Instant::now();
+        stop.cancel();
+        let ended = tokio::time::timeout(SOON, pass).await.expect("the pass ends");
+        (began.elapsed(), ended.expect("the program does not panic"))
+    }
+
     /// Stops the program as SIGTERM does, and answers how long that took.
     pub(crate) async fn stop(&mut self) -> Duration {
         let Running { board, store, stop, task } = self.running.take().expect("the program runs");
@@ -327,7 +340,7 @@ impl TestApp {
         seen.unwrap_or_else(|last| {
             let asked = self.portal.requests_since(self.portal.stats().requests.saturating_sub(20));
             let last = last.map_or_else(|error| error.to_string(), |status| in_short(&status));
-            panic!("it never {what}: {last}\n{}", output::requests(&asked))
+            panic!("it never {what}: {last}\n{}", requests(&asked))
         })
     }
 
@@ -416,9 +429,9 @@ impl TestApp {
         say(format_args!("{name}: seed {}: {what}", self.setup.world.seed));
     }
 
-    /// All lines that the program wrote.
-    pub(crate) fn records(&self) -> Vec<Record> {
-        output::records(&self.out_folder())
+    /// All that the program wrote.
+    pub(crate) fn output(&self) -> Output {
+        Output::read(&self.out_folder())
     }
 
     /// Whether the portal owes us a row: listed now, and not from before the beginning.
@@ -426,68 +439,40 @@ impl TestApp {
         // Nobody but the collector knows the very second of its first request.
         let slack = 30 * SECOND;
         let backfill = (self.setup.backfill + self.setup.settle) as Micros * SECOND;
-        let (at, imported) = (output::micros(&row.date_time), output::micros(&row.date_time_imported));
+        let (at, imported) = (micros(&row.date_time), micros(&row.date_time_imported));
         let axis = if self.setup.dialect.axis == Axis::Imported { imported } else { at };
         let begun = axis >= self.started + slack - backfill;
         let late = source == Source::UnifiedAudit && imported >= self.started + slack;
         row.listed && row.table == 1 && (begun || late)
     }
 
-    /// Compares the files with one of the audits.
-    pub(crate) fn compare(
-        &self,
-        records: &[Record],
-        source: Source,
-        within: impl Fn(&TruthRow) -> bool,
-    ) -> Difference {
-        let name = match source {
-            Source::UnifiedAudit => "unified_audit",
-            Source::SystemAudit => "system_audit",
+    /// Compares the output with the portal, as far as the program is to read it.
+    pub(crate) fn verdict(&self, output: &Output) -> Verdict {
+        let Setup { covers, without, .. } = &self.setup;
+        let covered: Option<Vec<String>> = covers.as_ref().map(|indices| {
+            indices.iter().map(|index| self.portal.organization(*index).to_string()).collect()
+        });
+        let is_covered = |organization: &str| {
+            covered.as_ref().is_none_or(|covered| covered.iter().any(|one| one == organization))
         };
-        let ever = self.portal.truth(source, true);
-        let ever: Vec<_> = ever.into_iter().filter(within).collect();
-        let owed = ever.iter().filter(|row| self.owed(row, source));
-        let delivered = output::counted(records, name);
-        Difference::between(&delivered, &output::true_counts(owed), &output::true_counts(&ever))
+        let truth = Truth::of(&self.portal).only(|source| !without.contains(&source)).within(is_covered);
+        compare(&truth, output, |source, row| self.owed(row, source))
     }
 
     /// Stops the program and compares everything that it wrote with the portal. Fails on any difference.
-    pub(crate) async fn finish(mut self, name: &str) -> Vec<Record> {
+    pub(crate) async fn finish(mut self, name: &str) -> Output {
         if self.running.is_some() {
             self.stop().await;
         }
-        let records = self.records();
-        let covered: Option<Vec<String>> = self.setup.covers.as_ref().map(|indices| {
-            indices.iter().map(|index| self.portal.organization(*index).to_string()).collect()
-        });
-        let covers =
-            |organization: &String| covered.as_ref().is_none_or(|covered| covered.contains(organization));
-        let mut differences = Vec::new();
-        for source in [Source::UnifiedAudit, Source::SystemAudit] {
-            let source_name = if source == Source::UnifiedAudit { "unified_audit" } else { "system_audit" };
-            if !self.setup.without.contains(&source_name) {
-                differences
-                    .push((source_name, self.compare(&records, source, |row| covers(&row.organization_id))));
-            }
+        let output = self.output();
+        let verdict = self.verdict(&output);
+        for (source, tally) in &verdict.0 {
+            say(format_args!("{name}: seed {} {source}: {tally}", self.setup.world.seed));
         }
-        if !self.setup.without.contains(&"computers") {
-            let history = self.portal.true_computers(true);
-            let history: Vec<_> =
-                history.into_iter().filter(|state| covers(&state.organization_id)).collect();
-            differences.push(("computers", computers::compare(&records, &history)));
-        }
-        let mut uids: Vec<&str> = records.iter().map(|record| record.uid.as_str()).collect();
-        uids.sort_unstable();
-        let repeated = uids.windows(2).filter(|pair| pair[0] == pair[1]).count();
-        for (source, difference) in &differences {
-            say(format_args!("{name}: seed {} {source}: {difference}", self.setup.world.seed));
-        }
-        assert!(
-            differences.iter().all(|(_, difference)| difference.is_none()) && repeated == 0,
-            "{name} (SEED={}): {differences:?}, uids repeated {repeated}",
-            self.setup.world.seed
-        );
-        records
+        let seed = self.setup.world.seed;
+        assert!(verdict.is_clean(), "{name} (SEED={seed}): {verdict}\n{}", verdict.examples());
+        assert!(output.surplus.is_empty(), "{name} (SEED={seed}): moved aside: {:?}", output.surplus);
+        output
     }
 }
 
@@ -513,6 +498,19 @@ pub(crate) fn date(at: Micros) -> DateTime<Utc> {
 
 pub(crate) fn streams(status: &Status) -> impl Iterator<Item = &StreamStatus> {
     status.sites.iter().flat_map(|site| &site.streams)
+}
+
+/// Requests as lines to read.
+fn requests(asked: &[Logged]) -> String {
+    let time = |at: Option<Micros>| at.and_then(chrono::DateTime::from_timestamp_micros);
+    let line = |one: &Logged| {
+        let (from, to) = (time(one.from), time(one.to));
+        format!(
+            "{} {:?} {from:?} to {to:?} page {} of {} answered {} with {} of {:?}\n",
+            one.number, one.endpoint, one.page, one.size, one.status, one.rows, one.total
+        )
+    };
+    asked.iter().map(line).collect()
 }
 
 /// What tells why something did not come.

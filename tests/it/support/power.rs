@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::verdict::files_below;
+use super::output::files;
 
 /// What a power cut took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,7 +86,7 @@ pub(crate) fn cut_power(directory: &Path, log: &Path, dice: &mut StdRng) -> Take
             taken.bytes += about.len() - kept;
         }
     }
-    for path in files_below(directory) {
+    for path in files(directory) {
         // Created, and stopped before the log heard of it.
         if !known.lengths.contains_key(&path) && dice.random_bool(0.5) {
             fs::remove_file(path).unwrap();
@@ -106,7 +106,7 @@ pub(crate) fn cut_power(directory: &Path, log: &Path, dice: &mut StdRng) -> Take
         }
     }
     let mut safe = String::new();
-    for path in files_below(directory) {
+    for path in files(directory) {
         writeln!(safe, "{} {}", path.metadata().unwrap().len(), path.display()).unwrap();
     }
     fs::write(log, safe).unwrap();

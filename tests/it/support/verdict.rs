@@ -1,135 +1,95 @@
-//! Reads what a collector delivered to files and compares it with what the portal holds.
+//! Compares what a collector delivered with what the portal holds.
 //!
-//! The judge of every proof: it reads the output files and the portal's truth and nothing of the collector.
+//! The judge of every proof: it knows the output and the portal's truth and nothing of the collector. Rows are
+//! told apart by their bytes: a row that was changed on its way is both lost and invented. Equal rows count as
+//! often as the portal lists them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 
 use lockstep::model::Micros;
 use lockstep::simulator::Simulator;
 use lockstep::simulator::truth::{TruthComputer, TruthRow};
 use lockstep::simulator::world::Source;
-use lockstep::store::{Store, dead_letters};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// One delivered record, as its line says.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Line {
-    pub(crate) uid: String,
-    pub(crate) source: String,
-    pub(crate) change: String,
-    pub(crate) organization_id: Option<String>,
-    pub(crate) vendor_id: Option<String>,
-    pub(crate) number: i64,
-    pub(crate) row: Box<RawValue>,
-    pub(crate) previous: Option<Box<RawValue>>,
+use super::output::{Output, Record};
+
+/// What the portal lists and ever listed, of the sources and organizations that matter.
+pub(crate) struct Truth {
+    audits: Vec<(Source, Vec<TruthRow>)>,
+    computers: Option<Vec<TruthComputer>>,
 }
 
-/// Everything found in the files.
+impl Truth {
+    /// All of it.
+    pub(crate) fn of(portal: &Simulator) -> Self {
+        let audits = [Source::UnifiedAudit, Source::SystemAudit];
+        let audits = audits.map(|source| (source, portal.truth(source, true))).into();
+        Self { audits, computers: Some(portal.true_computers(true)) }
+    }
+
+    /// Only sources that are collected.
+    pub(crate) fn only(mut self, collected: impl Fn(&str) -> bool) -> Self {
+        self.audits.retain(|(source, _)| collected(name(*source)));
+        self.computers = self.computers.filter(|_| collected("computers"));
+        self
+    }
+
+    /// Only organizations that are asked for.
+    pub(crate) fn within(mut self, asked_for: impl Fn(&str) -> bool) -> Self {
+        for (_, rows) in &mut self.audits {
+            rows.retain(|row| asked_for(&row.organization_id));
+        }
+        if let Some(computers) = &mut self.computers {
+            computers.retain(|state| asked_for(&state.organization_id));
+        }
+        self
+    }
+}
+
+/// A source as the collector names it.
+pub(crate) fn name(source: Source) -> &'static str {
+    match source {
+        Source::UnifiedAudit => "unified_audit",
+        Source::SystemAudit => "system_audit",
+    }
+}
+
+/// A time as the truth spells it, in microseconds since 1970.
+pub(crate) fn micros(text: &str) -> Micros {
+    text.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_micros()
+}
+
+/// The hash by which a row of the truth is found in the output.
+pub(crate) fn hash(row: &TruthRow) -> blake3::Hash {
+    blake3::Hash::from_hex(&row.hash).unwrap()
+}
+
+/// What the comparison came to, by source.
 #[derive(Debug, Default)]
-pub(crate) struct Output {
-    pub(crate) lines: Vec<Line>,
-    /// Lines that are no record, with where they stand.
-    pub(crate) broken: Vec<String>,
-    /// How many of the lines are dead letters.
-    pub(crate) dead: u64,
-    /// Files that the sink moved aside.
-    pub(crate) surplus: Vec<PathBuf>,
-}
+pub(crate) struct Verdict(pub(crate) BTreeMap<String, Tally>);
 
-impl Output {
-    /// Reads every `*.ndjson` and `*.ndjson.part` below a directory; none when there is no directory.
-    pub(crate) fn read(directory: &Path) -> Self {
-        let mut output = Self::default();
-        for path in files_below(directory) {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if name.ends_with(".ndjson") || name.ends_with(".ndjson.part") {
-                output.read_file(&path);
-            } else if name.contains(".surplus-") {
-                output.surplus.push(path);
-            }
-        }
-        output
-    }
-
-    /// Adds the dead letters of a state: they are accounted for like what is in the files.
-    pub(crate) async fn add_dead_letters(&mut self, state: &Path) {
-        let store = Store::open_read_only(state).unwrap();
-        let letters = store.read(|db| {
-            let letters = dead_letters::list(db, None, u32::MAX)?;
-            letters.iter().map(|letter| dead_letters::show(db, letter.id)).collect::<Result<Vec<_>, _>>()
-        });
-        for (letter, body) in letters.await.unwrap().into_iter().flatten() {
-            self.dead += 1;
-            self.lines.push(Line {
-                uid: letter.uid.map_or_else(|| format!("dead letter {}", letter.id), |uid| uid.to_string()),
-                source: letter.source,
-                change: "new".to_owned(),
-                organization_id: letter.organization_id,
-                vendor_id: letter.vendor_id,
-                number: letter.number.unwrap_or(0),
-                row: RawValue::from_string(String::from_utf8(body).unwrap()).unwrap(),
-                previous: None,
-            });
-        }
-    }
-
-    fn read_file(&mut self, path: &Path) {
-        let mut reader = BufReader::new(File::open(path).unwrap());
-        let mut bytes = Vec::new();
-        for number in 1.. {
-            bytes.clear();
-            if reader.read_until(b'\n', &mut bytes).unwrap() == 0 {
-                break;
-            }
-            let whole = bytes.last() == Some(&b'\n');
-            match serde_json::from_slice(&bytes) {
-                Ok(line) if whole => self.lines.push(line),
-                _ => self.broken.push(format!("{}:{number}: no whole record", path.display())),
-            }
-        }
-    }
-}
-
-/// Every file below a directory, sorted.
-pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let Ok(entries) = std::fs::read_dir(directory) else { return files };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(files_below(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
-}
-
-/// What the comparison of the files with the portal came to; each finding says what it is about.
+/// The same for one source; each finding says what it is about.
 #[derive(Debug, Default)]
-pub(crate) struct Verdict {
+pub(crate) struct Tally {
     /// Rows and computers that the portal lists and that are owed.
     pub(crate) owed: u64,
-    /// Records in the files.
+    /// Records in the output.
     pub(crate) delivered: u64,
-    pub(crate) delivered_by_source: BTreeMap<String, u64>,
-    /// Listed, and not in the files.
+    /// Listed, and not in the output.
     pub(crate) lost: Vec<String>,
-    /// More often in the files than the portal ever had it.
+    /// More often in the output than the portal ever had it.
     pub(crate) doubled: Vec<String>,
-    /// In the files, and never at the portal in this shape.
+    /// In the output, and never at the portal in this shape.
     pub(crate) invented: Vec<String>,
 }
 
 impl Verdict {
     pub(crate) fn is_clean(&self) -> bool {
-        self.lost.is_empty() && self.doubled.is_empty() && self.invented.is_empty()
+        let found = |tally: &Tally| tally.lost.len() + tally.doubled.len() + tally.invented.len();
+        self.0.values().all(|tally| found(tally) == 0)
     }
 
     /// The first findings of each sort, a line each.
@@ -137,50 +97,65 @@ impl Verdict {
         let some = |what: &str, found: &[String]| -> String {
             found.iter().take(5).map(|one| format!("  {what}: {one}\n")).collect()
         };
-        some("lost", &self.lost) + &some("doubled", &self.doubled) + &some("invented", &self.invented)
+        let of = |tally: &Tally| {
+            some("lost", &tally.lost) + &some("doubled", &tally.doubled) + &some("invented", &tally.invented)
+        };
+        self.0.values().map(of).collect()
+    }
+
+    fn sum(&self, of: impl Fn(&Tally) -> usize) -> usize {
+        self.0.values().map(of).sum()
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lost {} doubled {} invented {}", self.lost.len(), self.doubled.len(), self.invented.len())
+        let lost = self.sum(|tally| tally.lost.len());
+        let doubled = self.sum(|tally| tally.doubled.len());
+        write!(f, "lost {lost} doubled {doubled} invented {}", self.sum(|tally| tally.invented.len()))
     }
 }
 
-/// Compares the files with everything that the portal lists now and ever listed. Of the listed audit rows
-/// those are owed that `owed` says; of the computers all.
-pub(crate) fn compare(
-    portal: &Simulator,
-    output: &Output,
-    owed: impl Fn(Source, &TruthRow) -> bool,
-) -> Verdict {
-    let mut verdict = Verdict { invented: output.broken.clone(), ..Verdict::default() };
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { owed, delivered, lost, doubled, invented } = self;
+        let (lost, doubled, invented) = (lost.len(), doubled.len(), invented.len());
+        write!(f, "delivered {delivered} of {owed} owed: lost {lost} doubled {doubled} invented {invented}")
+    }
+}
+
+/// Compares the output with the truth. Of the listed audit rows those are owed that `owed` says; of the
+/// computers all. What stands in the output of any other source is invented.
+pub(crate) fn compare(truth: &Truth, output: &Output, owed: impl Fn(Source, &TruthRow) -> bool) -> Verdict {
+    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     let mut uids = HashSet::new();
-    let mut by_source: HashMap<&str, Vec<&Line>> = HashMap::new();
-    for line in &output.lines {
-        verdict.delivered += 1;
-        *verdict.delivered_by_source.entry(line.source.clone()).or_default() += 1;
-        if uids.insert(&line.uid) {
-            by_source.entry(&line.source).or_default().push(line);
+    let mut by_source: HashMap<&str, Vec<&Record>> = HashMap::new();
+    for record in &output.records {
+        let tally = tallies.entry(record.source.clone()).or_default();
+        tally.delivered += 1;
+        if uids.insert(&record.uid) {
+            by_source.entry(&record.source).or_default().push(record);
         } else {
-            verdict.doubled.push(format!("{} {:?}: uid {}", line.source, line.vendor_id, line.uid));
+            tally.doubled.push(format!("{} {:?}: uid {}", record.source, record.vendor_id, record.uid));
         }
     }
-    for (name, source) in [("unified_audit", Source::UnifiedAudit), ("system_audit", Source::SystemAudit)] {
-        let lines = by_source.remove(name).unwrap_or_default();
-        verdict.events(name, &lines, &portal.truth(source, true), |row| owed(source, row));
+    for (source, rows) in &truth.audits {
+        let records = by_source.remove(name(*source)).unwrap_or_default();
+        let tally = tallies.entry(name(*source).to_owned()).or_default();
+        tally.events(name(*source), &records, rows, |row| owed(*source, row));
     }
-    let lines = by_source.remove("computers").unwrap_or_default();
-    verdict.computers(lines, &portal.true_computers(true));
-    for (source, lines) in by_source {
-        verdict.invented.extend(lines.iter().map(|line| format!("source {source}: uid {}", line.uid)));
+    if let Some(computers) = &truth.computers {
+        let records = by_source.remove("computers").unwrap_or_default();
+        tallies.entry("computers".to_owned()).or_default().computers(records, computers);
     }
-    verdict
-}
-
-/// A time as the truth spells it, in microseconds since 1970.
-pub(crate) fn time(text: &str) -> Micros {
-    text.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_micros()
+    for (source, records) in by_source {
+        let found = records.iter().map(|record| format!("source {source}: uid {}", record.uid));
+        tallies.entry(source.to_owned()).or_default().invented.extend(found);
+    }
+    if !output.broken.is_empty() {
+        tallies.entry("broken lines".to_owned()).or_default().invented.clone_from(&output.broken);
+    }
+    Verdict(tallies)
 }
 
 /// Rows of the portal that are the same byte for byte.
@@ -191,27 +166,27 @@ struct Same<'a> {
     found: u64,
 }
 
-impl Verdict {
+impl Tally {
     fn events(
         &mut self,
         source: &str,
-        lines: &[&Line],
+        records: &[&Record],
         truth: &[TruthRow],
         owed: impl Fn(&TruthRow) -> bool,
     ) {
-        let mut all: HashMap<&str, Same<'_>> = HashMap::new();
+        let mut all: HashMap<blake3::Hash, Same<'_>> = HashMap::new();
         for row in truth {
-            let same = all.entry(&row.hash).or_insert(Same { row, ever: 0, owed: 0, found: 0 });
+            let same = all.entry(hash(row)).or_insert(Same { row, ever: 0, owed: 0, found: 0 });
             same.ever += 1;
             same.owed += u64::from(row.listed && owed(row));
             self.owed += u64::from(row.listed && owed(row));
         }
-        for line in lines {
-            let about = || format!("{source} {:?} number {} uid {}", line.vendor_id, line.number, line.uid);
-            let hash = blake3::hash(line.row.get().as_bytes()).to_string();
-            match all.get_mut(hash.as_str()) {
+        for record in records {
+            let about =
+                || format!("{source} {:?} number {} uid {}", record.vendor_id, record.number, record.uid);
+            match all.get_mut(&record.hash) {
                 None => self.invented.push(about()),
-                Some(same) if !line.tells(same.row) => self.invented.push(about() + " (its envelope)"),
+                Some(same) if !tells(record, same.row) => self.invented.push(about() + " (its envelope)"),
                 Some(same) => {
                     same.found += 1;
                     if same.found > same.ever {
@@ -238,32 +213,35 @@ impl Verdict {
 
     /// States may come and go between two walks, so not every one is owed. But the files must tell a story
     /// without a gap, made of states that were, and it must end with how things stand.
-    fn computers(&mut self, mut lines: Vec<&Line>, truth: &[TruthComputer]) {
-        lines.sort_by_key(|line| line.number);
+    fn computers(&mut self, mut records: Vec<&Record>, truth: &[TruthComputer]) {
+        records.sort_by_key(|record| record.number);
         let mut histories: HashMap<String, Vec<Shown>> = HashMap::new();
         for state in truth {
             histories.entry(state.computer_id.to_lowercase()).or_default().push(Shown::of_truth(state));
         }
         let mut told: HashMap<String, Shown> = HashMap::new();
-        for line in lines {
-            let about = || format!("computer {:?} number {} {}", line.vendor_id, line.number, line.change);
-            let id = line.vendor_id.as_deref().unwrap_or_default().to_lowercase();
-            let mut shown = Shown::of_row(&line.row);
-            let known = histories.get(&id).is_some_and(|states| states.iter().any(|one| one.alike(&shown)));
-            if !known {
+        for record in records {
+            let about =
+                || format!("computer {:?} number {} {}", record.vendor_id, record.number, record.change);
+            let id = record.vendor_id.as_deref().unwrap_or_default().to_lowercase();
+            let mut shown = Shown::of_row(record.row.as_deref().expect("rows of computers are kept"));
+            let removed = record.change == "removed";
+            let states = histories.get(&id).map(Vec::as_slice).unwrap_or_default();
+            let was_so = states.iter().any(|one| one.alike(&shown));
+            if !was_so || (removed && !states.iter().any(|one| one.removed)) {
                 self.invented.push(about());
                 continue;
             }
-            shown.removed = line.change == "removed";
+            shown.removed = removed;
             let before = told.get(&id);
-            if line.change == "changed" {
-                let claimed = line.previous.as_deref().map(Shown::of_row);
+            if record.change == "changed" {
+                let claimed = record.previous.as_deref().map(Shown::of_row);
                 let fits = matches!((before, &claimed), (Some(one), Some(other)) if one.alike(other));
                 if !fits {
                     self.lost.push(about() + ": what it changed from was not delivered");
                 }
             }
-            if line.change != "restated" && before == Some(&shown) {
+            if record.change != "restated" && before == Some(&shown) {
                 self.doubled.push(about() + ": says the same as the one before");
             }
             told.insert(id, shown);
@@ -283,18 +261,16 @@ impl Verdict {
     }
 }
 
-impl Line {
-    /// Whether the envelope says of the row what is true of it.
-    fn tells(&self, row: &TruthRow) -> bool {
-        let same = |one: Option<&str>, other: Option<&str>| match (one, other) {
-            (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
-            (one, other) => one == other,
-        };
-        self.change == "new"
-            && (row.raw
-                || (same(self.vendor_id.as_deref(), row.id.as_deref())
-                    && same(self.organization_id.as_deref(), Some(&row.organization_id))))
-    }
+/// Whether the envelope says of the row what is true of it.
+fn tells(record: &Record, row: &TruthRow) -> bool {
+    let same = |one: Option<&str>, other: Option<&str>| match (one, other) {
+        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+        (one, other) => one == other,
+    };
+    record.change == "new"
+        && (row.raw
+            || (same(record.vendor_id.as_deref(), row.id.as_deref())
+                && same(record.organization_id.as_deref(), Some(&row.organization_id))))
 }
 
 /// What a reader sees of a computer.

@@ -1,7 +1,7 @@
 //! Stories of one fault each, told so that what went wrong can be read.
 
 use super::memory::{BEGIN, DAY, Portal, Store, World, organization, ready, row, settings};
-use crate::collect::window::WindowStream;
+use crate::collect::window::{WindowSettings, WindowStream};
 use crate::coverage::State;
 use crate::model::{SECOND, Seconds};
 use crate::simulator::answer::Row;
@@ -15,8 +15,13 @@ struct Story {
 
 impl Story {
     fn new(rows: Vec<Row>, dialect: Dialect) -> Self {
-        let (portal, store) = (Portal::new(World::new(rows, dialect)), Store::default());
-        let stream = store.load(&settings(10), &portal);
+        Self::of(World::new(rows, dialect))
+    }
+
+    fn of(world: World) -> Self {
+        let settings = WindowSettings { has_imported: world.has_imported, ..settings(10) };
+        let (portal, store) = (Portal::new(world), Store::default());
+        let stream = store.load(&settings, &portal);
         Self { portal, store, stream }
     }
 
@@ -122,4 +127,44 @@ fn equal_counts_that_hide_a_row_gone_and_one_come_are_found_by_the_rotating_walk
     assert_eq!(story.missing(), 1, "counts cannot tell");
     story.poll(3_600, 13 * DAY);
     assert_eq!(story.missing(), 0);
+}
+
+#[test]
+fn a_row_exactly_where_coverage_begins_enters_although_the_time_before_lists_it_too() {
+    // The first poll is at BEGIN + 60, and coverage begins a day before its edge.
+    let start = BEGIN + 60 - 120 - DAY;
+    let rows =
+        (-3..3).map(|place| row(u64::try_from(place + 10).unwrap(), (start + place) * SECOND)).collect();
+    let mut story = Story::new(rows, Dialect::default());
+    story.poll(60, 3_600);
+    assert_eq!(story.stream.notes.start, Some(start));
+    let entered = |id: u64| story.store.book().entries.contains_key(&(u128::from(id) + 1));
+    let entered: Vec<u64> = (0..20).filter(|id| entered(*id)).collect();
+    assert_eq!(
+        entered,
+        [10, 11, 12],
+        "row 10 stands exactly on the start, those before it on the time before"
+    );
+}
+
+#[test]
+fn a_portal_that_takes_a_day_and_no_second_more_is_covered_all_the_same() {
+    let mut world = World::new(steady(1), Dialect { start_inclusive: false, ..Dialect::default() });
+    world.longest = Some(DAY);
+    let mut story = Story::of(world);
+    story.poll(3_600, 3 * DAY);
+    assert_eq!(story.missing(), 0);
+    assert_eq!(story.state_at(-DAY / 2), Some(State::Proven));
+}
+
+#[test]
+fn rows_that_do_not_say_when_they_were_received_never_enter_again_after_a_silence_at_their_end() {
+    let mut world = World::new(steady(1), Dialect { retention_days: None, ..Dialect::default() });
+    world.has_imported = false;
+    // While the oldest rows pass the end of the retention, nothing is listed.
+    world.silences.push((0, (BEGIN + 58 * DAY) * SECOND, (BEGIN + 62 * DAY) * SECOND));
+    let mut story = Story::of(world);
+    story.poll(6 * 3_600, 70 * DAY);
+    let again = story.store.book().entries.values().filter(|times| **times != 1).count();
+    assert_eq!(again, 0);
 }
