@@ -1,8 +1,11 @@
-//! Builds every part from the configuration and starts them; the only file that knows all others.
+//! Builds every part from the configuration and starts them; with what is below it the only one that knows all
+//! others. `build` makes the parts, `reload` replaces those of which the configuration changes.
 //!
 //! Order of the end: streams finish the page in hand, sinks the batch in hand, then the store closes.
 
-use std::collections::BTreeMap;
+mod build;
+mod reload;
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,13 +18,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::config::{Config, Connection};
-use crate::deliver::{DeliverError, Settings, Worker};
-use crate::portal::{Pacers, Portal, PortalSettings};
+use crate::config::{Config, Connection, Limits, Origin};
+use crate::deliver::{DeliverError, Worker};
+use crate::portal::{Pacers, PortalSettings};
 use crate::schedule::{Site, Surroundings, Unfinished};
-use crate::status::{Board, SiteEntry};
-use crate::store::{Store, connections, dead_letters, outbox, sinks};
+use crate::status::Board;
+use crate::store::{Store, dead_letters, outbox};
 use crate::{control, web};
+use build::Builder;
+use reload::Running;
 
 /// What comes from outside and what tests replace.
 #[derive(Clone)]
@@ -45,9 +50,13 @@ pub struct App {
     pub config: Config,
     pub board: Board,
     pub store: Store,
+    builder: Builder,
     around: Surroundings,
+    limits: watch::Sender<Limits>,
     sites: Vec<Site>,
     workers: Vec<Worker>,
+    /// Where a changed configuration is looked for.
+    origin: Option<Origin>,
     /// Ends collecting.
     stop: CancellationToken,
     /// Ends delivering, later.
@@ -85,7 +94,7 @@ impl App {
     ///
     /// # Errors
     /// Whatever makes a start impossible: the state, a sink's pinned format, a connection's settings.
-    pub async fn build(config: Config, deps: Deps) -> anyhow::Result<Self> {
+    pub async fn build(mut config: Config, deps: Deps) -> anyhow::Result<Self> {
         let (dir, clock) = (config.state.dir.clone(), deps.clock.clone());
         let store = tokio::task::spawn_blocking(move || Store::open(&dir, clock))
             .await
@@ -93,48 +102,62 @@ impl App {
         let budget = Budget::new(config.memory);
         let board = Board::new(deps.clock.clone(), store.clone(), budget.clone(), config.outbox.limit_bytes);
         let (appended, listener) = watch::channel(());
+        let (limits, newest) = watch::channel(config.limits());
         let stop = CancellationToken::new();
         let around = Surroundings {
             store: store.clone(),
             clock: deps.clock.clone(),
             board: board.clone(),
-            outbox_limit: config.outbox.limit_bytes,
+            limits: newest,
             appended,
             stop: stop.clone(),
-            // The rest is for the sinks and the state.
-            grace: config.shutdown_grace.mul_f64(0.8),
         };
-        let workers = build_workers(&config, &store, &deps.clock, &budget, &board, &listener).await?;
-        let pacers = Pacers::new(store.secret());
+        let builder = Builder {
+            store: store.clone(),
+            board: board.clone(),
+            pacers: Pacers::new(store.secret()),
+            appended: listener,
+            budget,
+            deps,
+        };
+        let mut workers = Vec::new();
+        for (sink, row) in config.sinks.iter().zip(builder.configure_sinks(&config).await?) {
+            let worker = builder.worker(&config, sink, row);
+            board.add_sink(worker.status());
+            workers.push(worker);
+        }
+        let mut portals = builder.portals(&mut config, |_| true)?;
         let mut sites = Vec::new();
         for connection in &config.connections {
-            let mut settings = portal_settings(connection);
-            if let Some(delays) = &deps.probe_delays {
-                settings.probe_delays.clone_from(delays);
+            if let Some(portal) = portals.remove(&connection.site) {
+                let site = builder.site(connection, portal).await?;
+                builder.show(&site);
+                sites.push(site);
             }
-            if let Some((first, longest)) = deps.backoff {
-                (settings.backoff_first, settings.backoff_longest) = (first, longest);
-            }
-            let portal = Portal::new(settings, &pacers, budget.clone(), deps.clock.clone())?;
-            let site = connection.site.clone();
-            let row = store.write(move |db| connections::register(db, &site)).await?;
-            board.add_site(
-                &connection.site,
-                SiteEntry {
-                    base_url: connection.base_url.clone(),
-                    portal: portal.clone(),
-                    organization: row.organization_id.clone(),
-                    contact: connection.contact.clone(),
-                    token_expiry: connection.token_expiry,
-                    last_error: None,
-                    failing: None,
-                    streams: BTreeMap::new(),
-                },
-            );
-            sites.push(Site { config: connection.clone(), portal, row, only: Vec::new() });
         }
-        let stop_delivery = CancellationToken::new();
-        Ok(Self { config, board, store, around, sites, workers, stop, stop_delivery })
+        for broken in &config.broken {
+            tracing::error!(site = broken.site, "{broken}");
+        }
+        builder.show_configuration(&config, None);
+        let (origin, stop_delivery) = (None, CancellationToken::new());
+        Ok(Self {
+            config,
+            board,
+            store,
+            builder,
+            around,
+            limits,
+            sites,
+            workers,
+            origin,
+            stop,
+            stop_delivery,
+        })
+    }
+
+    /// While [`App::run`] runs, changes of the configuration there are taken over.
+    pub fn follow(&mut self, origin: Origin) {
+        self.origin = Some(origin);
     }
 
     /// Ends [`App::run`] and [`App::once`] when cancelled.
@@ -158,14 +181,20 @@ impl App {
                 self.stop_delivery.clone(),
             ));
         }
-        for site in std::mem::take(&mut self.sites) {
-            collecting.spawn(site.run(self.around.clone()));
+        let mut running = Running::new(
+            self.config.clone(),
+            self.builder.clone(),
+            self.around.clone(),
+            self.limits.clone(),
+            self.stop_delivery.clone(),
+            (collecting.clone(), delivering.clone()),
+        );
+        std::mem::take(&mut self.sites).into_iter().for_each(|site| running.start_site(site));
+        std::mem::take(&mut self.workers).into_iter().for_each(|worker| running.start_sink(worker));
+        match self.origin.take() {
+            Some(origin) => running.follow(origin).await,
+            None => self.stop.cancelled().await,
         }
-        for mut worker in std::mem::take(&mut self.workers) {
-            let stop = self.stop_delivery.clone();
-            delivering.spawn(async move { worker.run(&stop).await });
-        }
-        self.stop.cancelled().await;
         tracing::info!("stopping: the pages and batches in hand are finished");
         collecting.close();
         collecting.wait().await;
@@ -177,6 +206,8 @@ impl App {
     /// mean all.
     pub async fn once(mut self, sites: &[String], sources: &[String]) -> Outcome {
         let mut outcome = Outcome::default();
+        let broken = self.config.broken.iter().filter(|one| sites.is_empty() || sites.contains(&one.site));
+        outcome.sites.extend(broken.map(|one| (one.site.clone(), one.reason.clone())));
         let collecting = TaskTracker::new();
         let mut passes = Vec::new();
         for mut site in std::mem::take(&mut self.sites) {
@@ -221,7 +252,7 @@ impl App {
     /// The tasks of the half that delivers, the upkeep of the outbox first.
     fn delivering(&self) -> TaskTracker {
         let tasks = TaskTracker::new();
-        tasks.spawn(upkeep(self.around.clone(), self.config.clone(), self.stop_delivery.clone()));
+        tasks.spawn(upkeep(self.around.clone(), self.stop_delivery.clone()));
         tasks
     }
 
@@ -246,47 +277,6 @@ async fn deliver_all(
     worker.run(&done).await;
     worker.until_empty(&stop).await?;
     worker.finish().await
-}
-
-async fn build_workers(
-    config: &Config,
-    store: &Store,
-    clock: &Clock,
-    budget: &Budget,
-    board: &Board,
-    appended: &watch::Receiver<()>,
-) -> anyhow::Result<Vec<Worker>> {
-    let known: Vec<(String, &'static str, &'static str)> = config
-        .sinks
-        .iter()
-        .map(|sink| (sink.name.clone(), sink.kind.as_str(), sink.format.as_str()))
-        .collect();
-    let rows = store
-        .write(move |db| {
-            let known: Vec<(&str, &str, &str)> =
-                known.iter().map(|(name, kind, format)| (name.as_str(), *kind, *format)).collect();
-            sinks::configure(db, &known)
-        })
-        .await?;
-    let settings = Settings { dead_letter_bytes: config.dead_letters.limit_bytes, ..Settings::default() };
-    Ok(config
-        .sinks
-        .iter()
-        .zip(rows)
-        .map(|(sink, row)| {
-            let worker = Worker::new(
-                sink,
-                row.state,
-                store.clone(),
-                clock.clone(),
-                budget.clone(),
-                settings.clone(),
-                appended.clone(),
-            );
-            board.add_sink(worker.status());
-            worker
-        })
-        .collect())
 }
 
 /// How a connection's portal is reached, as configured.
@@ -345,12 +335,12 @@ async fn watch_over(
 }
 
 /// Forgets what every sink has, and dead letters past their time.
-async fn upkeep(around: Surroundings, config: Config, stop: CancellationToken) {
+async fn upkeep(around: Surroundings, stop: CancellationToken) {
     loop {
         let now = around.clock.now().timestamp_micros();
-        let (keep, limit) = (config.outbox.keep, config.outbox.limit_bytes);
-        let letters_before =
-            now - i64::try_from(config.dead_letters.keep.as_micros()).unwrap_or(i64::MAX / 2);
+        let Limits { outbox: bounds, dead_letters: letters, .. } = around.limits.borrow().clone();
+        let (keep, limit) = (bounds.keep, bounds.limit_bytes);
+        let letters_before = now - i64::try_from(letters.keep.as_micros()).unwrap_or(i64::MAX / 2);
         let kept = around
             .store
             .write(move |db| {

@@ -95,11 +95,10 @@ impl ConfigFile {
 
 /// Refuses a site that the configuration does not name.
 fn known_site(config: &Config, site: &str) -> Result<(), Usage> {
-    let mut sites = config.connections.iter().map(|connection| connection.site.as_str());
-    if sites.any(|known| known == site) {
+    if config.sites().any(|known| known == site) {
         return Ok(());
     }
-    let known: Vec<&str> = config.connections.iter().map(|connection| connection.site.as_str()).collect();
+    let known: Vec<&str> = config.sites().collect();
     Err(Usage(format!("the configuration names no site {site}; it has {}", known.join(", "))))
 }
 
@@ -156,6 +155,19 @@ fn stop_on_signals(stop: tokio_util::sync::CancellationToken) {
             stop.cancel();
         }
     });
+}
+
+/// SIGHUP asks for the configuration to be loaded again, instead of ending the process.
+fn load_again_on_hangup(asked: std::sync::Arc<tokio::sync::Notify>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangup) => drop(tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                asked.notify_one();
+            }
+        })),
+        Err(error) => tracing::warn!(%error, "SIGHUP cannot be caught and ends the process"),
+    }
 }
 
 #[cfg(test)]

@@ -8,13 +8,17 @@
 
 mod connection;
 mod effective;
+mod folder;
 mod layers;
+mod load;
 mod mistake;
 mod reader;
+mod reference;
 mod sink;
 mod source;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,10 +29,14 @@ use ::config::{Value, ValueKind};
 use bytesize::ByteSize;
 
 pub use connection::{Connection, Http, Organizations, Rate, TokenExpiry};
+pub use folder::BrokenSite;
 pub use layers::Environment;
+pub use load::{Load, loads};
 pub use mistake::Mistake;
 pub use reader::{human, human_size};
+pub use reference::reference;
 pub use source::{SOURCE_NAMES, SourceConfig};
+pub use watch::{Origin, Stamp};
 
 use layers::{Layers, Table};
 use mistake::Mistakes;
@@ -42,8 +50,12 @@ pub const DEFAULTS: &str = include_str!("config/defaults.yaml");
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// At least one, no two with the same site.
+    /// No two with the same site; at least one unless there is a folder of connections.
     pub connections: Vec<Connection>,
+    /// Folders of sites that are wrong, by name.
+    pub broken: Vec<BrokenSite>,
+    /// Where the folders of connections are.
+    pub folder: Option<PathBuf>,
     pub state: State,
     /// At least one, no two with the same name.
     pub sinks: Vec<SinkConfig>,
@@ -58,21 +70,29 @@ pub struct Config {
     effective: Effective,
 }
 
+/// Bounds of which the newest hold in every part of a running program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub outbox: Outbox,
+    pub dead_letters: DeadLetters,
+    pub shutdown_grace: Duration,
+}
+
 /// Where the durable state lives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub dir: PathBuf,
 }
 
 /// What the program listens on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Health and metrics; `None` for `off`. Port 0 takes any free port.
     pub ops: Option<SocketAddr>,
 }
 
 /// Bounds of what is collected and not everywhere delivered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outbox {
     /// Collecting pauses or a sink is detached when the outbox holds this many bytes.
     pub limit_bytes: u64,
@@ -81,14 +101,14 @@ pub struct Outbox {
 }
 
 /// Bounds of what could not be read or delivered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetters {
     pub limit_bytes: u64,
     pub keep: Duration,
 }
 
 /// What goes to the log on stderr.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     pub level: tracing::Level,
     /// One JSON object a line instead of text.
@@ -122,7 +142,7 @@ impl Config {
     pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let layers = layers::read(file, environment)?;
         let mistakes = Mistakes::default();
-        let config = check(&layers, environment, &mistakes);
+        let config = check(&layers, file, environment, &mistakes);
         let mistakes = mistakes.into_vec();
         match config {
             Some(config) if mistakes.is_empty() => Ok(config),
@@ -130,16 +150,46 @@ impl Config {
         }
     }
 
+    /// The state directory that a configuration names, also where the rest of it is wrong; to reach the
+    /// program that runs on it.
+    pub fn state_dir(file: &Path, environment: &Environment) -> Option<PathBuf> {
+        let layers = layers::read(file, environment).ok()?;
+        let whole = layers::merged(layers.defaults, layers.given);
+        let mistakes = Mistakes::default();
+        let state = Section::root(&whole, &mistakes).section("state")?;
+        state.required("dir")
+    }
+
+    pub fn limits(&self) -> Limits {
+        let (outbox, dead_letters) = (self.outbox.clone(), self.dead_letters.clone());
+        Limits { outbox, dead_letters, shutdown_grace: self.shutdown_grace }
+    }
+
+    /// Every site, those included whose folder is wrong.
+    pub fn sites(&self) -> impl Iterator<Item = &str> {
+        let connections = self.connections.iter().map(|connection| connection.site.as_str());
+        connections.chain(self.broken.iter().map(|broken| broken.site.as_str()))
+    }
+
     /// The configuration in force as YAML, defaults and all layers merged; secrets only by where they
-    /// come from.
+    /// come from. A comment behind each value names the layer that set it.
     pub fn effective(&self) -> String {
-        effective::yaml(&self.effective.0)
+        let folder = self.effective.folder.as_ref().map(|dir| format!("# with the folders in {dir}\n"));
+        let broken = self.broken.iter().map(|broken| format!("# {broken}\n"));
+        let settings = effective::yaml(&self.effective.settings, &self.effective.main);
+        folder.into_iter().chain(broken).chain([settings]).collect()
     }
 }
 
 /// The merged settings that were checked.
 #[derive(Clone)]
-struct Effective(Table);
+struct Effective {
+    settings: Table,
+    /// The main file, which is the layer of every value that names none.
+    main: String,
+    /// The folder of connections and the layer that names it.
+    folder: Option<String>,
+}
 
 impl fmt::Debug for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,18 +198,32 @@ impl fmt::Debug for Effective {
 }
 
 /// Reads the merged layers; `None` only where a mistake is noted.
-fn check(layers: &Layers, environment: &Environment, mistakes: &Mistakes) -> Option<Config> {
+fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mistakes) -> Option<Config> {
     let whole = layers::merged(layers.defaults.clone(), layers.given.clone());
     let top = Section::root(&whole, mistakes);
 
     let (templates, sink_templates) =
         (entries(&layers.defaults, "connections"), entries(&layers.defaults, "sinks"));
     let common = source::common(&top, &layers.defaults, mistakes);
-    let given =
-        list_of(&layers.given, "connections", "- { site: acme, instance: g, token: { file: … } }", mistakes);
-    let (connections, connection_trees) =
-        connection::check_all(&given, templates.first()?, &common, environment, mistakes);
-    let given = list_of(&layers.given, "sinks", "- { name: out, type: stdout }", mistakes);
+    let (place, given) = connections(&layers.given, mistakes);
+    let mut reader = connection::Reader::new(templates.first()?, &common, environment);
+    for (index, own) in &given {
+        reader.entry(format!("connections[{index}]"), own, mistakes);
+    }
+    let read = |place: &Folders| match folder::read(&place.dir) {
+        Ok(folders) => folders,
+        Err(error) => {
+            let text = format!("cannot read the folder {}: {error}", place.dir.display());
+            mistakes.add("connections.dir", text, place.origin.as_deref());
+            Vec::new()
+        }
+    };
+    let folders = place.as_ref().map(read).unwrap_or_default();
+    let broken = folders.into_iter().filter_map(|folder| reader.folder(folder)).collect();
+    let connection::Reader { mut connections, trees: connection_trees, .. } = reader;
+    load::stretch(&mut connections);
+    let sinks = layers.given.get("sinks");
+    let given = list_of(sinks, "sinks", ("- { name: out, type: stdout }", 1), mistakes);
     let (sinks, sink_trees) = sink::check_all(&given, &sink_templates, mistakes);
     for list in ["connections", "sinks"] {
         top.value(list);
@@ -184,8 +248,13 @@ fn check(layers: &Layers, environment: &Environment, mistakes: &Mistakes) -> Opt
     for (key, trees) in [("connections", connection_trees), ("sinks", sink_trees)] {
         effective.insert(key.to_owned(), Value::new(None, ValueKind::Array(trees)));
     }
+    let main = file.display().to_string();
+    let layer = |place: &Folders| place.origin.clone().unwrap_or_else(|| main.clone());
+    let shown = place.as_ref().map(|place| format!("{}  # {}", place.dir.display(), layer(place)));
     Some(Config {
         connections,
+        broken,
+        folder: place.map(|place| place.dir),
         state: state?,
         sinks,
         server: server?,
@@ -194,7 +263,7 @@ fn check(layers: &Layers, environment: &Environment, mistakes: &Mistakes) -> Opt
         dead_letters: dead_letters?,
         log: log?,
         shutdown_grace: shutdown_grace?,
-        effective: Effective(effective),
+        effective: Effective { settings: effective, main, folder: shown },
     })
 }
 
@@ -205,7 +274,7 @@ fn state(section: Section<'_>) -> Option<State> {
 }
 
 fn server(section: Section<'_>) -> Option<Server> {
-    let off = section.value("ops").is_some_and(|value| is_word(value, "off"));
+    let off = section.is_word("ops", "off");
     let ops = if off { None } else { Some(section.required("ops")) };
     section.not_yet(&["console"]);
     section.close();
@@ -236,22 +305,53 @@ fn entries(table: &Table, list: &str) -> Vec<Table> {
     }
 }
 
-/// The entries that stand in a list of the configuration; an empty list is a mistake.
-fn list_of(given: &Table, list: &str, example: &str, mistakes: &Mistakes) -> Vec<(usize, Table)> {
-    let value = given.get(list);
+/// The folder of connections, and the layer that names it.
+struct Folders {
+    dir: PathBuf,
+    origin: Option<String>,
+}
+
+/// The folder of connections, and the entries of the list.
+fn connections(given: &Table, mistakes: &Mistakes) -> (Option<Folders>, Vec<(usize, Table)>) {
+    const EXAMPLE: &str = "- { site: acme, instance: g, token: { file: … } }";
+    let value = given.get("connections");
+    let Some(ValueKind::Table(table)) = value.map(|value| &value.kind) else {
+        return (None, list_of(value, "connections", (EXAMPLE, 1), mistakes));
+    };
+    let before = mistakes.count();
+    let section = Section::at("connections".to_owned(), table, mistakes);
+    let dir: Option<PathBuf> = section.optional("dir");
+    section.value("list");
+    section.unknown(|_| {
+        "unknown key; connections are a list, each entry with a leading dash, or `{ dir: FOLDER }` with a folder \
+         for each site"
+            .to_owned()
+    });
+    let least = usize::from(dir.is_none() && mistakes.count() == before);
+    let list = list_of(table.get("list"), "connections", (EXAMPLE, least), mistakes);
+    let origin = table.get("dir").and_then(Value::origin).map(str::to_owned);
+    (dir.map(|dir| Folders { dir, origin }), list)
+}
+
+/// The entries that stand in a list of the configuration, with an example of one; fewer than `least` are a
+/// mistake.
+fn list_of(
+    value: Option<&Value>,
+    list: &str,
+    (example, least): (&str, usize),
+    mistakes: &Mistakes,
+) -> Vec<(usize, Table)> {
     let origin = value.and_then(Value::origin);
     let entries = match value.map(|value| &value.kind) {
         Some(ValueKind::Array(entries)) if !entries.is_empty() => entries,
         None | Some(ValueKind::Nil | ValueKind::Array(_)) => {
-            mistakes.add(list, format!("at least one is needed, such as\n      {example}"), origin);
+            if least > 0 {
+                mistakes.add(list, format!("at least one is needed, such as\n      {example}"), origin);
+            }
             return Vec::new();
         }
         Some(_) if origin.is_some_and(|origin| origin.starts_with("environment")) => {
             mistakes.add(list, "a list cannot be set by the environment; write it into a file", origin);
-            return Vec::new();
-        }
-        Some(ValueKind::Table(table)) if table.contains_key("dir") => {
-            mistakes.add(list, "a folder of connections is not built yet in this version; list them", origin);
             return Vec::new();
         }
         Some(other) => {

@@ -23,6 +23,20 @@ pub enum SecretSource {
     Env { name: String, value: SecretString },
 }
 
+impl PartialEq for SecretSource {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (SecretSource::File(one), SecretSource::File(other)) => one == other,
+            (
+                SecretSource::Env { name: one, value: first },
+                SecretSource::Env { name: other, value: second },
+            ) => one == other && first.expose_secret() == second.expose_secret(),
+            (SecretSource::File(_), SecretSource::Env { .. })
+            | (SecretSource::Env { .. }, SecretSource::File(_)) => false,
+        }
+    }
+}
+
 impl std::fmt::Display for SecretSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

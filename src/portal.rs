@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 pub use self::credential::Pacers;
-use self::credential::{Admission, Credential, Evidence};
+use self::credential::{Admission, Credential, Evidence, Wish};
 pub use self::discovery::ListedOrganization;
 pub use self::error::{Answer, Failure, PortalError, Remedy, SAFE_PAGE_SIZE, TOKEN_REFUSED};
 pub use self::own_reads::{OwnReadsReport, Reader};
@@ -248,7 +248,7 @@ impl Portal {
     /// Takes note of a `Read` row of the system audit; `row` is its id. Answers whether one of our own requests
     /// wrote it, as far as that is known yet.
     pub fn saw_read(&self, reader: Reader, at: Micros, row: u128) -> bool {
-        let Some(credential) = self.current_credential() else { return false };
+        let Some(credential) = self.held().clone() else { return false };
         let ours = credential.own_reads.is_us(&reader);
         credential.own_reads.seen(reader, at, row);
         ours
@@ -256,16 +256,30 @@ impl Portal {
 
     /// Our own requests in the portal's system audit, once they are known.
     pub fn own_reads(&self) -> Option<OwnReadsReport> {
-        self.current_credential()?.own_reads.report(self.now())
+        self.held().as_ref()?.own_reads.report(self.now())
     }
 
-    fn current_credential(&self) -> Option<Arc<Credential>> {
-        self.0.credential.lock().expect("no holder of the credential panics").clone()
+    /// Goes on from what another client of the same site knew: where it asked the same portal, the portal's
+    /// time, its wish to be left alone and the verdict on the token stay.
+    pub fn go_on_from(&self, before: &Portal) {
+        if self.0.api == before.0.api {
+            self.0.time.go_on_from(&before.0.time);
+            self.held().clone_from(&before.held());
+        } else {
+            before.withdraw();
+        }
+    }
+
+    /// Nothing is asked for this site any more: others that share its credential need not heed it.
+    pub fn withdraw(&self) {
+        if let Some(credential) = self.held().as_ref() {
+            credential.wish(&self.0.settings.site, None);
+        }
     }
 
     /// How the credential fares, for status.
     pub fn health(&self) -> CredentialHealth {
-        let Some(credential) = self.current_credential() else {
+        let Some(credential) = self.held().clone() else {
             return CredentialHealth {
                 state: CredentialState::Untested,
                 since: self.utc(Instant::now()),
@@ -365,9 +379,17 @@ impl Portal {
     fn credential(&self, token: &SecretString) -> Arc<Credential> {
         let settings = &self.0.settings;
         let host = self.0.api.as_str();
-        let found = self.0.pacers.credential(host, token, settings.rate_per_second, settings.concurrent);
-        *self.0.credential.lock().expect("no holder of the credential panics") = Some(Arc::clone(&found));
+        let wish = Wish { per_second: settings.rate_per_second, concurrent: settings.concurrent };
+        let found = self.0.pacers.credential(host, token, &settings.site, wish);
+        let before = self.held().replace(Arc::clone(&found));
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &found)) {
+            before.wish(&settings.site, None);
+        }
         found
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Arc<Credential>>> {
+        self.0.credential.lock().expect("no holder of the credential panics")
     }
 
     fn rejected(&self, credential: &Credential) -> Failure {

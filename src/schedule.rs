@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::collect::CollectError;
+use crate::config::Limits;
 use crate::portal::Remedy;
 use crate::status::{Board, StreamCondition};
 use crate::store::{Store, outbox};
@@ -28,13 +29,12 @@ pub struct Surroundings {
     pub store: Store,
     pub clock: Clock,
     pub board: Board,
-    /// Stored bytes from which on collecting waits.
-    pub outbox_limit: u64,
+    /// From `outbox.limit_bytes` on collecting waits; what is left of `shutdown_grace` after the page in hand
+    /// is for the sinks and the state.
+    pub limits: watch::Receiver<Limits>,
     /// Told when there are new entries.
     pub appended: watch::Sender<()>,
     pub stop: CancellationToken,
-    /// How long a page in hand may still take after that, at the most.
-    pub grace: Duration,
 }
 
 impl Surroundings {
@@ -42,7 +42,7 @@ impl Surroundings {
     pub(crate) async fn room(&self, mut paused: impl FnMut()) -> bool {
         loop {
             let full = match self.store.read(outbox::usage).await {
-                Ok(usage) => usage.stored_bytes >= self.outbox_limit,
+                Ok(usage) => usage.stored_bytes >= self.limits.borrow().outbox.limit_bytes,
                 // What is wrong with the store is said by the poll itself.
                 Err(_) => false,
             };
@@ -62,6 +62,11 @@ impl Surroundings {
             () = self.stop.cancelled() => false,
             () = tokio::time::sleep(length) => true,
         }
+    }
+
+    /// How long a page in hand may still take after the stop.
+    pub(crate) fn grace(&self) -> Duration {
+        self.limits.borrow().shutdown_grace.mul_f64(0.8)
     }
 
     pub(crate) fn tell_deliver(&self) {

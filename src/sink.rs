@@ -29,7 +29,7 @@ use crate::sinks::file::{FileSink, PathTemplate};
 use crate::sinks::stdout::StdoutSink;
 
 /// One sink of the configuration, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkConfig {
     pub name: String,
     pub format: Format,
@@ -37,7 +37,7 @@ pub struct SinkConfig {
 }
 
 /// The kind of a sink with what only that kind needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkKind {
     File {
         path: PathTemplate,

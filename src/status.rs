@@ -12,6 +12,7 @@ mod stream;
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::config::TokenExpiry;
 use crate::coverage::Observed;
 use crate::deliver::SinkStatus;
 use crate::model::OrganizationId;
-use crate::portal::{CredentialHealth, Portal};
+use crate::portal::{CredentialHealth, OwnReadsReport, Portal};
 use crate::store::connections::{self, ClaimedElsewhere};
 use crate::store::{Store, StoreError, dead_letters, outbox};
 pub use failing::Failing;
@@ -46,6 +47,9 @@ pub struct Status {
     pub fresh: bool,
     /// What is wrong, in words, one for each cause.
     pub problems: Vec<String>,
+    /// What is wrong with the configuration: sites that are left out, a change that was refused.
+    #[serde(default)]
+    pub configuration: Vec<String>,
     pub sites: Vec<SiteStatus>,
     pub sinks: Vec<SinkStatus>,
     pub outbox: OutboxStatus,
@@ -74,6 +78,8 @@ pub struct SiteStatus {
     pub failing: Option<Failing>,
     /// What this site reads and only counts, since another site claimed it first and delivers it.
     pub claimed_elsewhere: Vec<ClaimedElsewhere>,
+    /// Our own requests as its system audit shows them, once they are recognised there.
+    pub own_reads: Option<OwnReadsReport>,
     pub streams: Vec<StreamStatus>,
 }
 
@@ -207,7 +213,8 @@ struct Inner {
     store: Store,
     budget: Budget,
     started: DateTime<Utc>,
-    outbox_limit: u64,
+    outbox_limit: AtomicU64,
+    configuration: Mutex<Vec<String>>,
     sites: Mutex<BTreeMap<String, SiteEntry>>,
     sinks: Mutex<Vec<watch::Receiver<SinkStatus>>>,
 }
@@ -228,16 +235,47 @@ pub struct SiteEntry {
 impl Board {
     pub fn new(clock: Clock, store: Store, budget: Budget, outbox_limit: u64) -> Self {
         let started = clock.now();
-        let (sites, sinks) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { clock, store, budget, started, outbox_limit, sites, sinks }))
+        let (configuration, sites, sinks) = Default::default();
+        let outbox_limit = AtomicU64::new(outbox_limit);
+        Self(Arc::new(Inner { clock, store, budget, started, outbox_limit, configuration, sites, sinks }))
     }
 
-    pub fn add_site(&self, site: &str, entry: SiteEntry) {
-        self.sites().insert(site.to_owned(), entry);
+    /// Says what is wrong with the configuration, instead of what was said before.
+    pub fn set_configuration(&self, wrong: Vec<String>) {
+        *self.0.configuration.lock().expect("no holder of the board panics") = wrong;
+    }
+
+    /// Enters a site, or enters it anew: what its streams said last stays until they say more.
+    pub fn add_site(&self, site: &str, mut entry: SiteEntry) {
+        let mut sites = self.sites();
+        if let Some(before) = sites.remove(site) {
+            entry.streams = before.streams;
+        }
+        sites.insert(site.to_owned(), entry);
+    }
+
+    pub fn remove_site(&self, site: &str) {
+        self.sites().remove(site);
+    }
+
+    /// Forgets the streams of a site but those that are kept by source, scope and query.
+    pub fn keep_streams(&self, site: &str, keep: impl Fn(&str, &str, &str) -> bool) {
+        self.update_site(site, |entry| {
+            entry.streams.retain(|(source, scope, query), _| keep(source, scope, query));
+        });
     }
 
     pub fn add_sink(&self, sink: watch::Receiver<SinkStatus>) {
         self.0.sinks.lock().expect("no holder of the board panics").push(sink);
+    }
+
+    /// Shows these sinks and no others.
+    pub fn set_sinks(&self, sinks: Vec<watch::Receiver<SinkStatus>>) {
+        *self.0.sinks.lock().expect("no holder of the board panics") = sinks;
+    }
+
+    pub fn set_outbox_limit(&self, bytes: u64) {
+        self.0.outbox_limit.store(bytes, Ordering::Relaxed);
     }
 
     /// Changes what is known of a site.
@@ -284,10 +322,11 @@ impl Board {
             .iter()
             .map(|sink| sink.borrow().clone())
             .collect();
+        let limit = inner.outbox_limit.load(Ordering::Relaxed);
         let outbox = OutboxStatus {
             bytes: outbox.stored_bytes,
-            limit_bytes: Some(inner.outbox_limit),
-            paused: outbox.stored_bytes >= inner.outbox_limit,
+            limit_bytes: Some(limit),
+            paused: outbox.stored_bytes >= limit,
             oldest: outbox.oldest.and_then(DateTime::from_timestamp_micros),
         };
         let mut status = Status {
@@ -297,6 +336,7 @@ impl Board {
             started: Some(inner.started),
             fresh: false,
             problems: Vec::new(),
+            configuration: inner.configuration.lock().expect("no holder of the board panics").clone(),
             sites,
             sinks,
             outbox,
@@ -365,6 +405,7 @@ fn site_status(site: &str, entry: &SiteEntry, started: DateTime<Utc>, taken: Dat
         last_error: entry.last_error.clone(),
         failing: entry.failing.clone(),
         claimed_elsewhere: Vec::new(),
+        own_reads: entry.portal.own_reads(),
         streams,
     }
 }

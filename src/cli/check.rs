@@ -2,9 +2,9 @@
 
 mod online;
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
@@ -12,22 +12,16 @@ use rustix::fs::{Access, access};
 use secrecy::ExposeSecret;
 
 use super::{ConfigFile, Usage, logging, out};
-use crate::config::{Config, Connection, Environment, Organizations, human, human_size};
-use crate::credentials::{SecretSource, looks_like_a_token, read_secret};
+use crate::config::{Config, Connection, Environment, Load, Organizations, human, human_size, loads};
+use crate::credentials::{looks_like_a_token, read_secret};
 use crate::sink::SinkKind;
-
-/// Requests that an idle stream costs for each poll.
-const REQUESTS_PER_POLL: f64 = 2.0;
-/// From this share of the allowed requests on there is little left for a backlog or a re-check.
-const NARROW: f64 = 0.8;
-/// The whole of what is allowed; sums of fractions are not exact.
-const ALL: f64 = 1.0 + 1e-9;
 
 /// Find every mistake in a configuration at once, without starting anything.
 ///
 /// Each mistake is named by its path with what to write instead. A configuration without mistakes is
-/// summed up: sites, sources, sinks, and the requests a second that idle polling needs against those that
-/// are allowed: more than all of them is a mistake, more than four fifths a warning. Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
+/// summed up: sites, sources with the interval that can really be reached, sinks, and the requests a second
+/// that idle polling needs against those that are allowed (a warning above 80 %, a mistake above 100 %).
+/// Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
 /// reach, clock, token, organizations and the permission to tick where one is missing; exits with 1 then.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -78,12 +72,13 @@ impl Check {
 
 /// What only shows when the parts are put together or the disk is looked at.
 fn troubles(config: &Config) -> Vec<String> {
-    let mut troubles = Vec::new();
-    for (credential, load) in loads(config) {
-        if let Some(share) = load.share().filter(|share| *share > ALL) {
+    let mut troubles: Vec<String> = config.broken.iter().map(ToString::to_string).collect();
+    for load in loads(&config.connections) {
+        if let Some(share) = load.share().filter(|_| load.is_too_much()) {
             troubles.push(format!(
-                "polling with {credential} needs {:.0} % of the requests that rate.per_second allows: raise `every` \
-                 of its sources or allow more",
+                "polling with {} needs {:.0} % of the requests that rate.per_second allows: raise `every` of its \
+                 sources, allow more, or set `rate: {{ stretch: true }}` to have them polled less often",
+                load.token,
                 (share * 100.0).max(101.0)
             ));
         }
@@ -99,56 +94,16 @@ fn troubles(config: &Config) -> Vec<String> {
 
 /// What works, with little to spare.
 fn narrow(config: &Config) -> Vec<String> {
-    let narrow = loads(config).into_iter().filter_map(|(credential, load)| {
-        let share = load.share().filter(|share| *share > NARROW && *share <= ALL)?;
+    let narrow = loads(&config.connections).into_iter().filter_map(|load| {
+        let share = load.share().filter(|_| load.is_narrow())?;
         Some(format!(
-            "polling with {credential} needs {:.0} % of the requests that rate.per_second allows, which leaves \
-             little for backlogs and re-checks: raise `every` of its sources or allow more",
+            "polling with {} needs {:.0} % of the requests that rate.per_second allows, which leaves little for \
+             backlogs and re-checks: raise `every` of its sources, allow more, or set `rate: {{ stretch: true }}`",
+            load.token,
             share * 100.0
         ))
     });
     narrow.collect()
-}
-
-/// Requests of all connections that share a credential.
-#[derive(Default)]
-struct Load {
-    /// Requests a second that idle polling needs.
-    needed: f64,
-    /// Requests a second that are allowed; the least of all connections, `None` for unlimited.
-    allowed: Option<f64>,
-}
-
-impl Load {
-    fn share(&self) -> Option<f64> {
-        self.allowed.map(|allowed| self.needed / allowed)
-    }
-}
-
-/// The load on each credential, by where it comes from.
-fn loads(config: &Config) -> BTreeMap<String, Load> {
-    let mut loads: BTreeMap<String, Load> = BTreeMap::new();
-    for connection in &config.connections {
-        let load = loads.entry(token(connection)).or_default();
-        load.needed += idle_requests(connection);
-        let rates = [load.allowed, connection.rate.per_second];
-        load.allowed = rates.into_iter().flatten().min_by(f64::total_cmp);
-    }
-    loads
-}
-
-/// Requests a second that a connection needs when nothing happens.
-fn idle_requests(connection: &Connection) -> f64 {
-    let walks = match &connection.organizations {
-        // One walk of the tree shows all.
-        Organizations::Own | Organizations::All => 1,
-        Organizations::Only(names) => names.len(),
-    };
-    let sources = connection.sources.values().filter(|source| source.enabled).map(|source| {
-        let streams = walks * source.tables.len().max(1) * source.filters().len();
-        REQUESTS_PER_POLL * f64::from(u32::try_from(streams).unwrap_or(u32::MAX)) / source.every.as_secs_f64()
-    });
-    sources.sum::<f64>() + REQUESTS_PER_POLL / connection.discover_every.as_secs_f64()
 }
 
 /// The folders that the program will write to, and what for.
@@ -175,29 +130,18 @@ fn can_write(folder: &Path) -> bool {
     there.is_dir() && access(there, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
-fn token(connection: &Connection) -> String {
-    match &connection.token {
-        SecretSource::File(path) => format!("token file {}", path.display()),
-        SecretSource::Env { name, .. } => format!("token variable {name}"),
-    }
-}
-
 /// The configuration as a page for people.
 struct Summary<'a>(&'a Config);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loads = loads(&self.0.connections);
         for connection in &self.0.connections {
-            write_connection(f, connection)?;
+            let load = loads.iter().find(|load| load.sites.contains(&connection.site));
+            write_connection(f, connection, load.map_or(1.0, Load::delay))?;
         }
-        for (credential, load) in loads(self.0) {
-            write!(f, "{credential}: idle polling needs {:.2} requests/s", load.needed)?;
-            match (load.allowed, load.share()) {
-                (Some(allowed), Some(share)) => {
-                    writeln!(f, " of {allowed}/s allowed ({:.0} %)", share * 100.0)?
-                }
-                _ => writeln!(f, ", any number is allowed")?,
-            }
+        for load in &loads {
+            write_load(f, load)?;
         }
         f.write_char('\n')?;
         for sink in &self.0.sinks {
@@ -220,7 +164,25 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-fn write_connection(f: &mut fmt::Formatter<'_>, connection: &Connection) -> fmt::Result {
+fn write_load(f: &mut fmt::Formatter<'_>, load: &Load) -> fmt::Result {
+    write!(f, "{}: idle polling needs {:.2} requests/s", load.token, load.configured)?;
+    let (Some(allowed), Some(share)) = (load.allowed, load.share()) else {
+        return writeln!(f, ", any number is allowed");
+    };
+    writeln!(f, " of {allowed}/s allowed ({:.0} %)", load.configured / allowed * 100.0)?;
+    if load.needed < load.configured {
+        writeln!(
+            f,
+            "  rate.stretch: intervals are lengthened until polling needs {:.2} requests/s ({:.0} %)",
+            load.needed,
+            share * 100.0
+        )?;
+    }
+    Ok(())
+}
+
+/// `delay`: by how much polls come later than their intervals, since the requests do not suffice.
+fn write_connection(f: &mut fmt::Formatter<'_>, connection: &Connection, delay: f64) -> fmt::Result {
     let organizations = match &connection.organizations {
         Organizations::Own => "own organization".to_owned(),
         Organizations::All => "all organizations".to_owned(),
@@ -232,7 +194,13 @@ fn write_connection(f: &mut fmt::Formatter<'_>, connection: &Connection) -> fmt:
             writeln!(f, "  {name:<14} off")?;
             continue;
         }
-        write!(f, "  {name:<14} every {:<4}", human(source.every))?;
+        let reachable = connection.every(source).mul_f64(delay);
+        write!(
+            f,
+            "  {name:<14} every {:<4} reachable {:<6}",
+            human(source.every),
+            human(rounded(reachable))
+        )?;
         match source.restate {
             _ if !source.settle.is_zero() || !source.backfill.is_zero() => {
                 writeln!(f, "  settle {:<4}  backfill {}", human(source.settle), human(source.backfill))?;
@@ -253,6 +221,12 @@ fn write_connection(f: &mut fmt::Formatter<'_>, connection: &Connection) -> fmt:
     f.write_char('\n')
 }
 
+/// To whole seconds, where there are any.
+fn rounded(length: Duration) -> Duration {
+    let half = Duration::from_millis(500);
+    if length < 2 * half { length } else { Duration::from_secs((length + half).as_secs()) }
+}
+
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
@@ -265,6 +239,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display().to_string();
         std::fs::write(folder.path().join("token"), "0123").unwrap();
+        std::fs::write(folder.path().join("same"), "0123\n").unwrap();
         std::fs::write(folder.path().join("lockstep.yaml"), yaml.replace("DIR", &path)).unwrap();
         let config = Config::load(&folder.path().join("lockstep.yaml"), &Environment::default());
         (folder, config.unwrap_or_else(|error| panic!("{error}")))
@@ -289,18 +264,19 @@ server: { ops: off }
         let summary = Summary(&config).to_string().replace(&folder.path().display().to_string(), "DIR");
         assert_snapshot!(summary, @"
     site acme: https://portalapi.g.threatlocker.com, all organizations
-      computers      every 15m   sent again every 1d
-      system_audit   every 2m    settle 5m    backfill 1d
-      unified_audit  every 1m    settle 2m    backfill 1d
+      computers      every 15m  reachable 15m     sent again every 1d
+      system_audit   every 2m   reachable 2m      settle 5m    backfill 1d
+      unified_audit  every 1m   reachable 1m      settle 2m    backfill 1d
 
     site lab: http://127.0.0.1:8080, organizations North, South
-      computers      every 15m   sent again every 1d
+      computers      every 15m  reachable 15m     sent again every 1d
       system_audit   off
-      unified_audit  every 10s   settle 2m    backfill 1d
+      unified_audit  every 10s  reachable 10s     settle 2m    backfill 1d
       note: token_expiry is not set, so nobody can be warned before the token lapses
       warning: insecure_skip_verify lets anybody between here and the portal read the token
 
-    token file DIR/token: idle polling needs 0.86 requests/s of 5/s allowed (17 %)
+    token file DIR/token of acme: idle polling needs 0.05 requests/s of 5/s allowed (1 %)
+    token file DIR/token of lab: idle polling needs 0.81 requests/s of 5/s allowed (16 %)
 
     sink out: files DIR/out/{site}.ndjson, a new one after 256MiB or 1h
     sink screen: standard output
@@ -322,9 +298,53 @@ sinks: [{ name: out, type: stdout }]
         );
         let said = troubles(&config).join("\n").replace(&folder.path().display().to_string(), "DIR");
         assert_snapshot!(said, @"
-    polling with token file DIR/token needs 211 % of the requests that rate.per_second allows: raise `every` of its sources or allow more
+    polling with token file DIR/token of a, b needs 211 % of the requests that rate.per_second allows: raise `every` of its sources, allow more, or set `rate: { stretch: true }` to have them polled less often
     state.dir: this user cannot write to DIR/token; change its owner or its mode
     ");
+    }
+
+    #[test]
+    fn little_room_is_a_warning_and_stretched_intervals_leave_room() {
+        let polled = |stretch: &str| {
+            let (folder, config) = load(&format!(
+                "connections:
+  - {{ site: a, instance: g, token: {{ file: DIR/token }}, rate: {{ per_second: 0.05{stretch} }} }}
+sinks: [{{ name: out, type: stdout }}]
+server: {{ ops: off }}
+"
+            ));
+            let path = folder.path().display().to_string();
+            (Summary(&config).to_string().replace(&path, "DIR"), troubles(&config), config)
+        };
+        let (summary, troubles, _) = polled("");
+        assert!(summary.contains("unified_audit  every 1m   reachable 1m3s "), "{summary}");
+        assert!(summary.contains("of 0.05/s allowed (106 %)"), "{summary}");
+        assert!(troubles[0].contains("106 %") && troubles[0].contains("stretch: true"), "{troubles:?}");
+
+        let (summary, troubles, config) = polled(", stretch: true");
+        assert!(summary.contains("unified_audit  every 1m   reachable 1m19s"), "{summary}");
+        assert!(summary.contains("lengthened until polling needs 0.04 requests/s (80 %)"), "{summary}");
+        assert_eq!(troubles, [""; 0]);
+        let left = loads(&config.connections);
+        assert!((left[0].share().unwrap() - 0.8).abs() < 1e-6, "{left:?}");
+    }
+
+    #[test]
+    fn connections_share_the_requests_of_a_token_wherever_each_has_it_from() {
+        let (_folder, config) = load(
+            "connections:
+  - { site: a, instance: g, token: { file: DIR/token }, rate: { per_second: 0.1, stretch: true } }
+  - { site: b, instance: g, token: { file: DIR/same }, sources: { computers: { enabled: false } } }
+  - { site: c, instance: h, token: { file: DIR/token } }
+sinks: [{ name: out, type: stdout }]
+",
+        );
+        let loads = loads(&config.connections);
+        assert_eq!(loads.iter().map(|load| load.sites.join(" ")).collect::<Vec<_>>(), ["a b", "c"]);
+        // Only the first may be stretched, and makes room for the second as well.
+        assert!((loads[0].share().unwrap() - 0.8).abs() < 1e-6, "{loads:?}");
+        let stretch: Vec<f64> = config.connections.iter().map(|one| one.stretch).collect();
+        assert!(stretch[0] > 1.0 && stretch[1..] == [1.0, 1.0], "{stretch:?}");
     }
 
     #[test]

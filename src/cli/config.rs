@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use super::{ConfigFile, out};
-use crate::config::{DEFAULTS, Environment};
+use crate::config::{DEFAULTS, Environment, reference};
 
 /// Show the defaults of every option, or a configuration as it is in force.
 ///
-/// Prints YAML. A secret is shown only by where it comes from.
+/// Prints YAML. With --effective a comment behind each value names the layer that set it: default, a file or
+/// an environment variable. A secret is shown only by where it comes from.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -23,14 +24,18 @@ pub struct Show {
     /// All layers merged.
     #[arg(long, group = "what", requires = "file")]
     effective: bool,
+    /// The page docs/configuration.md, made from what reads the options.
+    #[arg(long, group = "what", hide = true)]
+    reference: bool,
     /// Configuration file in YAML, for --effective.
-    #[arg(id = "file", short = 'c', long = "config", value_name = "FILE", conflicts_with = "defaults")]
+    #[arg(id = "file", short = 'c', long = "config", value_name = "FILE", conflicts_with_all = ["defaults", "reference"])]
     config: Option<PathBuf>,
 }
 
 impl Show {
     pub(super) fn run(self, environment: &Environment) -> anyhow::Result<()> {
         match self.config {
+            None if self.reference => out::data(reference())?,
             None => out::data(DEFAULTS)?,
             Some(path) => out::data(ConfigFile { path }.load(environment)?.effective())?,
         }

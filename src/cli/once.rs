@@ -31,9 +31,7 @@ pub struct Once {
 impl Once {
     pub(super) async fn run(self, environment: &Environment) -> anyhow::Result<()> {
         let config = self.config.load(environment)?;
-        if let Some(unknown) =
-            self.site.iter().find(|site| !config.connections.iter().any(|one| one.site == **site))
-        {
+        if let Some(unknown) = self.site.iter().find(|site| !config.sites().any(|known| known == **site)) {
             return Err(Usage(format!("--site {unknown}: no connection has this site")).into());
         }
         logging(&config.log);

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{ConfigFile, out};
 use crate::clock::Clock;
-use crate::config::Environment;
+use crate::config::{Config, Environment};
 use crate::control;
 use crate::status::{self, offline};
 use crate::store::Store;
@@ -33,9 +33,21 @@ pub struct Status {
 
 impl Status {
     pub(super) async fn run(self, environment: &Environment) -> anyhow::Result<()> {
-        let config = self.config.load(environment)?;
-        let picture: status::Status = match control::ask(&config.state.dir, "GET", "/status").await? {
+        let config = self.config.load(environment);
+        let dir = match &config {
+            Ok(config) => Some(config.state.dir.clone()),
+            // A running program goes on with the configuration that it has, and has something to tell.
+            Err(_) => Config::state_dir(&self.config.path, environment),
+        };
+        let answer = match &dir {
+            Some(dir) => control::ask(dir, "GET", "/status").await?,
+            None => None,
+        };
+        let picture: status::Status = match answer {
             Some(answer) => {
+                if let Err(error) = &config {
+                    out::say(format_args!("the configuration cannot be loaded: {error}\n"));
+                }
                 let body = answer.ok().map_err(anyhow::Error::msg)?;
                 if self.json {
                     // Unread, so that a program of another version may say more.
@@ -46,6 +58,7 @@ impl Status {
                     .context("the running lockstep is another version than this command; try --json")?
             }
             None => {
+                let config = config?;
                 let store = Store::open_read_only(&config.state.dir)?;
                 offline::status(&store, &config, Clock::system().now()).await?
             }

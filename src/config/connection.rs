@@ -10,17 +10,19 @@ use chrono::NaiveDate;
 use reqwest::Url;
 use secrecy::SecretString;
 
+use super::folder::{BrokenSite, Folder};
 use super::layers::{Environment, Table, merged};
 use super::mistake::Mistakes;
 use super::reader::{Section, found, quoted};
 use super::source::{Common, SourceConfig, Sources, of_connection};
 use super::{days, is_word};
+use crate::collect::listing::OwnRows;
 use crate::credentials::SecretSource;
 use crate::model::OrganizationId;
 use crate::portal::is_loopback;
 
 /// One registered portal account.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Connection {
     /// The user's label; letters, digits, `.`, `_` and `-`, since it stands in file names.
     pub site: String,
@@ -40,6 +42,12 @@ pub struct Connection {
     pub sources: BTreeMap<&'static str, SourceConfig>,
     /// How often organizations are discovered.
     pub discover_every: Duration,
+    /// Its folder, where it does not stand in a list.
+    pub folder: Option<PathBuf>,
+    /// By how much the intervals of its sources are lengthened; 1 unless `rate.stretch` is set and needed.
+    pub stretch: f64,
+    /// What becomes of the rows that our own requests write.
+    pub own_rows: OwnRows,
 }
 
 /// When the portal lets the token lapse (contract section 9).
@@ -69,6 +77,8 @@ pub struct Rate {
     pub per_second: Option<f64>,
     /// Requests at the same time, at least 1.
     pub concurrent: usize,
+    /// Polls less often where the requests do not suffice.
+    pub stretch: bool,
 }
 
 /// How the portal is reached.
@@ -88,33 +98,70 @@ pub struct Http {
     pub body_limit: u64,
 }
 
-/// Checks every connection; also gives the merged settings of each, for `config --effective`.
-pub(super) fn check_all(
-    given: &[(usize, Table)],
-    template: &Table,
-    common: &Common,
-    environment: &Environment,
-    mistakes: &Mistakes,
-) -> (Vec<Connection>, Vec<Value>) {
-    let mut sites: BTreeMap<String, String> = BTreeMap::new();
-    let (mut connections, mut trees) = (Vec::new(), Vec::new());
-    for (index, own) in given {
-        let path = format!("connections[{index}]");
-        let mut tree = merged(template.clone(), unlimited_in_full(own.clone()));
-        let section = Section::at(path.clone(), &tree, mistakes);
+/// Reads connections one after another: no two may have the same site.
+pub(super) struct Reader<'a> {
+    template: &'a Table,
+    common: &'a Common,
+    environment: &'a Environment,
+    /// Sites so far in lower case, and where they stand.
+    sites: BTreeMap<String, String>,
+    pub(super) connections: Vec<Connection>,
+    /// The merged settings of each, for `config --effective`.
+    pub(super) trees: Vec<Value>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(template: &'a Table, common: &'a Common, environment: &'a Environment) -> Self {
+        let (sites, connections, trees) = Default::default();
+        Self { template, common, environment, sites, connections, trees }
+    }
+
+    /// Takes in an entry of the list.
+    pub(super) fn entry(&mut self, path: String, own: &Table, mistakes: &Mistakes) {
+        let (connection, tree) = self.read(path.clone(), path, own, mistakes);
+        self.connections.extend(connection);
+        self.trees.push(tree);
+    }
+
+    /// Takes in a folder, or answers what is wrong with it.
+    pub(super) fn folder(&mut self, folder: Folder) -> Option<BrokenSite> {
+        let Folder { site, path, mistakes, settings } = folder;
+        let place = path.display().to_string();
+        let (connection, tree) = match mistakes.count() {
+            0 => self.read(String::new(), place, &settings, &mistakes),
+            _ => (None, Value::new(None, ValueKind::Nil)),
+        };
+        let mistakes = mistakes.into_vec();
+        if !mistakes.is_empty() {
+            return Some(BrokenSite::new(&site, &path, &mistakes));
+        }
+        self.connections.extend(connection.map(|connection| Connection { folder: Some(path), ..connection }));
+        self.trees.push(tree);
+        None
+    }
+
+    fn read(
+        &mut self,
+        path: String,
+        place: String,
+        own: &Table,
+        mistakes: &Mistakes,
+    ) -> (Option<Connection>, Value) {
+        let mut tree = merged(self.template.clone(), unlimited_in_full(own.clone()));
+        let section = Section::at(path, &tree, mistakes);
         let site: Option<String> =
             section.named("site", "a short label for this account, such as `site: acme`");
-        if let Some(earlier) = site.as_ref().and_then(|site| sites.insert(site.to_lowercase(), path)) {
+        if let Some(earlier) = site.as_ref().and_then(|site| self.sites.insert(site.to_lowercase(), place)) {
             section
                 .mistake("site", format!("is the same as in {earlier}; every site needs a name of its own"));
         }
-        if let Some((connection, sources)) = check(section, site, common, environment) {
-            connections.push(connection);
+        let checked = check(section, site, self.common, self.environment);
+        let connection = checked.map(|(connection, sources)| {
             tree.insert("sources".to_owned(), Value::new(None, ValueKind::Table(sources)));
-        }
-        trees.push(Value::new(None, ValueKind::Table(tree)));
+            connection
+        });
+        (connection, Value::new(None, ValueKind::Table(tree)))
     }
-    (connections, trees)
 }
 
 /// `rate: unlimited` is short for `rate: { per_second: unlimited }`.
@@ -122,7 +169,8 @@ fn unlimited_in_full(mut own: Table) -> Table {
     if let Some(rate) = own.get_mut("rate")
         && is_word(rate, "unlimited")
     {
-        let inner = Value::new(None, ValueKind::String("unlimited".to_owned()));
+        let origin = rate.origin().map(str::to_owned);
+        let inner = Value::new(origin.as_ref(), ValueKind::String("unlimited".to_owned()));
         rate.kind = ValueKind::Table([("per_second".to_owned(), inner)].into_iter().collect());
     }
     own
@@ -142,8 +190,7 @@ fn check(
     let organization_id = organization_id(&section);
     let contact = optional(&section, "contact");
     section.word("access", &["portal"], &["reports", "auth_key"]);
-    section.word("own_reads", &["keep"], &["drop"]);
-    section.not_yet(&["own_user", "stretch"]);
+    let own_rows = own_rows(&section);
     let rate = section.section("rate").and_then(|rate_section| rate(rate_section, base_url.as_deref()));
     let http = section.section("http").and_then(http);
     let sources = of_connection(&section, common, base_url.as_deref());
@@ -161,8 +208,25 @@ fn check(
         http: http?,
         sources: each,
         discover_every,
+        folder: None,
+        stretch: 1.0,
+        own_rows: own_rows?,
     };
     Some((connection, tree))
+}
+
+/// What becomes of the rows that our own requests write.
+fn own_rows(section: &Section<'_>) -> Option<OwnRows> {
+    let choice = section.word("own_reads", &["keep", "drop"], &[])?;
+    let user = optional(section, "own_user")?;
+    match (choice, user) {
+        ("drop", user) => Some(OwnRows::Drop { user }),
+        (_, None) => Some(OwnRows::Keep),
+        (_, Some(_)) => section.refuse(
+            "own_user",
+            "has no effect with `own_reads: keep`; remove it, or write `own_reads: drop`",
+        ),
+    }
 }
 
 fn site_name(section: &Section<'_>, site: String) -> Option<String> {
@@ -177,13 +241,16 @@ fn site_name(section: &Section<'_>, site: String) -> Option<String> {
 
 /// A setting that may be left out: `Some(None)` where it is, `None` for a mistake.
 fn optional<T: super::reader::Setting>(section: &Section<'_>, key: &'static str) -> Option<Option<T>> {
+    let read = section.optional(key);
     match section.value(key) {
         None => Some(None),
-        Some(_) => section.optional(key).map(Some),
+        Some(_) => read.map(Some),
     }
 }
 
 fn base_url(section: &Section<'_>) -> Option<String> {
+    section.takes("instance", || "text".to_owned());
+    section.takes("base_url", || "URL".to_owned());
     match (section.value("instance"), section.value("base_url")) {
         (Some(_), Some(_)) => {
             section.refuse("base_url", "stands beside instance; keep one of them")
@@ -246,6 +313,7 @@ pub(super) fn secret(
     key: &'static str,
     environment: &Environment,
 ) -> Option<SecretSource> {
+    section.takes(key, || "`{ file: PATH }` or `{ env: VARIABLE }`".to_owned());
     let how = "write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`";
     match section.value(key).map(|value| &value.kind) {
         None => return section.refuse(key, format!("is missing; {how}")),
@@ -279,6 +347,7 @@ pub(super) fn secret(
 }
 
 fn token_expiry(section: &Section<'_>) -> Option<Option<TokenExpiry>> {
+    section.takes("token_expiry", || "`{ unused_for: DURATION }` or `{ at: DATE }`".to_owned());
     if section.value("token_expiry").is_none() {
         return Some(None);
     }
@@ -298,6 +367,7 @@ fn token_expiry(section: &Section<'_>) -> Option<Option<TokenExpiry>> {
 
 fn organizations(section: &Section<'_>) -> Option<Organizations> {
     const EXPECTED: &str = "expected own, all or a list of names or ids such as [\"Acme North\"]";
+    section.takes("organizations", || "`own`, `all`, or a list of names or ids".to_owned());
     let value = section.value("organizations")?;
     match &value.kind {
         ValueKind::String(word) if word == "own" => Some(Organizations::Own),
@@ -324,7 +394,8 @@ fn organization_id(section: &Section<'_>) -> Option<Option<OrganizationId>> {
 }
 
 fn rate(section: Section<'_>, base_url: Option<&str>) -> Option<Rate> {
-    let per_second = if section.value("per_second").is_some_and(|value| is_word(value, "unlimited")) {
+    let unlimited = section.is_word("per_second", "unlimited");
+    let per_second = if unlimited {
         if base_url.is_some_and(|base_url| !is_loopback(base_url)) {
             section.mistake("per_second", "unlimited is for loopback only; write a number such as 5");
         }
@@ -333,8 +404,10 @@ fn rate(section: Section<'_>, base_url: Option<&str>) -> Option<Rate> {
         section.number("per_second", 0.01, 100.0).map(Some)
     };
     let concurrent = section.number("concurrent", 1_u32, 64);
+    let stretch = section.required("stretch");
     section.close();
-    Some(Rate { per_second: per_second?, concurrent: concurrent?.try_into().expect("at most 64") })
+    let concurrent = concurrent?.try_into().expect("at most 64");
+    Some(Rate { per_second: per_second?, concurrent, stretch: stretch? })
 }
 
 fn http(section: Section<'_>) -> Option<Http> {

@@ -1,49 +1,68 @@
-//! Writes settings as YAML, in the order they have.
+//! Writes settings as YAML, in the order they have, each with the layer that set it as a comment behind it.
 
 use ::config::{Value, ValueKind};
 
 use super::layers::Table;
 
-/// The settings as block-style YAML.
-pub(super) fn yaml(table: &Table) -> String {
-    let mut out = String::new();
-    write_table(table, 0, &mut out);
-    out
+/// Column of the comments; a longer line has its comment two blanks behind it.
+const COMMENTS: usize = 48;
+
+/// The settings as block-style YAML. `main` is the layer of what names none.
+pub(super) fn yaml(table: &Table, main: &str) -> String {
+    let mut page = Page { main, out: String::new() };
+    page.table(table, 0, "");
+    page.out
 }
 
-fn write_table(table: &Table, depth: usize, out: &mut String) {
-    for (key, value) in table.iter().filter(|(_, value)| value.kind != ValueKind::Nil) {
-        out.push_str(&format!("{:indent$}{key}:", "", indent = depth * 2));
-        match &value.kind {
-            ValueKind::Table(inner) if !inner.is_empty() => {
-                out.push('\n');
-                write_table(inner, depth + 1, out);
-            }
-            ValueKind::Array(entries)
-                if entries.iter().any(|entry| matches!(entry.kind, ValueKind::Table(_))) =>
-            {
-                out.push('\n');
-                for entry in entries {
-                    write_entry(entry, depth + 1, out);
+struct Page<'a> {
+    main: &'a str,
+    out: String,
+}
+
+impl Page<'_> {
+    /// The first line of the table begins with `dash` instead of blanks.
+    fn table(&mut self, table: &Table, depth: usize, dash: &str) {
+        let mut dash = Some(dash).filter(|dash| !dash.is_empty());
+        for (key, value) in table.iter().filter(|(_, value)| value.kind != ValueKind::Nil) {
+            let start = match dash.take() {
+                Some(dash) => format!("{:indent$}{dash}{key}:", "", indent = depth * 2 - dash.len()),
+                None => format!("{:indent$}{key}:", "", indent = depth * 2),
+            };
+            match &value.kind {
+                ValueKind::Table(inner) if !inner.is_empty() => {
+                    self.out.push_str(&format!("{start}\n"));
+                    self.table(inner, depth + 1, "");
                 }
+                ValueKind::Array(entries)
+                    if entries.iter().any(|entry| matches!(entry.kind, ValueKind::Table(_))) =>
+                {
+                    self.out.push_str(&format!("{start}\n"));
+                    entries.iter().for_each(|entry| self.entry(entry, depth + 1));
+                }
+                other => self.line(&format!("{start} {}", inline(other)), value.origin()),
             }
-            other => out.push_str(&format!(" {}\n", inline(other))),
         }
     }
-}
 
-/// An entry of a list: its first key follows the dash.
-fn write_entry(entry: &Value, depth: usize, out: &mut String) {
-    let mut text = String::new();
-    match &entry.kind {
-        ValueKind::Table(table) => write_table(table, depth + 1, &mut text),
-        other => text.push_str(&format!("{:indent$}{}\n", "", inline(other), indent = depth * 2 + 2)),
+    fn entry(&mut self, entry: &Value, depth: usize) {
+        match &entry.kind {
+            ValueKind::Table(table) => self.table(table, depth + 1, "- "),
+            other => {
+                let line = format!("{:indent$}- {}", "", inline(other), indent = depth * 2);
+                self.line(&line, entry.origin());
+            }
+        }
     }
-    let body = text.trim_start();
-    out.push_str(&format!("{:indent$}- {body}", "", indent = depth * 2));
+
+    fn line(&mut self, text: &str, origin: Option<&str>) {
+        // A path may hold anything, and a comment ends with its line.
+        let layer = origin.unwrap_or(self.main).replace(char::is_control, " ");
+        self.out.push_str(&format!("{text:<width$}  # {layer}\n", width = COMMENTS));
+    }
 }
 
-fn inline(kind: &ValueKind) -> String {
+/// A value on one line.
+pub(super) fn inline(kind: &ValueKind) -> String {
     match kind {
         ValueKind::Nil => "null".to_owned(),
         ValueKind::String(text) if plain(text) => text.clone(),

@@ -2,9 +2,11 @@
 //!
 //! Tables are merged key by key and an empty value changes nothing. The lists `connections` and `sinks`
 //! of all files are joined, so that a file in `conf.d` can add a connection and none can drop another's.
+//! A plain list of connections is short for `connections: { list: … }`, beside which `dir` may stand.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use ::config::{File, FileFormat, FileSourceString, Map, Source, Value, ValueKind};
@@ -16,6 +18,9 @@ pub(super) type Table = Map<String, Value>;
 
 /// Prefix of the variables that are settings: `LOCKSTEP__STATE__DIR` is `state.dir`.
 const PREFIX: &str = "LOCKSTEP__";
+
+/// The layer of a value that nobody set.
+pub(super) const DEFAULT: &str = "default";
 
 /// The environment as the configuration sees it; nothing else reads it.
 #[derive(Clone, Default)]
@@ -52,33 +57,64 @@ pub(super) struct Layers {
 pub(super) fn read(file: &Path, environment: &Environment) -> Result<Layers, ConfigError> {
     let mut given = Table::new();
     for (path, main) in files(file)? {
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
+        let text = read_text(&path).map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
         let mut table = parse(&text)
             .map_err(|reason| ConfigError::Syntax { path: path.clone(), reason: reason.to_string() })?;
         if !main {
             table = named(table, &path.display().to_string());
         }
-        let mut lists = Vec::new();
-        for list in ["connections", "sinks"] {
-            if let (Some(ValueKind::Array(before)), Some(ValueKind::Array(more))) =
-                (given.get(list).map(|value| &value.kind), table.get(list).map(|value| &value.kind))
-            {
-                lists.push((list, before.iter().chain(more).cloned().collect::<Vec<Value>>()));
-            }
+        list_in_full(&mut table);
+        join(&given, &mut table, "sinks");
+        if let (Some(ValueKind::Table(before)), Some(Value { kind: ValueKind::Table(more), .. })) =
+            (given.get("connections").map(|value| &value.kind), table.get_mut("connections"))
+        {
+            join(before, more, "list");
         }
         given = merged(given, table);
-        for (list, entries) in lists {
-            given.insert(list.to_owned(), Value::new(None, ValueKind::Array(entries)));
-        }
     }
     let variables = from_environment(environment)?;
     Ok(Layers { defaults: defaults(), given: merged(given, variables) })
 }
 
+/// Puts the entries of a list that stand already before those that a further file brings.
+fn join(given: &Table, table: &mut Table, list: &str) {
+    if let (Some(ValueKind::Array(before)), Some(Value { kind: ValueKind::Array(more), .. })) =
+        (given.get(list).map(|value| &value.kind), table.get_mut(list))
+    {
+        more.splice(0..0, before.iter().cloned());
+    }
+}
+
+fn list_in_full(table: &mut Table) {
+    if let Some(value) = table.get_mut("connections")
+        && matches!(value.kind, ValueKind::Array(_))
+    {
+        let list = value.clone();
+        value.kind = ValueKind::Table([("list".to_owned(), list)].into_iter().collect());
+    }
+}
+
+/// A file above this is no configuration.
+const LONGEST: u64 = 8 << 20;
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, "larger than 8 MiB"));
+    }
+    Ok(text)
+}
+
+/// The settings in one file, or why there are none.
+pub(super) fn read_table(path: &Path) -> Result<Table, String> {
+    let text = read_text(path).map_err(|error| format!("cannot be read: {error}"))?;
+    parse(&text).map_err(|reason| format!("is not valid YAML: {reason}"))
+}
+
 /// The built-in defaults as settings.
 pub(super) fn defaults() -> Table {
-    parse(super::DEFAULTS).expect("a test reads the defaults")
+    named(parse(super::DEFAULTS).expect("a test reads the defaults"), DEFAULT)
 }
 
 /// `over` laid on `base`: tables key by key, everything else replaced, empty values without effect.
@@ -97,7 +133,7 @@ pub(super) fn merged(mut base: Table, over: Table) -> Table {
 }
 
 /// The main file, then `conf.d/*.yaml` beside it by name; true for the main file.
-fn files(file: &Path) -> Result<Vec<(PathBuf, bool)>, ConfigError> {
+pub(super) fn files(file: &Path) -> Result<Vec<(PathBuf, bool)>, ConfigError> {
     let mut found = vec![(file.to_owned(), true)];
     let folder = file.with_file_name("conf.d");
     if !folder.is_dir() {
@@ -121,7 +157,7 @@ pub(super) fn parse(text: &str) -> Result<Table, ::config::ConfigError> {
 }
 
 /// The same settings, each knowing the layer that it came from.
-fn named(table: Table, origin: &str) -> Table {
+pub(super) fn named(table: Table, origin: &str) -> Table {
     table.into_iter().map(|(key, value)| (key, named_value(value, &origin.to_owned()))).collect()
 }
 

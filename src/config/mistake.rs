@@ -10,7 +10,7 @@ pub struct Mistake {
     pub path: String,
     /// What is wrong and what to write instead; holds no secret.
     pub text: String,
-    /// The layer it came from, where that is not the main file.
+    /// The layer it came from, where that is neither the main file nor a default.
     pub origin: Option<String>,
 }
 
@@ -24,26 +24,45 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Every mistake found so far.
+/// Every mistake found so far; for the reference also what each option takes.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
+pub(super) struct Mistakes {
+    found: RefCell<Vec<Mistake>>,
+    notes: Option<RefCell<Vec<(String, String)>>>,
+}
 
 impl Mistakes {
+    /// One that is told what options take, by whoever reads them.
+    pub(super) fn taking_notes() -> Self {
+        Self { notes: Some(RefCell::default()), ..Self::default() }
+    }
+
+    pub(super) fn note(&self, path: impl FnOnce() -> String, takes: impl FnOnce() -> String) {
+        if let Some(notes) = &self.notes {
+            notes.borrow_mut().push((path(), takes()));
+        }
+    }
+
+    /// What each option takes, by its path, in the order of reading.
+    pub(super) fn into_notes(self) -> Vec<(String, String)> {
+        self.notes.map(RefCell::into_inner).unwrap_or_default()
+    }
+
     pub(super) fn add(&self, path: impl Into<String>, text: impl Into<String>, origin: Option<&str>) {
-        let origin = origin.map(str::to_owned);
+        let origin = origin.filter(|origin| *origin != super::layers::DEFAULT).map(str::to_owned);
         let mistake = Mistake { path: path.into(), text: text.into(), origin };
-        let mut found = self.0.borrow_mut();
+        let mut found = self.found.borrow_mut();
         if !found.contains(&mistake) {
             found.push(mistake);
         }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.0.borrow().len()
+        self.found.borrow().len()
     }
 
     pub(super) fn into_vec(self) -> Vec<Mistake> {
-        self.0.into_inner()
+        self.found.into_inner()
     }
 }
 

@@ -21,6 +21,8 @@ use super::mistake::{Mistakes, suggestion};
 pub(super) trait Setting: Sized {
     /// What stands there when it is right: `a duration such as 60s`.
     const EXPECTED: &'static str;
+    /// The same in a word or two.
+    const NAME: &'static str;
     fn read(kind: &ValueKind) -> Option<Self>;
 }
 
@@ -84,8 +86,24 @@ impl<'a> Section<'a> {
         self.values.get(key).filter(|value| value.kind != ValueKind::Nil)
     }
 
+    /// Tells the reference what a key in here takes.
+    pub(super) fn takes(&self, key: &'static str, what: impl FnOnce() -> String) {
+        self.mistakes.note(|| self.path(key), what);
+    }
+
+    /// Whether a key that may also hold this word holds it.
+    pub(super) fn is_word(&self, key: &'static str, word: &str) -> bool {
+        self.takes(key, || format!("or `{word}`"));
+        self.value(key).is_some_and(|value| super::is_word(value, word))
+    }
+
     /// A setting that may be left out.
     pub(super) fn optional<T: Setting>(&self, key: &'static str) -> Option<T> {
+        self.takes(key, || T::NAME.to_owned());
+        self.read(key)
+    }
+
+    fn read<T: Setting>(&self, key: &'static str) -> Option<T> {
         let value = self.value(key)?;
         let read = T::read(&value.kind);
         if read.is_none() {
@@ -96,6 +114,7 @@ impl<'a> Section<'a> {
 
     /// A setting that must be there.
     pub(super) fn required<T: Setting>(&self, key: &'static str) -> Option<T> {
+        self.takes(key, || T::NAME.to_owned());
         if self.value(key).is_none() {
             self.mistake(key, format!("is missing; expected {}", T::EXPECTED));
             return None;
@@ -110,6 +129,7 @@ impl<'a> Section<'a> {
         (least, most): (T, T),
         show: impl Fn(&T) -> String,
     ) -> Option<T> {
+        self.takes(key, || format!("{} from {} to {}", T::NAME, show(&least), show(&most)));
         let value = self.required::<T>(key)?;
         if value < least || value > most {
             let text = format!("must be from {} to {}, found {}", show(&least), show(&most), show(&value));
@@ -139,6 +159,7 @@ impl<'a> Section<'a> {
 
     /// A setting that must be there, with an example for whoever left it out.
     pub(super) fn named<T: Setting>(&self, key: &'static str, example: &str) -> Option<T> {
+        self.takes(key, || T::NAME.to_owned());
         if self.value(key).is_none() {
             return self.refuse(key, format!("is missing; write {example}"));
         }
@@ -152,10 +173,11 @@ impl<'a> Section<'a> {
         known: &[&'static str],
         later: &[&str],
     ) -> Option<&'static str> {
+        self.takes(key, || one_of(known));
         if self.value(key).is_none() {
             return self.refuse(key, format!("is missing; known here: {}", known.join(", ")));
         }
-        let word: String = self.optional(key)?;
+        let word: String = self.read(key)?;
         self.known(key, &word, known, later)
     }
 
@@ -220,6 +242,11 @@ impl<'a> Section<'a> {
     }
 }
 
+/// Words in quotes for the reference.
+pub(super) fn one_of(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
 static EMPTY: std::sync::LazyLock<Table> = std::sync::LazyLock::new(Table::new);
 
 /// What stands there instead, short, and never a text long enough to be a secret.
@@ -260,6 +287,7 @@ pub fn human_size(bytes: u64) -> String {
 }
 
 impl Setting for bool {
+    const NAME: &'static str = "true or false";
     const EXPECTED: &'static str = "true or false";
     fn read(kind: &ValueKind) -> Option<Self> {
         match kind {
@@ -271,6 +299,7 @@ impl Setting for bool {
 }
 
 impl Setting for u32 {
+    const NAME: &'static str = "number";
     const EXPECTED: &'static str = "a whole number";
     fn read(kind: &ValueKind) -> Option<Self> {
         match kind {
@@ -282,6 +311,7 @@ impl Setting for u32 {
 }
 
 impl Setting for f64 {
+    const NAME: &'static str = "number";
     const EXPECTED: &'static str = "a number";
     fn read(kind: &ValueKind) -> Option<Self> {
         match kind {
@@ -295,6 +325,7 @@ impl Setting for f64 {
 }
 
 impl Setting for String {
+    const NAME: &'static str = "text";
     const EXPECTED: &'static str = "a text (in quotes if it looks like a number)";
     fn read(kind: &ValueKind) -> Option<Self> {
         match kind {
@@ -305,6 +336,7 @@ impl Setting for String {
 }
 
 impl Setting for PathBuf {
+    const NAME: &'static str = "path";
     const EXPECTED: &'static str = "a path";
     fn read(kind: &ValueKind) -> Option<Self> {
         String::read(kind).map(PathBuf::from)
@@ -312,6 +344,7 @@ impl Setting for PathBuf {
 }
 
 impl Setting for Duration {
+    const NAME: &'static str = "duration";
     const EXPECTED: &'static str = "a duration with its unit such as 200ms, 60s, 1h30m or 30d";
     fn read(kind: &ValueKind) -> Option<Self> {
         String::read(kind).and_then(|text| humantime::parse_duration(&text).ok())
@@ -319,6 +352,7 @@ impl Setting for Duration {
 }
 
 impl Setting for ByteSize {
+    const NAME: &'static str = "size";
     const EXPECTED: &'static str = "a size with its unit such as 512KiB, 256MiB or 8GiB";
     fn read(kind: &ValueKind) -> Option<Self> {
         let text = String::read(kind)?;
@@ -328,6 +362,7 @@ impl Setting for ByteSize {
 }
 
 impl Setting for SocketAddr {
+    const NAME: &'static str = "address and port";
     const EXPECTED: &'static str = "an address and a port such as 127.0.0.1:9650 (port 0 takes any free one)";
     fn read(kind: &ValueKind) -> Option<Self> {
         String::read(kind)?.parse().ok()
@@ -336,6 +371,7 @@ impl Setting for SocketAddr {
 
 /// A list of words, which the environment gives as one text with commas.
 impl Setting for Vec<String> {
+    const NAME: &'static str = "list";
     const EXPECTED: &'static str = "a list such as [a, b]";
     fn read(kind: &ValueKind) -> Option<Self> {
         match kind {
@@ -354,6 +390,7 @@ fn scalar(kind: &ValueKind) -> Option<String> {
 }
 
 impl Setting for NaiveDate {
+    const NAME: &'static str = "date";
     const EXPECTED: &'static str = "a date such as 2027-03-01";
     fn read(kind: &ValueKind) -> Option<Self> {
         String::read(kind)?.parse().ok()

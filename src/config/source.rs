@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::days;
 use super::layers::{Table, merged};
 use super::mistake::{Mistakes, suggestion};
-use super::reader::Section;
-use super::{days, is_word};
+use super::reader::{Section, one_of};
 use crate::portal::is_loopback;
 use crate::source::Filter;
 use crate::sources::unified_audit::ACTION_TYPES;
@@ -174,7 +174,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
     }
     let restate = match has("restate") {
         false => Some(None),
-        true if section.value("restate").is_some_and(|value| is_word(value, "off")) => Some(None),
+        true if section.is_word("restate", "off") => Some(None),
         true => section.duration("restate", Duration::from_secs(60), days(365)).map(Some),
     };
     let words = |key: &'static str, known: &[&'static str]| {
@@ -209,11 +209,13 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
 }
 
 fn words(section: &Section<'_>, key: &'static str, known: &[&'static str]) -> Option<Vec<String>> {
+    section.takes(key, || format!("a list of {}", one_of(known)));
     let words: Vec<String> = section.required(key)?;
     words.iter().map(|word| section.known(key, &word.to_lowercase(), known, &[]).map(str::to_owned)).collect()
 }
 
 fn tables(section: &Section<'_>) -> Option<Vec<u8>> {
+    section.takes("tables", || "a list of numbers from 1 to 4".to_owned());
     let words: Vec<String> = section.required("tables")?;
     let mut tables: Vec<u8> = Vec::new();
     for word in &words {

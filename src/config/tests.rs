@@ -1,4 +1,5 @@
 mod documented;
+mod folders;
 
 use std::path::PathBuf;
 
@@ -84,7 +85,7 @@ fn a_site_an_instance_a_token_and_a_sink_are_enough() {
     );
     assert!(matches!(&connection.token, SecretSource::File(path) if path.ends_with("token")));
     assert_eq!(connection.organizations, Organizations::Own);
-    assert_eq!(connection.rate, Rate { per_second: Some(5.0), concurrent: 2 });
+    assert_eq!(connection.rate, Rate { per_second: Some(5.0), concurrent: 2, stretch: false });
     assert_eq!(
         connection.sources.keys().copied().collect::<Vec<_>>(),
         ["computers", "system_audit", "unified_audit"]
@@ -222,17 +223,17 @@ fn a_file_that_is_no_yaml_or_not_there_is_named() {
 fn a_list_that_is_none_is_explained() {
     assert_snapshot!(Folder::new("connections: { site: acme }\nsinks: [out]\n").mistakes(), @r#"
     DIR/lockstep.yaml has 2 mistakes:
-      connections: expected a list, each entry with a leading dash, found a section with keys of its own
+      connections.site: unknown key; connections are a list, each entry with a leading dash, or `{ dir: FOLDER }` with a folder for each site
       sinks[0]: expected a section with keys of its own, such as
           - { name: out, type: stdout }
         found "out"
     "#);
-    assert_snapshot!(Folder::new("connections: { dir: sites }\nsinks: []\n").mistakes(), @"
+    assert_snapshot!(Folder::new("connections: acme\nsinks: []\n").mistakes(), @r#"
     DIR/lockstep.yaml has 2 mistakes:
-      connections: a folder of connections is not built yet in this version; list them
+      connections: expected a list, each entry with a leading dash, found "acme"
       sinks: at least one is needed, such as
           - { name: out, type: stdout }
-    ");
+    "#);
 }
 
 #[test]
@@ -285,12 +286,11 @@ sources: {{ computers: {{ evry: 5m, page_size: many }} }}
 
 #[test]
 fn what_a_later_version_will_know_is_said_to_be_missing() {
-    let folder = Folder::with_connection("instance: g\naccess: auth_key\nown_reads: drop\nown_user: me\n");
+    let folder = Folder::with_connection("instance: g\naccess: auth_key\nown_user: me\n");
     assert_snapshot!(folder.mistakes(), @r#"
-    DIR/lockstep.yaml has 3 mistakes:
+    DIR/lockstep.yaml has 2 mistakes:
       connections[0].access: "auth_key" is not built yet in this version; known here: portal
-      connections[0].own_reads: "drop" is not built yet in this version; known here: keep
-      connections[0].own_user: is not built yet in this version; remove it
+      connections[0].own_user: has no effect with `own_reads: keep`; remove it, or write `own_reads: drop`
     "#);
     let folder = Folder::with_top("server: { console: 127.0.0.1:9651 }\n");
     assert_snapshot!(folder.mistakes(), @"
@@ -380,7 +380,7 @@ fn an_unlimited_rate_and_fast_polls_are_for_loopback_only() {
         .load()
         .connections
         .remove(0);
-    assert_eq!(connection.rate, Rate { per_second: None, concurrent: 2 });
+    assert_eq!(connection.rate, Rate { per_second: None, concurrent: 2, stretch: false });
     assert_eq!(connection.sources["computers"].every, Duration::from_millis(200));
     assert_snapshot!(Folder::with_connection(&format!("instance: g\n{settings}")).mistakes(), @"
     DIR/lockstep.yaml has 2 mistakes:
@@ -635,7 +635,47 @@ server: {{ ops: off }}
     let again = Folder::new(&config.effective());
     let strip = |config: &Config| format!("{config:?}");
     assert_eq!(strip(&again.load()), strip(&config), "{}", config.effective());
-    assert_eq!(again.load().effective(), config.effective());
+    assert_eq!(values(&again.load()), values(&config));
+}
+
+/// The effective configuration without the layers.
+fn values(config: &Config) -> Vec<String> {
+    let line = |line: &str| line.rsplit_once("  # ").unwrap_or((line, "")).0.trim_end().to_owned();
+    config.effective().lines().map(line).collect()
+}
+
+#[test]
+fn every_effective_value_names_the_layer_that_set_it() {
+    let folder = Folder::new(&format!(
+        "connections:
+  - {{ site: acme, base_url: \"http://127.0.0.1:1\", token: {{ file: DIR/token }}, rate: unlimited }}
+sources: {{ computers: {{ every: 20m }} }}
+server: {{ ops: off }}
+{SINKS}"
+    ));
+    folder.write(
+        "conf.d/10.yaml",
+        "connections: [{ site: beta, instance: h, token: { file: DIR/token }, organizations: [North, South] }]\n\
+         outbox: { keep: 1h, limit: 1GiB }\n",
+    );
+    let config = folder.load_with(&[("LOCKSTEP__OUTBOX__KEEP", "3h")]).unwrap();
+    let shown = config.effective().replace(&folder.0.path().display().to_string(), "DIR");
+    assert!(shown.lines().all(|line| line.ends_with(':') || line.contains("  # ")), "{shown}");
+    let told = |wanted: &[&str]| {
+        let line = shown.lines().find(|line| line.contains(wanted[0]));
+        let (value, layer) =
+            line.unwrap_or_else(|| panic!("{wanted:?} in {shown}")).split_once("  # ").unwrap();
+        assert_eq!((value.trim(), layer), (wanted[0].trim(), wanted[1]), "{shown}");
+    };
+    told(&["  - site: acme", "DIR/lockstep.yaml"]);
+    told(&["per_second: unlimited", "DIR/lockstep.yaml"]);
+    told(&["concurrent: 2", "default"]);
+    told(&["every: 20m", "DIR/lockstep.yaml"]);
+    told(&["  - site: beta", "DIR/conf.d/10.yaml"]);
+    told(&["organizations: [North, South]", "DIR/conf.d/10.yaml"]);
+    told(&["limit: 1GiB", "DIR/conf.d/10.yaml"]);
+    told(&["keep: 3h", "environment variable LOCKSTEP__OUTBOX__KEEP"]);
+    told(&["memory: 128MiB", "default"]);
 }
 
 #[test]

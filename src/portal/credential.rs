@@ -4,7 +4,7 @@
 //! missing role blocks only its own endpoint. Times are monotonic here; [`Health`] is put into the portal's time
 //! by whoever shows it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -31,29 +31,37 @@ impl Pacers {
         Self { key, known: Arc::default() }
     }
 
-    /// The shared state of a token at a host. Where connections differ, the slower rate and the smaller
-    /// concurrency hold for all of them.
+    /// The shared state of a token at a host. Where sites differ in what they wish, the slower rate and the
+    /// smaller concurrency hold for all of them.
     pub(crate) fn credential(
         &self,
         host: &str,
         token: &SecretString,
-        per_second: Option<f64>,
-        concurrent: usize,
+        site: &str,
+        wish: Wish,
     ) -> Arc<Credential> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&(host.len() as u64).to_be_bytes()).update(host.as_bytes());
         hasher.update(token.expose_secret().as_bytes());
         let id = *hasher.finalize().as_bytes();
         let mut known = self.known.lock().expect("no holder of the registry panics");
-        if let Some(credential) = known.get(&id).and_then(Weak::upgrade) {
-            credential.at_most(per_second, concurrent);
-            return credential;
-        }
-        known.retain(|_, credential| credential.strong_count() > 0);
-        let credential = Arc::new(Credential::new(per_second, concurrent));
-        known.insert(id, Arc::downgrade(&credential));
+        let credential = known.get(&id).and_then(Weak::upgrade).unwrap_or_else(|| {
+            known.retain(|_, credential| credential.strong_count() > 0);
+            let credential = Arc::new(Credential::new(wish));
+            known.insert(id, Arc::downgrade(&credential));
+            credential
+        });
+        credential.wish(site, Some(wish));
         credential
     }
+}
+
+/// What a site wishes of a credential.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Wish {
+    /// Requests a second; `None` for any number.
+    pub(crate) per_second: Option<f64>,
+    pub(crate) concurrent: usize,
 }
 
 /// One token at one host.
@@ -62,11 +70,18 @@ pub(crate) struct Credential {
     pub(crate) pace: Pace,
     /// Requests in flight; waiters go in order of arrival.
     pub(crate) slots: Arc<Semaphore>,
-    concurrent: Mutex<usize>,
+    wishes: Mutex<Wishes>,
     /// Held while a refusal is judged, so that many streams refused at once cost one probe.
     pub(crate) judging: tokio::sync::Mutex<()>,
     pub(crate) own_reads: OwnReads,
     state: Mutex<State>,
+}
+
+/// What each site wishes, and how many slots there are by now.
+#[derive(Debug)]
+struct Wishes {
+    of: BTreeMap<String, Wish>,
+    slots: usize,
 }
 
 #[derive(Debug)]
@@ -122,7 +137,7 @@ pub(crate) struct Health {
 }
 
 impl Credential {
-    fn new(per_second: Option<f64>, concurrent: usize) -> Self {
+    fn new(wish: Wish) -> Self {
         let state = State {
             verdict: Verdict::Untested,
             since: Instant::now(),
@@ -133,20 +148,33 @@ impl Credential {
             throttled: 0,
         };
         Self {
-            pace: Pace::new(per_second),
-            slots: Arc::new(Semaphore::new(concurrent)),
-            concurrent: Mutex::new(concurrent),
+            pace: Pace::new(wish.per_second),
+            slots: Arc::new(Semaphore::new(wish.concurrent)),
+            wishes: Mutex::new(Wishes { of: BTreeMap::new(), slots: wish.concurrent }),
             judging: tokio::sync::Mutex::default(),
             own_reads: OwnReads::default(),
             state: Mutex::new(state),
         }
     }
 
-    fn at_most(&self, per_second: Option<f64>, concurrent: usize) {
-        self.pace.at_most(per_second);
-        let mut held = self.concurrent.lock().expect("no holder of the number panics");
-        // Slots in use now cannot be taken back; those that are free can, and the rest is tried next time.
-        *held -= self.slots.forget_permits(held.saturating_sub(concurrent));
+    /// Notes what a site wishes, or that it wishes nothing any more, and does what all of them allow.
+    pub(crate) fn wish(&self, site: &str, wish: Option<Wish>) {
+        let mut wishes = self.wishes.lock().expect("no holder of the wishes panics");
+        match wish {
+            Some(wish) if wishes.of.get(site) == Some(&wish) => {}
+            Some(wish) => drop(wishes.of.insert(site.to_owned(), wish)),
+            None => drop(wishes.of.remove(site)),
+        }
+        let Some(concurrent) = wishes.of.values().map(|wish| wish.concurrent).min() else { return };
+        let rates = wishes.of.values().filter_map(|wish| wish.per_second);
+        self.pace.set(rates.min_by(f64::total_cmp));
+        if concurrent > wishes.slots {
+            self.slots.add_permits(concurrent - wishes.slots);
+            wishes.slots = concurrent;
+        } else {
+            // Slots in use now cannot be taken back; those that are free can, and the rest is tried next time.
+            wishes.slots -= self.slots.forget_permits(wishes.slots - concurrent);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -285,7 +313,8 @@ mod tests {
     #[test]
     fn a_credential_is_shared_by_host_and_token() {
         let pacers = pacers();
-        let get = |host: &str, token: &str| pacers.credential(host, &SecretString::from(token), Some(5.0), 2);
+        let wish = Wish { per_second: Some(5.0), concurrent: 2 };
+        let get = |host: &str, token: &str| pacers.credential(host, &SecretString::from(token), "acme", wish);
         let one = get("h", "ab");
         assert!(Arc::ptr_eq(&one, &get("h", "ab")));
         let others = [get("h", "ac"), get("ha", "b")];
@@ -297,12 +326,30 @@ mod tests {
     }
 
     #[test]
-    fn the_smaller_concurrency_of_two_wishes_holds() {
+    fn the_least_of_all_wishes_holds_and_ends_with_the_site_that_had_it() {
         let pacers = pacers();
-        let get = |concurrent| pacers.credential("h", &SecretString::from("t"), None, concurrent);
-        let one = get(4);
-        let _same = (get(2), get(3));
-        assert_eq!(one.slots.available_permits(), 2);
+        let get = |site: &str, per_second, concurrent| {
+            let wish = Wish { per_second, concurrent };
+            pacers.credential("h", &SecretString::from("t"), site, wish)
+        };
+        let one = get("one", None, 4);
+        let holds = |seconds: f64, slots| {
+            assert_eq!(one.slots.available_permits(), slots);
+            assert!((one.pace.spacing().as_secs_f64() - seconds).abs() < 1e-9, "{:?}", one.pace.spacing());
+        };
+        holds(0.0, 4);
+        let _same = (get("two", Some(10.0), 2), get("three", Some(5.0), 3));
+        holds(0.2, 2);
+        one.wish("three", None);
+        holds(0.1, 2);
+        let _same = get("two", Some(20.0), 6);
+        holds(0.05, 4);
+        let busy: Vec<_> = (0..3).map(|_| one.slots.clone().try_acquire_owned().unwrap()).collect();
+        let _same = get("one", None, 1);
+        holds(0.05, 0);
+        drop(busy);
+        let _same = get("one", None, 1);
+        holds(0.05, 1);
     }
 
     #[test]

@@ -8,17 +8,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Micros, SECOND, Seconds};
 
 /// Who reads, as the portal writes it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Reader {
     pub user: String,
     pub address: String,
 }
 
 /// What is known of our own reads. Counts are of the last hour whose rows are settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnReadsReport {
     /// We, as the portal writes us.
     pub reader: Reader,

@@ -24,11 +24,15 @@ impl Pace {
         }
     }
 
-    /// Takes the slower of the present rate and this one: whoever shares a credential must not exceed the
-    /// wish of another.
-    pub(crate) fn at_most(&self, per_second: Option<f64>) {
-        let mut held = self.spacing.lock().expect("no holder of the spacing panics");
-        *held = (*held).max(spacing(per_second));
+    /// Another rate, from the next turn on.
+    pub(crate) fn set(&self, per_second: Option<f64>) {
+        *self.spacing.lock().expect("no holder of the spacing panics") = spacing(per_second);
+    }
+
+    /// The least time between two starts while the portal is not slow.
+    #[cfg(test)]
+    pub(crate) fn spacing(&self) -> Duration {
+        *self.spacing.lock().expect("no holder of the spacing panics")
     }
 
     /// Waits for the turn of one request, which then starts at once; returns when that was.
@@ -162,11 +166,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_slower_of_two_wishes_holds() {
+    async fn another_rate_holds_from_the_next_turn_on() {
         let pace = Pace::new(None);
         pace.turn().await;
-        pace.at_most(Some(20.0));
-        pace.at_most(Some(1000.0));
+        pace.set(Some(20.0));
         let before = Instant::now();
         pace.turn().await;
         pace.turn().await;

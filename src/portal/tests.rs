@@ -275,6 +275,23 @@ async fn a_retry_after_holds_back_every_request_of_the_credential() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_on_from_another_leaves_the_portal_alone_as_long_as_that_one_would() {
+    let desk = Desk::open(|_, _| Reply::new(503, "").with("Retry-After", "300")).await;
+    let (pacers, budget) = (Pacers::new([1; 32]), Budget::new(1 << 20));
+    let open = || Portal::new(desk.settings(), &pacers, budget.clone(), Clock::system()).unwrap();
+    let first = open();
+    first.time().hear(1_772_362_800_000_000);
+    assert!(first.fetch(&request(COMPUTERS)).await.is_err());
+    let second = open();
+    second.go_on_from(&first);
+    drop(first);
+    assert!(second.heard() && second.health().retry_after_until.is_some());
+    let error = second.fetch(&request(COMPUTERS)).await.unwrap_err();
+    assert!(matches!(error.failure, Failure::Throttled { .. }), "{error}");
+    assert_eq!(desk.count(), 1, "the portal was asked again");
+}
+
+#[tokio::test]
 async fn a_long_retry_after_fails_with_its_time_instead_of_blocking_and_is_shown() {
     let desk = Desk::open(|_, _| {
         Reply::new(503, "")

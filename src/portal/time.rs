@@ -48,6 +48,13 @@ impl PortalTime {
         *heard = Some((now, Instant::now()));
     }
 
+    /// Takes over what another has heard of the same portal.
+    pub(crate) fn go_on_from(&self, before: &Self) {
+        let heard = *before.heard.lock().expect("no holder of the time panics");
+        let mut now = self.heard.lock().expect("no holder of the time panics");
+        *now = now.or(heard);
+    }
+
     fn ours(&self) -> Micros {
         self.clock.now().timestamp_micros()
     }

@@ -75,7 +75,17 @@ impl Site {
                 Ok(found) => {
                     failures = 0;
                     self.say(&around, began, None);
-                    for stream in self.streams(&found) {
+                    let streams_now = self.streams(&found);
+                    if running.is_empty() {
+                        // What a site was before its configuration changed may have had others.
+                        around.board.keep_streams(&self.config.site, |source, scope, query| {
+                            streams_now.iter().any(|stream| {
+                                (stream.source.name(), stream.scope.name(), stream.name().as_str())
+                                    == (source, scope, query)
+                            })
+                        });
+                    }
+                    for stream in streams_now {
                         let key =
                             format!("{}/{}/{}", stream.source.name(), stream.scope.name(), stream.name());
                         if running.insert(key) {
@@ -233,8 +243,9 @@ impl Site {
                         connection: self.row.clone(),
                         portal: self.portal.clone(),
                         source,
-                        config: config.clone(),
+                        config: SourceConfig { every: self.config.every(config), ..config.clone() },
                         timeout: self.config.http.timeout,
+                        own_rows: self.config.own_rows.clone(),
                         scope: scope.clone(),
                         part,
                         filter,

@@ -33,6 +33,7 @@ pub struct Stream {
     pub source: &'static dyn Source,
     pub config: SourceConfig,
     pub timeout: Duration,
+    pub own_rows: OwnRows,
     pub scope: Scope,
     /// Part of the source, 0 where it has none.
     pub part: u8,
@@ -328,7 +329,8 @@ impl Stream {
             })
             .await?;
         let (asked, stop) = (self.source, around.stop.clone());
-        let listing = PortalListing::new(self.portal.clone(), asked, self.timeout, OwnRows::default(), stop);
+        let listing =
+            PortalListing::new(self.portal.clone(), asked, self.timeout, self.own_rows.clone(), stop);
         let config = &self.config;
         Ok(match self.source.shape() {
             Shape::Window { splits, has_imported } => {
@@ -413,7 +415,7 @@ fn read_notes<T: Default + serde::de::DeserializeOwned>(
 /// Ends when the program was told to stop and the grace is over.
 async fn stopped_for(around: &Surroundings) {
     around.stop.cancelled().await;
-    tokio::time::sleep(around.grace).await;
+    tokio::time::sleep(around.grace()).await;
 }
 
 fn single(scope: &Scope) -> Option<OrganizationId> {

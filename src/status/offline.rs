@@ -48,6 +48,7 @@ pub async fn status(store: &Store, config: &Config, taken: DateTime<Utc>) -> Res
         started: None,
         fresh: false,
         problems: Vec::new(),
+        configuration: config.broken.iter().map(ToString::to_string).collect(),
         sites,
         sinks: sinks.collect(),
         outbox: OutboxStatus {
@@ -106,6 +107,7 @@ fn site(connection: &Connection, held: &Held, taken: DateTime<Utc>) -> SiteStatu
         last_error: None,
         failing: None,
         claimed_elsewhere: Vec::new(),
+        own_reads: None,
         streams: streams.filter_map(|(_, row, held)| stream(connection, &own, row, held, now)).collect(),
     }
 }
@@ -126,7 +128,7 @@ fn stream(
         organization: if row.scope == "tree" { own } else { &row.scope }.to_owned(),
         query: row.fingerprint.clone(),
         condition: StreamCondition::Stopped,
-        every_seconds: config.every.as_secs_f64(),
+        every_seconds: connection.every(config).as_secs_f64(),
         ..StreamStatus::default()
     };
     match source.shape() {

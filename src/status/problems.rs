@@ -37,6 +37,9 @@ impl Status {
             let text = "no lockstep is running on this state: nothing is collected or delivered";
             problems.push(Problem::missing(text.to_owned()));
         }
+        // What the operator wants collected is not.
+        let wrong = |wrong: &String| Problem::missing(format!("configuration: {wrong}"));
+        problems.extend(self.configuration.iter().map(wrong));
         let running = self.started.and_then(|started| (self.taken - started).to_std().ok());
         for site in &self.sites {
             let named = |problem: Problem| Problem {
@@ -65,6 +68,15 @@ fn of_site(site: &SiteStatus, running: Option<Duration>) -> Vec<Problem> {
     if site.streams.is_empty() && problems.is_empty() && running.is_some_and(|age| age > PATIENCE) {
         let text = "nothing is collected: its organization is not discovered yet";
         problems.push(Problem::missing(text.to_owned()));
+    }
+    if let Some(reads) = &site.own_reads {
+        problems.extend(reads.elsewhere.iter().map(|(address, rows)| {
+            let user = &reads.reader.user;
+            let text = format!(
+                "the token is used elsewhere: {rows} reads by {user} from {address} within an hour that were not sent from here; find out who else has the token, or renew it"
+            );
+            Problem { text, missing: false }
+        }));
     }
     for stream in &site.streams {
         let named = |text: String| Problem::missing(format!("{}: {text}", stream.title()));

@@ -91,6 +91,7 @@ pub(crate) fn populated() -> Status {
         last_error: None,
         failing: None,
         claimed_elsewhere: Vec::new(),
+        own_reads: None,
         streams: vec![audit, computers],
     };
     let undiscovered = SiteStatus {
@@ -105,6 +106,7 @@ pub(crate) fn populated() -> Status {
         last_error: Some("connection refused".to_owned()),
         failing: Some(failing("the portal cannot be reached", "check the network", at(11, 0))),
         claimed_elsewhere: Vec::new(),
+        own_reads: None,
         streams: Vec::new(),
     };
     let mut out = SinkStatus::new("out", "file", "raw", at(10, 0));
@@ -124,6 +126,7 @@ pub(crate) fn populated() -> Status {
         started: Some(at(10, 0)),
         fresh: false,
         problems: Vec::new(),
+        configuration: vec!["site west is left out, its folder sites/west is wrong: no token".to_owned()],
         sites: vec![site, undiscovered],
         sinks: vec![out],
         outbox: OutboxStatus {
@@ -168,6 +171,7 @@ fn hit(streams: usize, health: CredentialState, error: &PortalError, since: Date
             ..StreamStatus::default()
         })
         .collect();
+    status.configuration.clear();
     status.judge();
     status
 }
@@ -286,6 +290,7 @@ fn a_site_that_shows_nothing_for_ten_minutes_is_a_problem() {
     let mut status = populated();
     let mut site = status.sites.remove(1);
     (site.last_error, site.failing) = (None, None);
+    status.configuration.clear();
     (status.sites, status.sinks) = (vec![site], Vec::new());
     for (minute, fresh) in [(9, true), (11, false)] {
         status.taken = at(10, minute);

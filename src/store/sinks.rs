@@ -17,6 +17,14 @@ pub struct SinkRow {
     pub state: Vec<u8>,
 }
 
+/// Whether these sinks, as (name, type, format), could be taken over.
+///
+/// # Errors
+/// As those of [`configure`].
+pub fn check(db: &Connection, sinks: &[(&str, &str, &str)]) -> Result<(), StoreError> {
+    sinks.iter().try_for_each(|sink| known(db, sink).map(drop))
+}
+
 /// Takes over the configured sinks, as (name, type, format), and answers them in the same order. A new
 /// one begins with the oldest entry that is retained. One that is left out pins nothing from then on;
 /// when it comes back it goes on from its old position, as far as entries are still there
@@ -27,18 +35,8 @@ pub struct SinkRow {
 pub fn configure(db: &Connection, sinks: &[(&str, &str, &str)]) -> Result<Vec<SinkRow>, StoreError> {
     db.execute("UPDATE sink SET configured = 0", [])?;
     let mut rows = Vec::with_capacity(sinks.len());
-    for (name, kind, format) in sinks {
-        let known = db
-            .prepare_cached("SELECT type, format, state FROM sink WHERE name = ?1")?
-            .query_row([name], |row| {
-                let (kind, format, state) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                Ok(SinkRow { name: (*name).to_owned(), kind, format, state })
-            })
-            .optional()?;
-        if let Some(row) = &known {
-            same(name, "type", &row.kind, kind)?;
-            same(name, "format", &row.format, format)?;
-        }
+    for sink @ (name, kind, format) in sinks {
+        let known = known(db, sink)?;
         db.prepare_cached(
             "INSERT INTO sink (name, type, format, state, configured) VALUES (?1, ?2, ?3, x'', 1)
              ON CONFLICT (name) DO UPDATE SET configured = 1",
@@ -52,6 +50,22 @@ pub fn configure(db: &Connection, sinks: &[(&str, &str, &str)]) -> Result<Vec<Si
         }));
     }
     Ok(rows)
+}
+
+/// The row of a sink that was configured before, with the same type and format.
+fn known(db: &Connection, (name, kind, format): &(&str, &str, &str)) -> Result<Option<SinkRow>, StoreError> {
+    let known = db
+        .prepare_cached("SELECT type, format, state FROM sink WHERE name = ?1")?
+        .query_row([name], |row| {
+            let (kind, format, state) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(SinkRow { name: (*name).to_owned(), kind, format, state })
+        })
+        .optional()?;
+    if let Some(row) = &known {
+        same(name, "type", &row.kind, kind)?;
+        same(name, "format", &row.format, format)?;
+    }
+    Ok(known)
 }
 
 fn same(sink: &str, what: &'static str, pinned: &str, configured: &str) -> Result<(), StoreError> {

@@ -8,8 +8,9 @@ use clap::error::ErrorKind;
 use lockstep::cli::Cli;
 use lockstep::config::{Config, Environment};
 
-const PAGES: [(&str, &str); 2] = [
+const PAGES: [(&str, &str); 3] = [
     ("README.md", include_str!("../../README.md")),
+    ("docs/configuration.md", include_str!("../../docs/configuration.md")),
     ("docs/architecture.md", include_str!("../../docs/architecture.md")),
 ];
 

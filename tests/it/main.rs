@@ -8,6 +8,7 @@ mod crash;
 mod docs;
 mod late;
 mod outage;
+mod reload;
 mod schedules;
 mod sites;
 mod smoke;

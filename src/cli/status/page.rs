@@ -68,6 +68,10 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
         write!(f, "; the portal's clock is {} {way} ours", span(offset))?;
     }
     writeln!(f)?;
+    if let Some(own) = &site.own_reads {
+        let (user, address) = (&own.reader.user, &own.reader.address);
+        writeln!(f, "  own reads: {} listed of {} sent, as {user} from {address}", own.seen, own.sent)?;
+    }
     for claim in &site.claimed_elsewhere {
         writeln!(
             f,

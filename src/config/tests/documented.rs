@@ -134,3 +134,19 @@ fn paths(table: &Table, above: &str, found: &mut BTreeSet<String>) {
         found.insert(path);
     }
 }
+
+#[test]
+fn the_reference_is_current_and_leaves_nothing_out() {
+    let made = reference();
+    let page = include_str!("../../../docs/configuration.md");
+    assert!(made == page, "make it anew: cargo run -- config --reference > docs/configuration.md\n{made}");
+    let rows: Vec<Vec<&str>> = made
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split(" |").map(|cell| cell.trim_start_matches('|').trim()).collect())
+        .collect();
+    for row in &rows {
+        assert!(row.len() == 5 && !row[1].is_empty() && !row[3].is_empty(), "{row:?}");
+    }
+    assert!(rows.len() > 50, "{}", rows.len());
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lockstep::app::{App, Deps, Outcome};
 use lockstep::clock::Clock;
-use lockstep::config::{Config, Environment};
+use lockstep::config::{Config, Environment, Origin};
 use lockstep::model::{Micros, SECOND};
 use lockstep::simulator::dialect::{Axis, Dialect, NoOrganization};
 use lockstep::simulator::stats::Logged;
@@ -73,6 +73,13 @@ pub(crate) struct Setup {
     pub(crate) names_organization: bool,
     /// Indices of the organizations that the sites cover; none for all.
     pub(crate) covers: Option<Vec<usize>>,
+    /// Further entries of the list of sinks, and settings of the first one beside its path.
+    pub(crate) sinks: Vec<String>,
+    pub(crate) sink: String,
+    /// Each site in a folder of its own.
+    pub(crate) folders: bool,
+    /// The program takes over what [`TestApp::configure`] writes while it runs.
+    pub(crate) follows: bool,
     /// Folders elsewhere, such as on a small disk.
     pub(crate) state: Option<PathBuf>,
     pub(crate) out: Option<PathBuf>,
@@ -93,6 +100,10 @@ impl Default for Setup {
             clock_ahead: 0,
             names_organization: false,
             covers: None,
+            sinks: Vec::new(),
+            sink: String::new(),
+            folders: false,
+            follows: false,
             state: None,
             out: None,
         }
@@ -170,23 +181,37 @@ impl TestApp {
         let Setup { sites, every, settle, backfill, page_size, without, more, .. } = &self.setup;
         let here = self.folder.path().display();
         let mut yaml = String::from("connections:\n");
+        if self.setup.folders {
+            yaml = format!("connections: {{ dir: {} }}\n", self.sites_folder().display());
+            drop(std::fs::remove_dir_all(self.sites_folder()));
+            std::fs::create_dir(self.sites_folder()).unwrap();
+        }
         for site in sites {
             let token = if site.own_token { self.portal.add_token() } else { self.portal.token.clone() };
-            std::fs::write(self.folder.path().join(format!("token-{}", site.name)), token).unwrap();
-            yaml += &format!(
-                "  - site: {name}\n    base_url: {url}\n    token: {{ file: {here}/token-{name} }}\n    organizations: {organizations}\n",
-                name = site.name,
-                url = self.portal.url,
-                organizations = site.organizations,
-            );
+            let mut lines = vec![
+                format!("base_url: {}", self.portal.url),
+                format!("organizations: {}", site.organizations),
+            ];
             let silent = self.setup.dialect.no_organization == NoOrganization::Empty;
             if silent || self.setup.names_organization {
                 // Such a portal tells nobody whose token it is.
-                yaml += &format!("    organization_id: {}\n", self.portal.organization(0));
+                lines.push(format!("organization_id: {}", self.portal.organization(0)));
             }
-            for line in &site.more {
-                yaml += &format!("    {line}\n");
+            lines.extend(site.more.clone());
+            if self.setup.folders {
+                let folder = self.sites_folder().join(&site.name);
+                std::fs::create_dir(&folder).unwrap();
+                std::fs::write(folder.join("token"), token).unwrap();
+                std::fs::write(folder.join("site.yaml"), lines.join("\n")).unwrap();
+                continue;
             }
+            let file = self.folder.path().join(format!("token-{}", site.name));
+            // Not touched while a running program reads it.
+            if std::fs::read_to_string(&file).ok().as_ref() != Some(&token) {
+                std::fs::write(&file, token).unwrap();
+            }
+            yaml += &format!("  - site: {}\n    token: {{ file: {here}/token-{0} }}\n", site.name);
+            lines.iter().for_each(|line| yaml += &format!("    {line}\n"));
         }
         yaml += "sources:\n";
         for source in ["unified_audit", "system_audit"] {
@@ -202,11 +227,23 @@ impl TestApp {
         );
         let (state, out) = (self.state_folder(), self.out_folder());
         yaml += &format!(
-            "state: {{ dir: {} }}\nserver: {{ ops: off }}\n{more}\nsinks:\n  - {{ name: out, type: file, path: \"{}/{{site}}/{{source}}-{{date}}.ndjson\" }}\n",
+            "state: {{ dir: {} }}\nserver: {{ ops: off }}\n{more}\nsinks:\n  - {{ name: out, type: file, path: \"{}/{{site}}/{{source}}-{{date}}.ndjson\"{} }}\n",
             state.display(),
             out.display(),
+            self.setup.sink,
         );
-        std::fs::write(self.folder.path().join("lockstep.yaml"), yaml).unwrap();
+        self.setup.sinks.iter().for_each(|sink| yaml += &format!("  - {sink}\n"));
+        std::fs::write(self.file(), yaml).unwrap();
+    }
+
+    /// The configuration file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("lockstep.yaml")
+    }
+
+    /// Where each site has a folder, if the set-up says so.
+    pub(crate) fn sites_folder(&self) -> PathBuf {
+        self.folder.path().join("sites")
     }
 
     pub(crate) fn state_folder(&self) -> PathBuf {
@@ -218,8 +255,8 @@ impl TestApp {
     }
 
     async fn build(&self) -> App {
-        let file = self.folder.path().join("lockstep.yaml");
-        let config = Config::load(&file, &Environment::default()).unwrap_or_else(|error| panic!("{error}"));
+        let config =
+            Config::load(&self.file(), &Environment::default()).unwrap_or_else(|error| panic!("{error}"));
         let beside =
             self.setup.world.start + self.setup.clock_ahead - Clock::system().now().timestamp_micros();
         let deps = Deps {
@@ -233,7 +270,11 @@ impl TestApp {
     /// Starts the program, which must not be running.
     pub(crate) async fn run(&mut self) {
         assert!(self.running.is_none(), "the program runs already");
-        let app = self.build().await;
+        let mut app = self.build().await;
+        if self.setup.follows {
+            let origin = Origin::new(&self.file(), &Environment::default());
+            app.follow(Origin { look_every: Duration::from_millis(100), ..origin });
+        }
         let (board, store, stop) = (app.board.clone(), app.store.clone(), app.stop_token());
         self.running = Some(Running { board, store, stop, task: tokio::spawn(app.run()) });
     }

@@ -106,6 +106,15 @@ impl Running {
         }
     }
 
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.0),
+            rustix::process::Signal::HUP,
+        )
+        .unwrap();
+    }
+
     /// SIGKILL. False when it had ended by itself before.
     pub(crate) fn kill(&mut self) -> bool {
         self.0.kill().unwrap();

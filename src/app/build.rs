@@ -1,0 +1,126 @@
+//! Builds portals, sites and workers from the configuration; the same at the start and at a change.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::watch;
+
+use super::{Deps, portal_settings};
+use crate::budget::Budget;
+use crate::config::{BrokenSite, Config, Connection};
+use crate::deliver::{Settings, Worker};
+use crate::portal::{Pacers, Portal, PortalError};
+use crate::schedule::Site;
+use crate::sink::SinkConfig;
+use crate::status::{Board, SiteEntry};
+use crate::store::sinks::SinkRow;
+use crate::store::{Store, StoreError, connections, sinks};
+
+/// What every part is built with.
+#[derive(Clone)]
+pub(super) struct Builder {
+    pub(super) store: Store,
+    pub(super) board: Board,
+    pub(super) deps: Deps,
+    pub(super) budget: Budget,
+    pub(super) pacers: Pacers,
+    pub(super) appended: watch::Receiver<()>,
+}
+
+impl Builder {
+    /// How a connection's portal is reached; sends nothing.
+    fn portal(&self, connection: &Connection) -> Result<Portal, PortalError> {
+        let mut settings = portal_settings(connection);
+        if let Some(delays) = &self.deps.probe_delays {
+            settings.probe_delays.clone_from(delays);
+        }
+        if let Some((first, longest)) = self.deps.backoff {
+            (settings.backoff_first, settings.backoff_longest) = (first, longest);
+        }
+        Portal::new(settings, &self.pacers, self.budget.clone(), self.deps.clock.clone())
+    }
+
+    /// The portals of the connections that `wanted` names, by site. A connection from a folder that cannot be
+    /// built is broken and taken out of the configuration.
+    ///
+    /// # Errors
+    /// What is wrong with a connection from the list.
+    pub(super) fn portals(
+        &self,
+        config: &mut Config,
+        wanted: impl Fn(&Connection) -> bool,
+    ) -> Result<BTreeMap<String, Portal>, PortalError> {
+        let mut portals = BTreeMap::new();
+        for connection in std::mem::take(&mut config.connections) {
+            if wanted(&connection) {
+                match (self.portal(&connection), &connection.folder) {
+                    (Ok(portal), _) => drop(portals.insert(connection.site.clone(), portal)),
+                    (Err(error), None) => return Err(error),
+                    (Err(error), Some(folder)) => {
+                        let (site, folder, reason) = (connection.site, folder.clone(), error.to_string());
+                        config.broken.push(BrokenSite { site, folder, reason });
+                        continue;
+                    }
+                }
+            }
+            config.connections.push(connection);
+        }
+        Ok(portals)
+    }
+
+    /// A connection with its row in the state, entered there at first sight.
+    pub(super) async fn site(&self, connection: &Connection, portal: Portal) -> Result<Site, StoreError> {
+        let site = connection.site.clone();
+        let row = self.store.write(move |db| connections::register(db, &site)).await?;
+        Ok(Site { config: connection.clone(), portal, row, only: Vec::new() })
+    }
+
+    /// Shows a site on the board, in place of what was known of it.
+    pub(super) fn show(&self, site: &Site) {
+        let config = &site.config;
+        let entry = SiteEntry {
+            base_url: config.base_url.clone(),
+            portal: site.portal.clone(),
+            organization: site.row.organization_id.clone(),
+            contact: config.contact.clone(),
+            token_expiry: config.token_expiry,
+            last_error: None,
+            failing: None,
+            streams: BTreeMap::new(),
+        };
+        self.board.add_site(&config.site, entry);
+    }
+
+    /// Shows what is wrong with the configuration in force, and why another one is refused.
+    pub(super) fn show_configuration(&self, config: &Config, refused: Option<String>) {
+        let broken = config.broken.iter().map(ToString::to_string);
+        self.board.set_configuration(refused.into_iter().chain(broken).collect());
+    }
+
+    /// Enters the sinks of a configuration, and no other, as those that are delivered to.
+    pub(super) async fn configure_sinks(&self, config: &Config) -> Result<Vec<SinkRow>, StoreError> {
+        let known = names(config);
+        self.store.write(move |db| sinks::configure(db, &borrowed(&known))).await
+    }
+
+    /// Whether the sinks of a configuration could be entered.
+    pub(super) async fn check_sinks(&self, config: &Config) -> Result<(), StoreError> {
+        let known = names(config);
+        self.store.read(move |db| sinks::check(db, &borrowed(&known))).await
+    }
+
+    /// A worker that goes on from where its row says.
+    pub(super) fn worker(&self, config: &Config, sink: &SinkConfig, row: SinkRow) -> Worker {
+        let settings = Settings { dead_letter_bytes: config.dead_letters.limit_bytes, ..Settings::default() };
+        let (store, clock) = (self.store.clone(), self.deps.clock.clone());
+        Worker::new(sink, row.state, store, clock, self.budget.clone(), settings, self.appended.clone())
+    }
+}
+
+fn names(config: &Config) -> Vec<(String, &'static str, &'static str)> {
+    let name = |sink: &SinkConfig| (sink.name.clone(), sink.kind.as_str(), sink.format.as_str());
+    config.sinks.iter().map(name).collect()
+}
+
+fn borrowed<'a>(known: &'a [(String, &'static str, &'static str)]) -> Vec<(&'a str, &'a str, &'a str)> {
+    known.iter().map(|(name, kind, format)| (name.as_str(), *kind, *format)).collect()
+}
