@@ -286,11 +286,10 @@ sources: {{ computers: {{ evry: 5m, page_size: many }} }}
 
 #[test]
 fn what_a_later_version_will_know_is_said_to_be_missing() {
-    let folder = Folder::with_connection("instance: g\naccess: auth_key\nown_user: me\n");
+    let folder = Folder::with_connection("instance: g\naccess: auth_key\n");
     assert_snapshot!(folder.mistakes(), @r#"
-    DIR/lockstep.yaml has 2 mistakes:
+    DIR/lockstep.yaml has 1 mistake:
       connections[0].access: "auth_key" is not built yet in this version; known here: portal
-      connections[0].own_user: has no effect with `own_reads: keep`; remove it, or write `own_reads: drop`
     "#);
     let folder = Folder::with_top("server: { console: 127.0.0.1:9651 }\n");
     assert_snapshot!(folder.mistakes(), @"

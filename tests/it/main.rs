@@ -8,6 +8,7 @@ mod crash;
 mod docs;
 mod late;
 mod outage;
+mod own_reads;
 mod reload;
 mod schedules;
 mod sites;
