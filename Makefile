@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash deny
+.PHONY: help build demo test crash proofs-bite deny
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the release binary, target/release/lockstep
 	cargo build --release --locked
@@ -19,3 +19,6 @@ crash: ## Kill the program KILLS times at random (50), twice at every fault poin
 deny: ## Licences, bans and sources of the dependencies; builds cargo-deny once (about 3 minutes)
 	cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --version '^0.20'
 	cargo deny --locked check licenses bans sources
+
+proofs-bite: ## Plant each fault of tests/mutants/ and see the test that it names fail
+	tests/proofs-bite

@@ -181,3 +181,31 @@ fn a_second_pass_finds_what_came_late_to_the_first_although_nothing_is_counted()
     ready(story.stream.everything()).unwrap();
     assert_eq!(story.missing(), 0);
 }
+
+#[test]
+fn a_page_that_fails_proves_nothing() {
+    let mut story = Story::new(steady(1), Dialect::default());
+    story.portal.world().failing = 1.0;
+    story.poll(60, 3_600);
+    assert_eq!(story.stream.coverage.intervals().count(), 0);
+    story.portal.world().failing = 0.0;
+    story.poll(60, 7_200);
+    assert_eq!(story.missing(), 0);
+}
+
+#[test]
+fn a_portal_that_leaves_out_the_start_of_a_request_hides_no_row() {
+    let rows = (0..3_600).map(|second| row(second, (BEGIN + second.cast_signed()) * SECOND)).collect();
+    let mut story = Story::new(rows, Dialect { start_inclusive: false, ..Dialect::default() });
+    story.poll(60, 4_500);
+    assert_eq!(story.missing(), 0);
+}
+
+#[test]
+fn five_equal_rows_without_id_enter_as_five() {
+    let equal = Row { id: None, ..row(1, (BEGIN - 3_600) * SECOND) };
+    let mut story = Story::new(vec![equal; 5], Dialect::default());
+    story.poll(600, 3_600);
+    let entries = story.store.book().entries.clone();
+    assert_eq!((entries.len(), entries.values().sum::<u32>()), (5, 5));
+}
