@@ -126,6 +126,7 @@ impl App {
             board.add_sink(worker.status());
             workers.push(worker);
         }
+        builder.retire_sites(&config).await?;
         let mut portals = builder.portals(&mut config, |_| true)?;
         let mut sites = Vec::new();
         for connection in &config.connections {

@@ -96,6 +96,15 @@ impl Builder {
         self.board.set_configuration(refused.into_iter().chain(broken).collect());
     }
 
+    /// Retires the sites that a configuration does not have any more.
+    pub(super) async fn retire_sites(&self, config: &Config) -> Result<(), StoreError> {
+        let sites: Vec<String> = config.sites().map(str::to_owned).collect();
+        let retire = move |db: &rusqlite::Connection| {
+            connections::retire_all_but(db, &sites.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        self.store.write(retire).await
+    }
+
     /// Enters the sinks of a configuration, and no other, as those that are delivered to.
     pub(super) async fn configure_sinks(&self, config: &Config) -> Result<Vec<SinkRow>, StoreError> {
         let known = names(config);

@@ -186,7 +186,7 @@ impl Running {
         }
         self.limits.send_replace(config.limits());
         self.builder.board.set_outbox_limit(config.outbox.limit_bytes);
-        self.change_sites(&change, sites).await;
+        self.change_sites(&change, sites, &config).await;
         if !change.sinks.is_empty() || self.config.sinks != config.sinks {
             self.change_sinks(&change, &config).await;
         }
@@ -195,7 +195,7 @@ impl Running {
         Ok(change)
     }
 
-    async fn change_sites(&mut self, change: &Change, begun: Vec<Site>) {
+    async fn change_sites(&mut self, change: &Change, begun: Vec<Site>, config: &Config) {
         let ending: Vec<(&String, RunningSite)> =
             change.ended_sites.iter().filter_map(|site| Some((site, self.sites.remove(site)?))).collect();
         for (_, site) in &ending {
@@ -205,6 +205,10 @@ impl Running {
         for (name, site) in ending {
             site.task.ended().await;
             before.insert(name.clone(), site.portal);
+        }
+        while let Err(error) = self.builder.retire_sites(config).await {
+            tracing::error!(%error, "the sites that are left out cannot be retired in the state; it is tried again");
+            tokio::time::sleep(AGAIN).await;
         }
         for site in begun {
             if let Some(before) = before.remove(&site.config.site) {

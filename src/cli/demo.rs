@@ -97,7 +97,7 @@ connections:
     organizations: all
     rate: unlimited                # only a portal on loopback may be asked as fast as it answers
     sources:                       # the demo hurries: see config/lockstep.yaml for the defaults
-      unified_audit: {{ every: 2s, settle: 5s }}
+      unified_audit: {{ every: 2s, settle: 65s }}
       system_audit: {{ every: 2s, settle: 5s }}
       computers: {{ every: 10s }}
 state: {{ dir: {FOLDER}/state }}

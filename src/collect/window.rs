@@ -99,6 +99,10 @@ pub struct WindowStream<L, S> {
 /// How much deeper than the portal was seen to list a second is tried that cannot be taken smaller.
 const DEEPER: u64 = 4;
 const DAY: Seconds = 86_400;
+/// How far the portal's clock may step back and be taken for the same.
+const CLOCK_SLACK: Seconds = 60;
+/// Longer stretches with a row that does not decode are taken smaller, so that little stays unproven for it.
+const UNDECODABLE_SPAN: Seconds = 900;
 /// What is asked at once where more is refused: a day with the second before.
 const NEARLY_A_DAY: Seconds = DAY - 1;
 
@@ -130,6 +134,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     pub async fn live(&mut self) -> Result<u64, CollectError> {
         let edge = self.edge();
         let start = self.begin(edge).await?;
+        self.take_back_the_future(edge);
         let last = self.coverage.within(start, edge).next_back();
         let from = match last {
             // A stretch that stayed empty is asked again together with what came after it.
@@ -160,6 +165,28 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         }
         self.save(Commit::default()).await?;
         Ok(start)
+    }
+
+    /// Nothing is proven of time that has not come: where the portal's clock was set back, what was covered
+    /// beyond it is forgotten.
+    fn take_back_the_future(&mut self, edge: Seconds) {
+        if self.coverage.end().is_none_or(|end| end <= edge + CLOCK_SLACK) {
+            return;
+        }
+        tracing::warn!(
+            source = self.settings.source,
+            edge,
+            "the portal's clock was set back: later time is pending again"
+        );
+        self.coverage.forget(edge, Seconds::MAX);
+        let notes = &mut self.notes;
+        for (checked, age) in notes.checked.iter_mut().zip(recheck::AGES) {
+            *checked = (*checked).min(edge - age);
+        }
+        for last in [&mut notes.scrubbed, &mut notes.rewalked, &mut notes.future_checked] {
+            *last = (*last).min(edge);
+        }
+        (notes.scrub_at, notes.rewalking) = (None, None);
     }
 
     /// Proves the newest part of `[from, to)` that can be walked at once. Answers how many entries that
@@ -195,6 +222,12 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                     entered += self.save(walked.pending).await?;
                     entered += self.cover_second(from, lane, why, listed).await?;
                     return Ok((entered, from));
+                }
+                End::Closed
+                    if walked.undecodable > 0 && !walked.in_pieces && to - from > UNDECODABLE_SPAN =>
+                {
+                    entered += self.save(walked.pending).await?;
+                    from = to - (to - from) / 2;
                 }
                 End::Closed | End::Unproven => {
                     entered += self.close(from, to, request, walked).await?;

@@ -149,7 +149,7 @@ impl Portal {
             let answer = Answer::read(status, &body, page_size, secret);
             // Measured from the answer's own date: whoever sent it, both are by the same clock.
             let now = retry::date(&headers).unwrap_or_else(|| self.now());
-            let wait = retry::retry_after(&headers, now).filter(|_| answer.transient());
+            let wait = retry::retry_after(&headers, now).filter(|_| answer.transient() || status == 500);
             return Err(match answer.transient() || status == 500 {
                 true => Trouble::Passing { failure: Failure::Answer(answer), wait },
                 false => Trouble::Final(Failure::Answer(answer)),

@@ -14,8 +14,21 @@ use crate::model::{Micros, SECOND};
 #[derive(Clone)]
 pub struct PortalTime {
     clock: Clock,
-    heard: Arc<Mutex<Option<(Micros, Instant)>>>,
+    heard: Arc<Mutex<Heard>>,
 }
+
+/// What the portal told, each with when it told it.
+#[derive(Debug, Default)]
+struct Heard {
+    believed: Option<(Micros, Instant)>,
+    /// A time far from the believed one, and how many answers in a row agreed on it.
+    doubted: Option<((Micros, Instant), u32)>,
+}
+
+/// How far an answer may be from those before and be believed at once, in microseconds.
+const TOLERANCE: u64 = 300_000_000;
+/// Answers that must agree on another time.
+const AGREEING: u32 = 3;
 
 impl PortalTime {
     pub fn new(clock: Clock) -> Self {
@@ -24,13 +37,13 @@ impl PortalTime {
 
     /// The portal's time now.
     pub fn now(&self) -> Micros {
-        let heard = *self.heard.lock().expect("no holder of the time panics");
+        let heard = self.heard.lock().expect("no holder of the time panics").believed;
         heard.map_or_else(|| self.ours(), carried)
     }
 
     /// Whether the portal has ever told its time.
     pub fn heard(&self) -> bool {
-        self.heard.lock().expect("no holder of the time panics").is_some()
+        self.heard.lock().expect("no holder of the time panics").believed.is_some()
     }
 
     /// How far the portal's time is ahead of our clock; zero before it told.
@@ -38,21 +51,32 @@ impl PortalTime {
         self.now() - self.ours()
     }
 
-    /// Takes a `Date` header that arrived just now.
+    /// Takes a `Date` header that arrived just now. One that is minutes away from what was heard before is
+    /// believed when others agree: a proxy or one wrong machine must not move all ages of what is proven.
     pub fn hear(&self, date: Micros) {
         let mut heard = self.heard.lock().expect("no holder of the time panics");
-        let now = match *heard {
-            Some(last) => carried(last).clamp(date, date.saturating_add(SECOND - 1)),
+        let near = |known: (Micros, Instant)| carried(known).abs_diff(date) <= TOLERANCE;
+        let now = match heard.believed {
+            Some(last) if near(last) => carried(last).clamp(date, date.saturating_add(SECOND - 1)),
+            Some(_) => {
+                let agreeing =
+                    heard.doubted.filter(|(doubted, _)| near(*doubted)).map_or(0, |(_, count)| count) + 1;
+                heard.doubted = Some(((date, Instant::now()), agreeing));
+                if agreeing < AGREEING {
+                    return;
+                }
+                date
+            }
             None => date,
         };
-        *heard = Some((now, Instant::now()));
+        *heard = Heard { believed: Some((now, Instant::now())), doubted: None };
     }
 
     /// Takes over what another has heard of the same portal.
     pub(crate) fn go_on_from(&self, before: &Self) {
-        let heard = *before.heard.lock().expect("no holder of the time panics");
+        let heard = before.heard.lock().expect("no holder of the time panics").believed;
         let mut now = self.heard.lock().expect("no holder of the time panics");
-        *now = now.or(heard);
+        now.believed = now.believed.or(heard);
     }
 
     fn ours(&self) -> Micros {
@@ -90,9 +114,25 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(30));
         time.hear(100 * SECOND);
         assert!(time.now() >= 100 * SECOND + 30_000, "the same second again does not turn it back");
-        time.hear(7000 * SECOND);
-        assert!((7000 * SECOND..7001 * SECOND).contains(&time.now()));
+        time.hear(200 * SECOND);
+        assert!((200 * SECOND..201 * SECOND).contains(&time.now()));
         time.hear(50 * SECOND);
         assert!((50 * SECOND..52 * SECOND).contains(&time.now()));
+    }
+
+    #[test]
+    fn a_header_far_from_the_others_is_believed_when_more_agree() {
+        let time = PortalTime::new(Clock::system());
+        time.hear(100 * SECOND);
+        for wrong in [90_000, 7_000, 90_000] {
+            time.hear(wrong * SECOND);
+            assert!(time.now() < 101 * SECOND, "{wrong} stands alone");
+            time.hear(100 * SECOND);
+        }
+        for _ in 0..AGREEING {
+            assert!(time.now() < 101 * SECOND);
+            time.hear(7_000 * SECOND);
+        }
+        assert!((7_000 * SECOND..7_001 * SECOND).contains(&time.now()));
     }
 }

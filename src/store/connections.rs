@@ -49,10 +49,36 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ConnectionRow> {
     })
 }
 
+/// Retires the connections of sites that are configured no more: what they claimed is free for the next site that
+/// reads it. What other sites merely counted of it is forgotten, so that it is listed as new to them; what the
+/// retired one has seen counts as known to all. A retired connection has a negative epoch until its site is
+/// registered again. To be called before any stream of another site runs.
+pub fn retire_all_but(db: &Connection, sites: &[&str]) -> Result<(), StoreError> {
+    for connection in list(db)?.iter().filter(|one| one.epoch > 0 && !sites.contains(&one.site.as_str())) {
+        db.execute("UPDATE connection SET epoch = -epoch WHERE id = ?1", [connection.id])?;
+        let forget = "DELETE FROM seen WHERE (set_id, organization) IN (
+             SELECT s.id, o.id FROM claim c JOIN seen_set s ON s.source = c.source
+             JOIN connection other ON other.id = s.connection_id AND other.epoch > 0
+             JOIN organization o ON o.organization_id = c.organization_id AND o.connection_id = other.id
+             WHERE c.connection_id = ?1)";
+        let counted = db.execute(forget, [connection.id])?;
+        let claims = db.execute("DELETE FROM claim WHERE connection_id = ?1", [connection.id])?;
+        let site = &connection.site;
+        tracing::warn!(
+            site,
+            claims,
+            counted,
+            "the site is configured no more: its organizations go to the next site that reads them"
+        );
+    }
+    Ok(())
+}
+
 /// The connection of a site, entered at first sight.
 pub fn register(db: &Connection, site: &str) -> Result<ConnectionRow, StoreError> {
-    db.prepare_cached("INSERT INTO connection (site, shard) VALUES (?1, 0) ON CONFLICT (site) DO NOTHING")?
-        .execute([site])?;
+    let enter = "INSERT INTO connection (site, shard) VALUES (?1, 0)
+         ON CONFLICT (site) DO UPDATE SET epoch = abs(epoch)";
+    db.prepare_cached(enter)?.execute([site])?;
     let get = format!("SELECT {COLUMNS} FROM connection WHERE site = ?1");
     Ok(db.prepare_cached(&get)?.query_row([site], read)?)
 }
@@ -221,7 +247,10 @@ pub fn claim(
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::store::seen;
     use crate::store::tests::memory;
 
     #[test]
@@ -245,6 +274,37 @@ mod tests {
         assert_eq!(again.clock_offset, Some(SECOND + 20), "a clock that was moved is noticed");
         let other = register(&db, "other").unwrap();
         assert_eq!(list(&db).unwrap(), [again, other]);
+    }
+
+    #[test]
+    fn what_a_site_claimed_is_free_once_it_is_configured_no_more_and_what_it_has_seen_stays_known() {
+        let db = memory();
+        let (acme, other) = (register(&db, "acme").unwrap(), register(&db, "other").unwrap());
+        let organization_id = OrganizationId::new("5d1");
+        let set_of = |connection: &ConnectionRow| {
+            let key = organization(&db, connection.id, &organization_id, None, 1).unwrap();
+            db.execute("INSERT INTO seen_set (connection_id, source) VALUES (?1, 'audit')", [connection.id])
+                .unwrap();
+            (db.last_insert_rowid(), key)
+        };
+        let ((delivered, by_acme), (counted, by_other)) = (set_of(&acme), set_of(&other));
+        assert_eq!(claim(&db, &organization_id, "audit", acme.id).unwrap(), acme.id);
+        for (set, key, row) in [(delivered, by_acme, 1), (counted, by_other, 1), (counted, by_other, 2)] {
+            assert!(seen::insert(&db, set, Uuid::from_u128(row), 5, None, key).unwrap());
+        }
+        retire_all_but(&db, &["acme", "other"]).unwrap();
+        assert_eq!(claim(&db, &organization_id, "audit", other.id).unwrap(), acme.id);
+        retire_all_but(&db, &["other"]).unwrap();
+        assert_eq!(claim(&db, &organization_id, "audit", other.id).unwrap(), other.id);
+        assert_eq!(seen::held(&db, counted, None, 0, 10).unwrap(), 0, "so that row 2 enters");
+        assert_eq!(
+            seen::siblings(&db, other.id, "audit", counted).unwrap(),
+            [delivered],
+            "so that row 1 does not"
+        );
+        let again = register(&db, "acme").unwrap();
+        assert_eq!(again.epoch, acme.epoch);
+        assert_eq!(claim(&db, &organization_id, "audit", acme.id).unwrap(), other.id);
     }
 
     #[test]

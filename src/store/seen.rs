@@ -18,8 +18,10 @@ pub fn siblings(
     source: &str,
     but: i64,
 ) -> Result<Vec<i64>, StoreError> {
-    let mut sets =
-        db.prepare_cached("SELECT id FROM seen_set WHERE connection_id = ?1 AND source = ?2 AND id <> ?3")?;
+    let mut sets = db.prepare_cached(
+        "SELECT s.id FROM seen_set s JOIN connection c ON c.id = s.connection_id
+         WHERE s.source = ?2 AND s.id <> ?3 AND (c.id = ?1 OR c.epoch < 0)",
+    )?;
     let sets = sets.query_map(params![connection, source, but], |row| row.get(0))?;
     Ok(sets.collect::<Result<_, _>>()?)
 }

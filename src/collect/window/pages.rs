@@ -36,6 +36,8 @@ pub(super) struct Walked {
     /// The last page, not committed yet.
     pub(super) pending: Commit,
     pub(super) undecodable: u64,
+    /// A page was read in several requests.
+    pub(super) in_pieces: bool,
     /// The uids of all rows seen while the listing stood still.
     pub(super) listed: HashSet<u128>,
 }
@@ -110,6 +112,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let mut held: HashMap<[u8; 16], Vec<ListedRow>> = HashMap::new();
         let mut held_bytes = 0;
         let mut undecodable = HashSet::new();
+        let mut in_pieces = false;
         let mut page = 1;
         loop {
             let query = self.query(request, page, walk.size(), split);
@@ -119,10 +122,18 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                     tracing::debug!(%error, page, "a deep page is refused");
                     let end = End::Smaller { parts: 2, why: Why::DeepPageRefused };
                     let pending = Commit::default();
-                    return Ok(Walked { end, walk, pending, undecodable: 0, listed: HashSet::new() });
+                    return Ok(Walked {
+                        end,
+                        walk,
+                        pending,
+                        undecodable: 0,
+                        in_pieces,
+                        listed: HashSet::new(),
+                    });
                 }
                 answer => answer?,
             };
+            in_pieces |= listed.in_pieces;
             let swap_axis = self.observe(request, &listed);
             let mut ids: Vec<RowId> = listed.rows.iter().map(|row| row.id).collect();
             ids.extend(listed.undecodable.iter().map(|(bytes, _)| RowId::Content(digest(&[bytes]))));
@@ -176,7 +187,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 }
             }
             let undecodable = undecodable.len() as u64;
-            return Ok(Walked { end, walk, pending: commit, undecodable, listed });
+            return Ok(Walked { end, walk, pending: commit, undecodable, in_pieces, listed });
         }
     }
 

@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) rows: Vec<Row>,
     pub(super) dialect: Dialect,
     pub(super) now: Micros,
+    /// How far ahead of the truth the portal tells its time.
+    pub(super) ahead: Micros,
     /// How far the clock moves at a request.
     pub(super) tick: Micros,
     pub(super) requests: u64,
@@ -74,6 +76,7 @@ impl World {
             rows,
             dialect,
             now: BEGIN * SECOND,
+            ahead: 0,
             tick: SECOND / 20,
             requests: 0,
             patience: u64::MAX,
@@ -210,7 +213,8 @@ impl Portal {
 
 impl Listing for Portal {
     fn now(&self) -> Micros {
-        self.world().now
+        let world = self.world();
+        world.now + world.ahead
     }
 
     async fn list(&self, query: &Query) -> Result<Listed, CollectError> {

@@ -209,3 +209,19 @@ fn five_equal_rows_without_id_enter_as_five() {
     let entries = story.store.book().entries.clone();
     assert_eq!((entries.len(), entries.values().sum::<u32>()), (5, 5));
 }
+
+#[test]
+fn a_portal_that_told_a_wrong_time_for_an_hour_is_followed_all_the_same() {
+    for ahead in [DAY, 40 * DAY] {
+        let mut story = Story::new(steady(1), Dialect::default());
+        story.poll(300, 3_600);
+        story.portal.world().ahead = ahead * SECOND;
+        story.poll(300, 7_200);
+        story.portal.world().ahead = 0;
+        story.poll(300, DAY);
+        assert_eq!(story.missing(), 0, "{ahead} s ahead");
+        assert_eq!(story.state_at(DAY - 3_600), Some(State::Proven));
+        assert_eq!(story.state_at(DAY + 3_600), None, "of the future nothing is claimed");
+        assert!(story.store.book().entries.values().all(|times| *times == 1));
+    }
+}
