@@ -5,6 +5,7 @@
 pub mod check;
 pub mod config;
 pub mod confirm_removed;
+pub mod coverage;
 pub mod dead_letters;
 pub mod demo;
 pub mod once;
@@ -13,6 +14,7 @@ pub mod run;
 pub mod simulate;
 pub mod status;
 mod table;
+mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +49,7 @@ enum Command {
     Config(config::Show),
     Simulate(simulate::Simulate),
     Status(status::Status),
+    Coverage(coverage::Coverage),
     DeadLetters(dead_letters::DeadLetters),
     ConfirmRemoved(confirm_removed::ConfirmRemoved),
 }
@@ -68,6 +71,7 @@ impl Cli {
             Command::Config(command) => command.run(&environment),
             Command::Simulate(command) => command.run().await,
             Command::Status(command) => command.run(&environment).await,
+            Command::Coverage(command) => command.run(&environment).await,
             Command::DeadLetters(command) => command.run(&environment).await,
             Command::ConfirmRemoved(command) => command.run(&environment).await,
         }

@@ -37,7 +37,7 @@ pub enum State {
 
 impl State {
     /// The state's name in the store and in status; never changes once released.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             State::Proven => "proven",
             State::EmptyUnconfirmed => "empty_unconfirmed",

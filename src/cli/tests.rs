@@ -10,6 +10,7 @@ enum All {
     Check(check::Check),
     Once(once::Once),
     Status(status::Status),
+    Coverage(coverage::Coverage),
     DeadLetters(dead_letters::DeadLetters),
     ConfirmRemoved(confirm_removed::ConfirmRemoved),
     Demo(demo::Demo),
