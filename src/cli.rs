@@ -15,6 +15,7 @@ pub mod simulate;
 pub mod status;
 mod table;
 mod terminal;
+pub mod try_it;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ pub struct Cli {
 
 const FIRST_STEPS: &str = "\
 First steps:
+  lockstep demo                        collect from a simulated portal, nothing to set up
+  lockstep try --instance g --token-file FILE   see what your portal and token give; writes nothing
   lockstep config --defaults           show every option with its default
   lockstep check -c lockstep.yaml      find every mistake in a configuration at once
 
@@ -43,6 +46,7 @@ Human text goes to stderr, data to stdout.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Try(try_it::TryIt),
     Run(run::Run),
     Once(once::Once),
     Check(check::Check),
@@ -65,6 +69,7 @@ impl Cli {
         let environment = Environment::of_process();
         match self.command {
             Command::Demo(command) => command.run(&environment).await,
+            Command::Try(command) => command.run().await,
             Command::Run(command) => command.run(&environment).await,
             Command::Once(command) => command.run(&environment).await,
             Command::Check(command) => command.run(&environment).await,

@@ -14,6 +14,7 @@ enum All {
     DeadLetters(dead_letters::DeadLetters),
     ConfirmRemoved(confirm_removed::ConfirmRemoved),
     Demo(demo::Demo),
+    Try(try_it::TryIt),
     Simulate(simulate::Simulate),
     Config(config::Show),
 }
