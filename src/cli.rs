@@ -2,6 +2,7 @@
 //!
 //! One file a command under `cli/`. Human text goes to stderr, data to stdout ([`out`]).
 
+pub mod backfill;
 pub mod check;
 pub mod config;
 pub mod confirm_removed;
@@ -54,6 +55,7 @@ enum Command {
     Simulate(simulate::Simulate),
     Status(status::Status),
     Coverage(coverage::Coverage),
+    Backfill(backfill::Backfill),
     DeadLetters(dead_letters::DeadLetters),
     ConfirmRemoved(confirm_removed::ConfirmRemoved),
 }
@@ -77,6 +79,7 @@ impl Cli {
             Command::Simulate(command) => command.run().await,
             Command::Status(command) => command.run(&environment).await,
             Command::Coverage(command) => command.run(&environment).await,
+            Command::Backfill(command) => command.run(&environment).await,
             Command::DeadLetters(command) => command.run(&environment).await,
             Command::ConfirmRemoved(command) => command.run(&environment).await,
         }

@@ -11,6 +11,7 @@ enum All {
     Once(once::Once),
     Status(status::Status),
     Coverage(coverage::Coverage),
+    Backfill(backfill::Backfill),
     DeadLetters(dead_letters::DeadLetters),
     ConfirmRemoved(confirm_removed::ConfirmRemoved),
     Demo(demo::Demo),

@@ -273,3 +273,6 @@ fn is_silent(rhythm: &seen::Rhythm, now: Micros) -> bool {
         && rhythm.last_checkin.is_none_or(|checkin| checkin < rhythm.last_at);
     rhythm.hours >= USUAL_HOURS && silence > expected(rhythm.rows).max(SHORTEST_SILENCE) && !witnessed
 }
+
+#[cfg(test)]
+mod tests;
