@@ -2,9 +2,11 @@
 //!
 //! One file a command under `cli/`. Human text goes to stderr, data to stdout ([`out`]).
 
+pub mod backfill;
 pub mod check;
 pub mod config;
 pub mod confirm_removed;
+pub mod coverage;
 pub mod dead_letters;
 pub mod demo;
 pub mod once;
@@ -13,6 +15,8 @@ pub mod run;
 pub mod simulate;
 pub mod status;
 mod table;
+mod terminal;
+pub mod try_it;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +36,8 @@ pub struct Cli {
 
 const FIRST_STEPS: &str = "\
 First steps:
+  lockstep demo                        collect from a simulated portal, nothing to set up
+  lockstep try --instance g --token-file FILE   see what your portal and token give; writes nothing
   lockstep config --defaults           show every option with its default
   lockstep check -c lockstep.yaml      find every mistake in a configuration at once
 
@@ -41,12 +47,15 @@ Human text goes to stderr, data to stdout.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Try(try_it::TryIt),
     Run(run::Run),
     Once(once::Once),
     Check(check::Check),
     Config(config::Show),
     Simulate(simulate::Simulate),
     Status(status::Status),
+    Coverage(coverage::Coverage),
+    Backfill(backfill::Backfill),
     DeadLetters(dead_letters::DeadLetters),
     ConfirmRemoved(confirm_removed::ConfirmRemoved),
 }
@@ -62,12 +71,15 @@ impl Cli {
         let environment = Environment::of_process();
         match self.command {
             Command::Demo(command) => command.run(&environment).await,
+            Command::Try(command) => command.run().await,
             Command::Run(command) => command.run(&environment).await,
             Command::Once(command) => command.run(&environment).await,
             Command::Check(command) => command.run(&environment).await,
             Command::Config(command) => command.run(&environment),
             Command::Simulate(command) => command.run().await,
             Command::Status(command) => command.run(&environment).await,
+            Command::Coverage(command) => command.run(&environment).await,
+            Command::Backfill(command) => command.run(&environment).await,
             Command::DeadLetters(command) => command.run(&environment).await,
             Command::ConfirmRemoved(command) => command.run(&environment).await,
         }

@@ -6,6 +6,7 @@
 //! | request | does |
 //! |---|---|
 //! | `GET /status` | the whole [`Status`](crate::status::Status) as JSON |
+//! | `POST /backfill?site=S&stream=N&from=A&to=B` | a stream of the site owes `[A, B)`, in seconds since 1970, from its next poll on |
 //! | `POST /confirm-removed?site=S` | rows held as unknown become removed; answers `{"removed": n}` |
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::model::Seconds;
 use crate::status::Board;
 use crate::store::StoreError;
 use crate::web::serve_router;
@@ -116,6 +118,7 @@ impl Address {
 pub async fn serve(door: Door, board: Board, stop: CancellationToken) -> io::Result<()> {
     let router = Router::new()
         .route("/status", get(status))
+        .route("/backfill", post(backfill))
         .route("/confirm-removed", post(confirm_removed))
         .with_state(board);
     serve_router(door, router, stop).await
@@ -151,6 +154,26 @@ async fn confirm_removed(State(board): State<Board>, Query(Site { site }): Query
         Ok(Some(removed)) => Json(json!({ "removed": removed })).into_response(),
         Ok(None) => {
             let error = format!("the running program knows no site {site}");
+            (StatusCode::NOT_FOUND, Json(json!({ "error": error }))).into_response()
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    site: String,
+    /// Its number in the state.
+    stream: i64,
+    from: Seconds,
+    to: Seconds,
+}
+
+async fn backfill(State(board): State<Board>, Query(asked): Query<Asked>) -> Response {
+    match board.ask_back(&asked.site, asked.stream, (asked.from, asked.to)).await {
+        Ok(true) => Json(json!({})).into_response(),
+        Ok(false) => {
+            let error = format!("the running program knows no such stream of site {}", asked.site);
             (StatusCode::NOT_FOUND, Json(json!({ "error": error }))).into_response()
         }
         Err(error) => failed(&error),

@@ -37,7 +37,7 @@ pub enum State {
 
 impl State {
     /// The state's name in the store and in status; never changes once released.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             State::Proven => "proven",
             State::EmptyUnconfirmed => "empty_unconfirmed",
@@ -208,11 +208,11 @@ impl Coverage {
         self.forget(Seconds::MIN, from);
     }
 
-    /// The end of the unbroken proven time from `start` on.
+    /// The end of the unbroken proven time from `start` on; what is not owed does not break it.
     pub fn proven_until(&self, start: Seconds) -> Seconds {
         let mut until = start;
         for interval in self.within(start, Seconds::MAX) {
-            if interval.from > until || interval.state != State::Proven {
+            if interval.from > until || !matches!(interval.state, State::Proven | State::Baseline) {
                 break;
             }
             until = interval.to;

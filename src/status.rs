@@ -26,10 +26,10 @@ use crate::collect::snapshot;
 use crate::config::TokenExpiry;
 use crate::coverage::Observed;
 use crate::deliver::SinkStatus;
-use crate::model::OrganizationId;
+use crate::model::{OrganizationId, Seconds};
 use crate::portal::{CredentialHealth, OwnReadsReport, Portal};
 use crate::store::connections::{self, ClaimedElsewhere};
-use crate::store::{Store, StoreError, dead_letters, outbox};
+use crate::store::{Store, StoreError, backfill, dead_letters, outbox};
 pub use failing::Failing;
 pub use process::ProcessStatus;
 pub use stream::{Unproven, UnprovenSum};
@@ -362,6 +362,21 @@ impl Board {
     /// Whether the program still does its work: its writer of the state has not ended.
     pub fn is_alive(&self) -> bool {
         !self.0.store.is_closed()
+    }
+
+    /// Asks a stream of a site for `[from, to)`, which it owes from its next poll on. Answers false for a
+    /// stream or site that is not known.
+    pub async fn ask_back(
+        &self,
+        site: &str,
+        stream: i64,
+        span: (Seconds, Seconds),
+    ) -> Result<bool, StoreError> {
+        if !self.sites().contains_key(site) {
+            return Ok(false);
+        }
+        let site = site.to_owned();
+        self.0.store.write(move |db| backfill::ask(db, &site, stream, span)).await
     }
 
     /// Takes the word of the operator that the rows of a site that are held as unknown are removed.

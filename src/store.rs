@@ -8,6 +8,7 @@
 //! The functions in the modules below take the connection that a job is given, so that a caller
 //! composes what must stand or fall together.
 
+pub mod backfill;
 mod compress;
 pub mod connections;
 pub mod dead_letters;
@@ -21,6 +22,7 @@ pub mod sinks;
 pub mod snapshots;
 mod sqlite;
 pub mod streams;
+pub mod withheld;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! `lockstep check`: every mistake at once, and what the configuration amounts to.
 
-mod online;
+pub(super) mod online;
 
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};

@@ -10,9 +10,12 @@ enum All {
     Check(check::Check),
     Once(once::Once),
     Status(status::Status),
+    Coverage(coverage::Coverage),
+    Backfill(backfill::Backfill),
     DeadLetters(dead_letters::DeadLetters),
     ConfirmRemoved(confirm_removed::ConfirmRemoved),
     Demo(demo::Demo),
+    Try(try_it::TryIt),
     Simulate(simulate::Simulate),
     Config(config::Show),
 }

@@ -6,9 +6,9 @@ use rusqlite::Connection;
 
 use super::window::{Commit, EXPECTED_GAPS, Ledger, Notes, RowCommit, Silent};
 use crate::clock::Clock;
-use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, SECOND};
+use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, SECOND, Seconds};
 use crate::store::outbox::NewEntry;
-use crate::store::{Store, StoreError, connections, dead_letters, outbox, seen, streams};
+use crate::store::{Store, StoreError, backfill, connections, dead_letters, outbox, seen, streams, withheld};
 
 const HOUR: Micros = 3_600 * SECOND;
 /// Hours with rows, of 24, from which rows are usual.
@@ -106,6 +106,9 @@ impl StreamLedger {
             let notes = serde_json::to_string(&notes).expect("notes hold only numbers and text");
             streams::set_notes(db, self.stream, &notes)?;
         }
+        if let Some(asked) = commit.taken_up {
+            backfill::taken_up(db, self.stream, asked)?;
+        }
         Ok(entries.len() as u64)
     }
 
@@ -132,17 +135,27 @@ impl StreamLedger {
                     known
                 }
             };
-            if !seen::insert(db, self.set, row.uid, row.at, row.other, organization)? {
+            let new = seen::insert(db, self.set, row.uid, row.at, row.other, organization)?;
+            if new {
+                let happened = row.time.unwrap_or(row.at);
+                let hour = hours.entry((organization, happened.div_euclid(HOUR))).or_insert((0, Micros::MIN));
+                *hour = (hour.0 + 1, hour.1.max(happened));
+            } else if !(row.owed && withheld::release(db, self.set, row.uid)?) {
                 continue;
             }
-            let happened = row.time.unwrap_or(row.at);
-            let hour = hours.entry((organization, happened.div_euclid(HOUR))).or_insert((0, Micros::MIN));
-            *hour = (hour.0 + 1, hour.1.max(happened));
+            if !ours {
+                continue;
+            }
+            if !row.enter {
+                let time = row.other.map_or(row.at, |other| row.at.max(other));
+                withheld::add(db, self.set, row.uid, time)?;
+                continue;
+            }
             let mut known = false;
             for sibling in &siblings {
-                known |= seen::knows(db, *sibling, row.uid)?;
+                known |= seen::knows(db, *sibling, row.uid)? && !withheld::holds(db, *sibling, row.uid)?;
             }
-            if row.enter && ours && !known {
+            if !known {
                 fresh.push(row);
             }
         }
@@ -170,6 +183,11 @@ impl Ledger for StreamLedger {
     async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
         let this = self.clone();
         self.store.write(move |db| this.write_commit(db, commit)).await
+    }
+
+    async fn asked_back(&self) -> Result<Option<(Seconds, Seconds)>, StoreError> {
+        let stream = self.stream;
+        self.store.read(move |db| backfill::asked(db, stream)).await
     }
 
     async fn held(&self, from: Micros, to: Micros) -> Result<u64, StoreError> {
@@ -235,6 +253,7 @@ impl Ledger for StreamLedger {
             let some = self.store.write(move |db| seen::prune(db, set, before, gone_only)).await?;
             pruned += some;
             if some == 0 {
+                self.store.write(move |db| withheld::prune(db, set, before)).await?;
                 return Ok(pruned);
             }
         }
@@ -254,3 +273,6 @@ fn is_silent(rhythm: &seen::Rhythm, now: Micros) -> bool {
         && rhythm.last_checkin.is_none_or(|checkin| checkin < rhythm.last_at);
     rhythm.hours >= USUAL_HOURS && silence > expected(rhythm.rows).max(SHORTEST_SILENCE) && !witnessed
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! commits on its own, so progress survives a crash; coverage is only ever written together with, or
 //! after, the rows that it speaks of.
 
+mod backfill;
 mod ledger;
 mod pages;
 mod recheck;
@@ -147,6 +148,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let to = stuck.unwrap_or(edge);
         let entered = if from < to { self.cover(from, to, Lane::Live).await?.0 } else { 0 };
         self.hear_silence().await?;
+        self.take_up_backfill().await?;
         Ok(entered)
     }
 
@@ -200,7 +202,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let mut entered = 0;
         loop {
             let request = self.notes.observed.padded(from, to);
-            let walked = match self.walk(request, lane, None, Enter::All).await {
+            let walked = match self.walk(request, lane, None, Enter::Owed(from, to)).await {
                 Ok(walked) => walked,
                 Err(CollectError::Refused(error)) if to - from > NEARLY_A_DAY => {
                     self.notes.longest = Some(NEARLY_A_DAY);
@@ -321,7 +323,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     ) -> Result<u64, CollectError> {
         let bare = (second, second + 1);
         let depth = self.notes.observed.depth().saturating_mul(DEEPER);
-        let whole = self.walk_to(depth, bare, lane, None, Enter::All).await?;
+        let owed = Enter::Owed(second, second + 1);
+        let whole = self.walk_to(depth, bare, lane, None, owed).await?;
         let mut entered = 0;
         if !matches!(whole.end, End::Smaller { .. }) {
             let held = whole.walk.held();
@@ -337,7 +340,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         entered += self.save(whole.pending).await?;
         let (mut held, mut closed) = (0, !self.settings.splits.is_empty());
         for split in self.settings.splits {
-            let part = self.walk(bare, lane, Some(split), Enter::All).await?;
+            let part = self.walk(bare, lane, Some(split), owed).await?;
             closed &= matches!(part.end, End::Closed) && part.undecodable == 0;
             held += part.walk.held();
             entered += self.save(part.pending).await?;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
-use super::stream::{Stream, Unfinished};
+use super::stream::{Stream, Unfinished, query_name};
 use super::{LONGEST_PAUSE, Surroundings};
 use crate::config::{Connection, Organizations, SourceConfig};
 use crate::model::OrganizationId;
@@ -262,6 +262,13 @@ fn parts(config: &SourceConfig) -> Vec<(u8, Filter)> {
     let tables = if config.tables.is_empty() { vec![0] } else { config.tables.clone() };
     let filters = config.filters();
     tables.iter().flat_map(|table| filters.iter().map(|filter| (*table, filter.clone()))).collect()
+}
+
+/// Whether a stream of the state is one that this configuration collects, as far as can be told without
+/// asking the portal which organizations there are.
+pub fn is_configured(connection: &Connection, source: &SourceConfig, scope: &str, query: &str) -> bool {
+    let tree = matches!(connection.organizations, Organizations::All);
+    tree == (scope == "tree") && parts(source).iter().any(|(part, filter)| query_name(*part, filter) == query)
 }
 
 /// The organizations that were asked for by name or id, each alone.

@@ -58,14 +58,7 @@ enum Loaded {
 impl Stream {
     /// Part and narrowing of the query: another one is another stream.
     pub(super) fn name(&self) -> String {
-        let mut text = if self.part == 0 { String::new() } else { format!("table={}", self.part) };
-        if let Some(action) = self.filter.action_id {
-            text += &format!(" action={action}");
-        }
-        if !self.filter.action_types.is_empty() {
-            text += &format!(" types={}", self.filter.action_types.join(","));
-        }
-        text.trim().to_owned()
+        query_name(self.part, &self.filter)
     }
 
     /// Polls until told to stop.
@@ -388,6 +381,18 @@ impl Stream {
             }
         })
     }
+}
+
+/// How a stream's part and narrowing are called in the store and in status.
+pub(super) fn query_name(part: u8, filter: &Filter) -> String {
+    let mut text = if part == 0 { String::new() } else { format!("table={part}") };
+    if let Some(action) = filter.action_id {
+        text += &format!(" action={action}");
+    }
+    if !filter.action_types.is_empty() {
+        text += &format!(" types={}", filter.action_types.join(","));
+    }
+    text.trim().to_owned()
 }
 
 /// Organizations of which nothing is listed where something is expected: with their state, and why.

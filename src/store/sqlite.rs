@@ -13,8 +13,11 @@ use super::StoreError;
 use crate::clock::Clock;
 
 /// One script a version, in order; `PRAGMA user_version` counts how many have run.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_heart.sql"), include_str!("migrations/0002_clock.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_heart.sql"),
+    include_str!("migrations/0002_clock.sql"),
+    include_str!("migrations/0003_backfill.sql"),
+];
 
 /// A write-ahead log above this is folded into the database, and the file cut back to it.
 pub(super) const WAL_LIMIT: u64 = 64 * 1024 * 1024;

@@ -111,7 +111,8 @@ fn first_row(source: &dyn Source, scope: &Scope, now: Micros) -> Query {
     Query { scope: scope.clone(), part, span, page: 1, size: 1, split: None, deleted: false, filter }
 }
 
-fn refusal(error: &PortalError, permission: &str) -> String {
+/// Why a source is not readable, with the permission to tick where that may be it.
+pub(in crate::cli) fn refusal(error: &PortalError, permission: &str) -> String {
     match error.remedy() {
         Remedy::MissingRole(_) | Remedy::RenewToken => {
             format!("NOT READABLE: {error}. Tick \"{permission}\" in the role of the API user")

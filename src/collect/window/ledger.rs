@@ -27,8 +27,10 @@ pub struct RowCommit {
     pub at: Micros,
     /// Its time on the other axis.
     pub other: Option<Micros>,
-    /// Whether it becomes an entry, or is only counted.
+    /// Whether it becomes an entry if it is new; else it is only counted, and withheld.
     pub enter: bool,
+    /// Whether it becomes an entry also where it was withheld before.
+    pub owed: bool,
     pub body: Bytes,
 }
 
@@ -46,6 +48,8 @@ pub struct Commit {
     /// A range of the coverage and what stands in it now.
     pub intervals: Option<((Seconds, Seconds), Vec<Interval>)>,
     pub notes: Option<Notes>,
+    /// What an operator asked for and the notes and intervals now owe.
+    pub taken_up: Option<(Seconds, Seconds)>,
 }
 
 /// An organization that lists nothing although its rows are usual.
@@ -61,6 +65,8 @@ pub trait Ledger: Send + Sync {
     /// Stores rows not seen before as entries, and the rest of the commit, in one transaction.
     /// Answers how many rows became entries.
     fn commit(&self, commit: Commit) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Time that an operator asks for and that was not taken up yet.
+    fn asked_back(&self) -> impl Future<Output = Result<Option<(Seconds, Seconds)>, StoreError>> + Send;
     /// Rows held and not gone.
     fn held(&self, from: Micros, to: Micros) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// Marks held rows in the range that are not among `listed` as gone; answers how many.

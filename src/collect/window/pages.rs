@@ -19,13 +19,14 @@ use crate::source::{Query, Scope};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Enter {
     All,
+    /// All new ones, and of `[from, to)` those that were withheld as long as it was not owed.
+    Owed(Seconds, Seconds),
     /// Rows received since then; `undated`: also those that do not say when.
     ImportedSince {
         since: Micros,
         undated: bool,
-        /// Where the coverage begins, if that is the end of the request: what stands exactly on it may be
-        /// listed with the time before.
-        start: Option<Micros>,
+        /// Owed times at the ends of the request, `[from, to)`: what stands there may be listed with it.
+        owed: [Option<(Micros, Micros)>; 2],
     },
 }
 
@@ -196,12 +197,24 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             Axis::Imported => (row.imported.or(row.at), row.at),
             _ => (row.at.or(row.imported), row.imported),
         };
-        let enter = match enter {
-            _ if row.own => false,
-            Enter::All => true,
-            Enter::ImportedSince { since, undated, start } => {
-                row.imported.map_or(undated, |imported| imported >= since)
-                    || start.is_some_and(|start| [row.at, row.imported].contains(&Some(start)))
+        let times = || [row.at, row.imported].into_iter().flatten();
+        let (enter, owed) = match enter {
+            _ if row.own => (false, false),
+            Enter::All => (true, false),
+            Enter::Owed(from, to) => {
+                let inside = |at: Micros| (from * SECOND..to * SECOND).contains(&at);
+                // Where it is not known by which time it is listed, either may be why.
+                let owed = match self.notes.observed.axis {
+                    Axis::Mixed => true,
+                    Axis::Unknown => times().next().is_none() || times().any(inside),
+                    Axis::DateTime | Axis::Imported => at.is_none_or(inside),
+                };
+                (true, owed)
+            }
+            Enter::ImportedSince { since, undated, owed } => {
+                let beside = |at: Micros| owed.iter().flatten().any(|(from, to)| (*from..*to).contains(&at));
+                let late = row.imported.map_or(undated, |imported| imported >= since);
+                (late || times().any(beside), false)
             }
         };
         RowCommit {
@@ -214,6 +227,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             at: at.unwrap_or((request.0 + request.1) / 2 * SECOND + 1),
             other,
             enter,
+            owed,
             body: row.body.clone(),
         }
     }

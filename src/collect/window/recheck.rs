@@ -301,19 +301,24 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             self.save(Commit::default()).await?;
             return Ok(true);
         };
-        if let Some(bucket) = self.next_baseline(from, start) {
+        let bucket = self.next_baseline(from, edge);
+        // What is owed may lie on both sides of what is not: a backfill can end before the first start.
+        let (first, last) = (from.max(start), bucket.as_ref().map_or(edge, |bucket| bucket.from));
+        if first < last {
+            let joined = self.join_unproven(first, last);
+            let reached = match joined {
+                Some(_) => joined,
+                None => self.compare_next(first, last, Uncounted::Leave).await?,
+            };
+            if let Some(reached) = reached {
+                self.notes.scrub_at = Some(reached);
+                self.save(Commit::default()).await?;
+                return Ok(true);
+            }
+        }
+        if let Some(bucket) = bucket {
             let reached = self.scrub_baseline(&bucket).await?;
             self.notes.scrub_at = Some(reached.max(from + 1));
-            self.save(Commit::default()).await?;
-            return Ok(true);
-        }
-        let joined = self.join_unproven(from.max(start), edge);
-        let reached = match joined {
-            Some(_) => joined,
-            None => self.compare_next(from.max(start), edge, Uncounted::Leave).await?,
-        };
-        if let Some(reached) = reached {
-            self.notes.scrub_at = Some(reached);
             self.save(Commit::default()).await?;
             return Ok(true);
         }

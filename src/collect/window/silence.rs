@@ -68,7 +68,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         for (organization, since) in returned {
             tracing::info!(%organization, source = self.settings.source, "an organization lists rows again");
             let from = since.div_euclid(SECOND).max(self.notes.start.unwrap_or_default());
-            self.coverage.forget(from, self.edge());
+            self.forget_owed(from, self.edge());
         }
         self.notes.silent = silent;
         self.save(Commit::default()).await?;

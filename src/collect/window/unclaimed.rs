@@ -76,9 +76,10 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         self.coverage.set(Interval { from, to, state, listed, held, checked, reason: None });
     }
 
-    pub(super) fn next_baseline(&self, from: Seconds, start: Seconds) -> Option<Interval> {
+    /// The first time from `from` on that is not owed.
+    pub(super) fn next_baseline(&self, from: Seconds, to: Seconds) -> Option<Interval> {
         self.coverage
-            .within(from, start.max(from))
+            .within(from, to.max(from))
             .find(|one| one.state == State::Baseline && one.to > from)
             .cloned()
     }
@@ -122,8 +123,11 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         undated: bool,
     ) -> Result<Option<u64>, CollectError> {
         let request = self.notes.observed.padded(from, to);
-        let start = self.notes.start.filter(|start| *start == to).map(|start| start * SECOND);
-        let enter = Enter::ImportedSince { since: self.notes.first_contact, undated, start };
+        let owed = [
+            self.claims(from - 1).then_some(((from - 1) * SECOND, from * SECOND)),
+            self.claims(to).then_some((to * SECOND, to * SECOND + 1)),
+        ];
+        let enter = Enter::ImportedSince { since: self.notes.first_contact, undated, owed };
         let walked = self.walk(request, Lane::Backfill, None, enter).await?;
         self.save(walked.pending).await?;
         Ok(match walked.end {
@@ -209,7 +213,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         if total.is_some_and(|total| total < depth) && total != held && total != self.notes.ancient {
             let since = self.notes.first_contact.max(horizon * SECOND);
             let undated = self.notes.ancient.is_some();
-            let enter = Enter::ImportedSince { since, undated, start: None };
+            let enter = Enter::ImportedSince { since, undated, owed: [None; 2] };
             let request = self.notes.observed.padded(FAR_PAST, horizon);
             match self.walk(request, Lane::Backfill, None, enter).await {
                 Ok(walked) => {

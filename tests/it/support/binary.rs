@@ -91,6 +91,27 @@ sinks:
     }
 }
 
+impl Place {
+    /// Runs `lockstep … -c …` to its end and answers what it printed. Fails where it does.
+    pub(crate) async fn ask(&self, arguments: &[&str]) -> String {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_lockstep"));
+        program.args(arguments).arg("-c").arg(self.path("lockstep.yaml")).current_dir(self.directory.path());
+        let run = tokio::task::spawn_blocking(move || program.stdin(Stdio::null()).output().unwrap());
+        let output = run.await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap() + &said
+    }
+
+    /// Changes the configuration.
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
+        let file = self.path("lockstep.yaml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(file, text.replace(from, to)).unwrap();
+    }
+}
+
 impl Running {
     /// How it ended, or `None` when it still runs after so long.
     pub(crate) async fn ended_within(&mut self, longest: Duration) -> Option<ExitStatus> {

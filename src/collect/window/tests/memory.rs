@@ -245,6 +245,10 @@ pub(super) struct Book {
     /// How often each row became an entry.
     pub(super) entries: HashMap<u128, u32>,
     pub(super) dead: BTreeSet<Uuid>,
+    /// Rows seen that did not enter.
+    withheld: HashSet<u128>,
+    /// What an operator asks for.
+    pub(super) asked_back: Vec<(Seconds, Seconds)>,
     pub(super) intervals: Vec<Interval>,
     pub(super) notes: Notes,
     /// Intervals committed since they were last taken.
@@ -288,6 +292,10 @@ impl Book {
             if let Some(seen) = self.seen.get_mut(&uid) {
                 seen.gone = false;
                 self.shelf.insert((seen.at, uid));
+                if row.owed && self.withheld.remove(&uid) {
+                    *self.entries.entry(uid).or_default() += 1;
+                    entered += 1;
+                }
                 continue;
             }
             self.seen.insert(uid, Seen { at: row.at, other: row.other, gone: false });
@@ -299,6 +307,8 @@ impl Book {
             if row.enter {
                 *self.entries.entry(uid).or_default() += 1;
                 entered += 1;
+            } else {
+                self.withheld.insert(uid);
             }
         }
         self.dead.extend(commit.dead.into_iter().map(|(uid, ..)| uid));
@@ -307,6 +317,7 @@ impl Book {
             self.told.extend(intervals.iter().cloned());
             self.intervals.extend(intervals);
         }
+        self.asked_back.retain(|asked| Some(*asked) != commit.taken_up);
         if let Some(notes) = commit.notes {
             self.notes = Notes { rows: notes.rows + entered, ..notes };
         }
@@ -395,6 +406,10 @@ impl Store {
 impl Ledger for Store {
     async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
         self.book().commit(commit)
+    }
+
+    async fn asked_back(&self) -> Result<Option<(Seconds, Seconds)>, StoreError> {
+        Ok(self.book().asked_back.first().copied())
     }
 
     async fn held(&self, from: Micros, to: Micros) -> Result<u64, StoreError> {

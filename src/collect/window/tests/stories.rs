@@ -5,7 +5,7 @@ use crate::collect::window::{WindowSettings, WindowStream};
 use crate::coverage::State;
 use crate::model::{SECOND, Seconds};
 use crate::simulator::answer::Row;
-use crate::simulator::dialect::{Dialect, Totals};
+use crate::simulator::dialect::{Axis, Dialect, Totals};
 
 struct Story {
     portal: Portal,
@@ -224,4 +224,136 @@ fn a_portal_that_told_a_wrong_time_for_an_hour_is_followed_all_the_same() {
         assert_eq!(story.state_at(DAY + 3_600), None, "of the future nothing is claimed");
         assert!(story.store.book().entries.values().all(|times| *times == 1));
     }
+}
+
+/// A row every ten minutes for ten days before the beginning and three after; `late`: two of them, from
+/// before any start, reach the portal half an hour and a day after it.
+fn ten_days() -> Vec<Row> {
+    let mut rows: Vec<Row> = (-1_440..432)
+        .map(|place| row(u64::try_from(place + 2_000).unwrap(), (BEGIN + place * 600) * SECOND))
+        .collect();
+    for (id, days, after) in [(9_000, 4, 1_800), (9_001, 2, 1_800), (9_002, 4, DAY), (9_003, 2, DAY)] {
+        let listed_from = (BEGIN + after) * SECOND;
+        let at = (BEGIN - days * DAY + 77) * SECOND;
+        rows.push(Row { imported: listed_from, listed_from, ..row(id, at) });
+    }
+    rows
+}
+
+impl Story {
+    fn ask_back(&self, from: Seconds, to: Seconds) {
+        self.store.book().asked_back.push((BEGIN + from, BEGIN + to));
+    }
+
+    /// How often rows of `[from, to)` entered, late ones left out: the least and the most often.
+    fn entered(&self, from: Seconds, to: Seconds) -> (u32, u32) {
+        let (world, book) = (self.portal.world(), self.store.book());
+        let range = (BEGIN + from) * SECOND..(BEGIN + to) * SECOND;
+        let on_time = world.rows.iter().filter(|row| row.id < Some(9_000) && range.contains(&row.at));
+        let times = on_time.map(|row| {
+            let uid = u128::from(row.id.unwrap()) + 1;
+            book.entries.get(&uid).copied().unwrap_or(0)
+        });
+        let times: Vec<u32> = times.collect();
+        (*times.iter().min().unwrap(), *times.iter().max().unwrap())
+    }
+
+    /// How often each of the four late rows entered.
+    fn late(&self) -> Vec<u32> {
+        let book = self.store.book();
+        (9_000..9_004).map(|id: u128| book.entries.get(&(id + 1)).copied().unwrap_or(0)).collect()
+    }
+}
+
+#[test]
+fn after_a_backfill_every_row_from_then_on_is_an_entry_once() {
+    let plain = || Dialect { retention_days: None, ..Dialect::default() };
+    let dialects = [
+        (plain(), true),
+        (plain(), false),
+        (Dialect { axis: Axis::Imported, ..plain() }, true),
+        (Dialect { start_inclusive: false, end_inclusive: false, ..plain() }, true),
+        (Dialect { totals: Totals::Absent, ..plain() }, true),
+        (Dialect { totals: Totals::Absent, ..plain() }, false),
+        (Dialect { totals: Totals::OverBy(2), ..plain() }, true),
+    ];
+    for (dialect, has_imported) in dialects {
+        let mut world = World::new(ten_days(), dialect.clone());
+        world.has_imported = has_imported;
+        let mut story = Story::of(world);
+        story.poll(300, 2 * 3_600);
+        assert_eq!(story.entered(-6 * DAY, -DAY - 600), (0, 0), "{dialect:?}: not owed yet");
+        story.ask_back(-5 * DAY, 2 * 3_600);
+        story.poll(300, 12 * 3_600);
+        assert_eq!(story.entered(-5 * DAY, 11 * 3_600), (1, 1), "{dialect:?} {has_imported}");
+        assert_eq!(story.entered(-9 * DAY, -5 * DAY - 600), (0, 0), "{dialect:?} {has_imported}");
+        assert!(story.store.book().asked_back.is_empty());
+        assert_eq!(story.store.book().notes.start, Some(BEGIN - 5 * DAY));
+        assert_ne!(story.state_at(-4 * DAY), Some(State::Baseline));
+        story.poll(3_600, 3 * DAY);
+        assert_eq!(story.late(), [1, 1, 1, 1], "{dialect:?} {has_imported}: come late, before or after it");
+        assert_eq!(story.entered(-5 * DAY, 2 * DAY), (1, 1), "{dialect:?} {has_imported}");
+    }
+}
+
+#[test]
+fn a_backfill_that_ends_before_the_start_owes_no_more_than_was_asked_for() {
+    let mut story = Story::new(ten_days(), Dialect { retention_days: None, ..Dialect::default() });
+    story.poll(300, 3_600);
+    story.ask_back(-5 * DAY, -3 * DAY);
+    story.poll(3_600, 2 * DAY + 12 * 3_600);
+    assert_eq!(story.entered(-5 * DAY, -3 * DAY), (1, 1));
+    assert_eq!(story.entered(-3 * DAY + 600, -DAY - 600), (0, 0), "what lies between");
+    assert_eq!(story.state_at(-2 * DAY), Some(State::Baseline));
+    assert_eq!(story.late(), [1, 1, 1, 1], "what comes late enters, owed or not");
+    assert!(story.stream.coverage.proven_until(BEGIN - 5 * DAY) > BEGIN + DAY);
+    story.ask_back(-4 * DAY, 0);
+    story.poll(3_600, 3 * DAY);
+    assert_eq!(story.entered(-5 * DAY, 2 * DAY), (1, 1));
+    assert_eq!(story.state_at(-2 * DAY), Some(State::Proven));
+    assert_eq!(story.late(), [1, 1, 1, 1]);
+}
+
+#[test]
+fn a_backfill_goes_on_after_every_crash() {
+    for seed in 0..30 {
+        let mut world = World::new(ten_days(), Dialect { retention_days: None, ..Dialect::default() });
+        // So that every row before the start is remembered, and withheld.
+        world.has_imported = false;
+        let mut story = Story::of(world);
+        story.store = Store::crashing(seed, 0.0);
+        let settings = WindowSettings { has_imported: false, ..settings(10) };
+        story.stream = story.store.load(&settings, &story.portal);
+        story.poll(300, 3_600);
+        story.ask_back(-5 * DAY, 3_600);
+        story.store.book().crashing = 0.05;
+        let mut crashes = 0;
+        while story.portal.world().now < (BEGIN + 12 * 3_600) * SECOND {
+            story.portal.wait(60);
+            let mut done = ready(story.stream.live()).map(|_| true);
+            while let Ok(true) = done {
+                done = ready(story.stream.background());
+            }
+            if done.is_err() {
+                crashes += 1;
+                story.stream = story.store.load(&settings, &story.portal);
+            }
+        }
+        assert!(crashes > 5, "{crashes}");
+        assert_eq!(story.entered(-5 * DAY, 11 * 3_600), (1, 1), "seed {seed} with {crashes} crashes");
+        assert_eq!(story.entered(-9 * DAY, -5 * DAY - 600), (0, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_backfill_from_before_the_retention_begins_with_it() {
+    let mut story = Story::new(ten_days(), Dialect { retention_days: None, ..Dialect::default() });
+    story.stream.settings.retention = 3 * DAY;
+    story.poll(300, 3_600);
+    story.ask_back(-9 * DAY, 0);
+    story.poll(300, 2 * 3_600);
+    let start = story.stream.notes.start.unwrap();
+    assert!((BEGIN - 3 * DAY..BEGIN - 3 * DAY + 7_200).contains(&start), "{}", start - BEGIN);
+    assert_eq!(story.entered(-3 * DAY + 2 * 3_600, 3_600), (1, 1));
+    assert_eq!(story.entered(-9 * DAY, -3 * DAY - 600), (0, 0));
 }

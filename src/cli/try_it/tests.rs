@@ -1,0 +1,120 @@
+use super::probe::{BACKFILL, PAGE_SIZE, RATE, TABLE, probe, requests};
+use super::report::{Counted, Report};
+use super::*;
+use crate::config::{Config, Environment};
+use crate::simulator::dialect::{Dialect, Totals};
+use crate::simulator::faults::{Effect, Fault, NoPermission};
+use crate::simulator::requests::Endpoint;
+use crate::simulator::world::{World, WorldOptions};
+use crate::simulator::{Options, Simulator};
+
+async fn simulated(dialect: Dialect) -> Simulator {
+    let world = World::new(WorldOptions { rows_per_day: 2_000, own_noise: false, ..WorldOptions::default() });
+    Simulator::start(world, Options { dialect, ..Options::default() }).await.unwrap()
+}
+
+/// What is found, and the page for people.
+async fn tried(simulator: &Simulator, token: &str) -> (Report, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, token).unwrap();
+    let settings = PortalSettings {
+        attempts: 1,
+        rate_per_second: None,
+        ..PortalSettings::new("try", &simulator.url, SecretSource::File(file))
+    };
+    let portal = Portal::new(settings, &Pacers::new([0; 32]), Budget::new(MEMORY), Clock::system()).unwrap();
+    let report = probe(&portal, simulator.url.clone(), None).await;
+    let page = Page { report: &report, width: 80 }.to_string();
+    (report, page)
+}
+
+#[tokio::test]
+async fn a_portal_shows_its_organizations_its_sources_and_what_a_day_of_them_is() {
+    let simulator = simulated(Dialect::default()).await;
+    let now = simulator.now();
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    assert_eq!((report.wrong(), report.reached, report.token_accepted), (0, true, true), "{page}");
+    let own = simulator.organization(0).to_string();
+    assert_eq!(report.organization.as_ref().unwrap().as_str(), own);
+    let ids: Vec<String> = report.children.iter().flatten().map(|one| one.id.to_string()).collect();
+    assert_eq!(ids.len(), 2);
+    assert!(page.contains(&report.children.as_ref().unwrap()[0].name), "{page}");
+
+    // The simulator's own truth of the last day, but for the seconds that went by.
+    let since = chrono::DateTime::from_timestamp_micros(now - 86_400_000_000).unwrap();
+    let at = |text: &str| text.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let truth = simulator.truth(crate::simulator::world::Source::UnifiedAudit, false);
+    let day =
+        truth.iter().filter(|row| row.listed && row.table == 1 && at(&row.date_time) > since).count() as u64;
+    let audit = report.sources.iter().find(|one| one.source == "unified_audit").unwrap();
+    assert!(audit.total.unwrap().abs_diff(day) < 20 && day > 1_000, "{day} {audit:?}");
+    assert_eq!((audit.rows.len(), audit.counted), (3, Counted::ByPortal));
+    let mean = audit.bytes_a_row.unwrap();
+    assert!((300.0..5_000.0).contains(&mean), "{mean}");
+    assert_eq!(audit.requests, Some(audit.total.unwrap().div_ceil(500) + 1));
+    assert!(report.rows_a_day >= audit.total.unwrap() && report.bytes_a_day >= audit.bytes_a_day.unwrap());
+    // The world begins far in our past.
+    assert!(report.clock_offset_seconds.unwrap() < -86_400.0 && page.contains("mend ours"), "{page}");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("    {")).collect();
+    assert!(rows.len() >= 9 && rows.iter().all(|row| row.chars().count() <= 80), "{page}");
+    assert!(!page.contains(&simulator.token));
+    assert!(!serde_json::to_string(&report).unwrap().contains(&simulator.token));
+}
+
+#[tokio::test]
+async fn a_source_without_its_role_is_named_with_the_permission_to_tick() {
+    let simulator = simulated(Dialect::default()).await;
+    simulator.fault(
+        Fault::always(Effect::NoPermission { answer: NoPermission::Denied }).at(Endpoint::SystemAudit),
+    );
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    assert_eq!(report.wrong(), 1, "{page}");
+    let refused = report.sources.iter().find(|one| !one.readable).unwrap();
+    assert_eq!((refused.source, refused.permission), ("system_audit", "View System Audit"));
+    assert!(page.contains("Tick \"View System Audit\""), "{page}");
+    assert!(report.sources.iter().filter(|one| one.readable).count() == 2);
+}
+
+#[tokio::test]
+async fn a_wrong_token_and_a_portal_that_is_away_are_told_apart() {
+    let mut simulator = simulated(Dialect::default()).await;
+    let wrong = "b".repeat(64);
+    let (report, page) = tried(&simulator, &wrong).await;
+    assert_eq!((report.reached, report.token_accepted, report.wrong()), (true, false, 1), "{page}");
+    assert!(report.trouble.is_some() && report.sources.is_empty() && !page.contains(&wrong), "{page}");
+    simulator.stop().await;
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    assert_eq!((report.reached, report.wrong()), (false, 1));
+    assert!(page.contains("NOT REACHED") && page.contains("network"), "{page}");
+}
+
+#[tokio::test]
+async fn without_totals_nothing_is_estimated_that_was_not_counted() {
+    let simulator = simulated(Dialect { totals: Totals::Absent, ..Dialect::default() }).await;
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    let audit = report.sources.iter().find(|one| one.source == "unified_audit").unwrap();
+    assert_eq!((audit.counted, audit.total, audit.minutes), (Counted::AtLeast, Some(100), None));
+    assert!(page.contains("at least 100"), "{page}");
+}
+
+#[test]
+fn the_estimate_counts_on_the_defaults_of_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("token"), "0123").unwrap();
+    let yaml = format!(
+        "connections: [{{ site: a, instance: g, token: {{ file: {0}/token }} }}]\nsinks: [{{ name: o, type: stdout }}]\n",
+        dir.path().display()
+    );
+    let file = dir.path().join("lockstep.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let config = Config::load(&file, &Environment::default()).unwrap();
+    let connection = &config.connections[0];
+    assert_eq!(connection.rate.per_second, Some(RATE));
+    for name in ["unified_audit", "system_audit"] {
+        let source = &connection.sources[name];
+        assert_eq!((u64::from(source.page_size), source.backfill), (PAGE_SIZE, BACKFILL), "{name}");
+    }
+    assert_eq!(connection.sources["unified_audit"].tables, [TABLE]);
+    assert_eq!((requests(0, true), requests(1, true), requests(1_001, false)), (1, 2, 4));
+}
