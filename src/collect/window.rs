@@ -328,7 +328,10 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let mut entered = 0;
         if !matches!(whole.end, End::Smaller { .. }) {
             let held = whole.walk.held();
-            self.notes.observed.goes_as_deep_as(held);
+            // A total that is less than what is listed is capped: counts are to be believed no further.
+            if whole.walk.total().is_none_or(|total| total >= held) {
+                self.notes.observed.goes_as_deep_as(held);
+            }
             if self.notes.observed.start_included == Some(true) {
                 return Ok(entered + self.close(second, second + 1, bare, whole).await?);
             }
