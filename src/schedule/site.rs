@@ -72,9 +72,9 @@ impl Site {
                 found = self.discover(&around) => found,
             };
             let pause = match found {
-                Ok(found) => {
+                Ok((found, unknown)) => {
                     failures = 0;
-                    self.say(&around, began, None);
+                    self.say(&around, began, unknown.as_ref());
                     let streams_now = self.streams(&found);
                     if running.is_empty() {
                         // What a site was before its configuration changed may have had others.
@@ -116,14 +116,18 @@ impl Site {
             () = around.stop.cancelled() => return Err(SiteError::Stopped),
             found = self.discover(&around) => found,
         };
-        let found = found.inspect_err(|error| self.say(&around, began, Some(error)))?;
-        self.say(&around, began, None);
+        let (found, unknown) = found.inspect_err(|error| self.say(&around, began, Some(error)))?;
+        self.say(&around, began, unknown.as_ref());
         // Snapshots first: they witness whether an empty window is plausible. The windows share the pace.
         let (windows, snapshots): (Vec<Stream>, Vec<Stream>) = self
             .streams(&found)
             .into_iter()
             .partition(|stream| matches!(stream.source.shape(), source::Shape::Window { .. }));
         let mut unfinished = Vec::new();
+        if let Some(unknown) = unknown {
+            let (site, error) = (self.config.site.clone(), Some(unknown.to_string()));
+            unfinished.push(Unfinished { site, source: "organizations", unproven: Vec::new(), error });
+        }
         for stream in snapshots {
             unfinished.push(stream.once(around.clone()).await);
         }
@@ -165,8 +169,9 @@ impl Site {
         }
     }
 
-    /// The scopes to collect. What was discovered before stands while the portal is away.
-    async fn discover(&self, around: &Surroundings) -> Result<Vec<Scope>, SiteError> {
+    /// The scopes to collect, and what is wrong with the others. What was discovered before stands while the portal
+    /// is away.
+    async fn discover(&self, around: &Surroundings) -> Result<(Vec<Scope>, Option<SiteError>), SiteError> {
         let own = self.own_organization(around).await?;
         around.board.update_site(&self.config.site, |entry| entry.organization = Some(own.clone()));
         let children = match self.portal.child_organizations(&own).await {
@@ -181,8 +186,8 @@ impl Site {
         };
         self.remember(around, &own, &children).await?;
         Ok(match &self.config.organizations {
-            Organizations::Own => vec![Scope::Organization(own)],
-            Organizations::All => vec![Scope::Tree(own)],
+            Organizations::Own => (vec![Scope::Organization(own)], None),
+            Organizations::All => (vec![Scope::Tree(own)], None),
             Organizations::Only(wanted) => chosen(wanted, &own, &children)?,
         })
     }
@@ -276,7 +281,7 @@ fn chosen(
     wanted: &[String],
     own: &OrganizationId,
     children: &[ListedOrganization],
-) -> Result<Vec<Scope>, SiteError> {
+) -> Result<(Vec<Scope>, Option<SiteError>), SiteError> {
     let (mut scopes, mut missing) = (Vec::new(), Vec::new());
     for want in wanted {
         let found = children
@@ -290,11 +295,13 @@ fn chosen(
         }
     }
     if missing.is_empty() {
-        return Ok(scopes);
+        return Ok((scopes, None));
     }
     let known = children
         .iter()
         .take(20)
         .map(|one| if one.name.is_empty() { one.id.to_string() } else { one.name.clone() });
-    Err(SiteError::UnknownOrganizations { missing, known: known.collect() })
+    let unknown = SiteError::UnknownOrganizations { missing, known: known.collect() };
+    // One wrong name stops nobody else.
+    if scopes.is_empty() { Err(unknown) } else { Ok((scopes, Some(unknown))) }
 }

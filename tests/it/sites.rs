@@ -52,6 +52,19 @@ async fn a_site_of_named_organizations_delivers_those() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_the_portal_does_not_know_is_told_and_stops_no_other_organization() {
+    let world = small();
+    let id = lockstep::simulator::world::World::new(world.clone()).organizations[1].id;
+    let sites = vec![Site::new("acme", &format!("[{id}, \"no such organization\"]"))];
+    let app = TestApp::start(Setup { world, sites, covers: Some(vec![1]), ..Setup::default() }).await;
+    app.wait("told the unknown name and collected the other", SOON, |status| {
+        status.problems.iter().any(|problem| problem.contains("no such organization"))
+            && streams(status).any(|stream| stream.rows > 0 && stream.last_error.is_none())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sites_with_one_token_keep_its_rate_together() {
     let site = |name: &str| {
         let more = vec!["rate: { per_second: 20, concurrent: 2 }".to_owned()];
