@@ -1,10 +1,10 @@
 //! Nothing where rows are usual: of a whole stream, and of one organization inside a tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Commit, DAY, Ledger, WindowStream};
 use crate::collect::{CollectError, Listing};
-use crate::coverage::State;
+use crate::coverage::{Interval, State};
 use crate::model::{Micros, SECOND, Seconds};
 
 impl<L: Listing, S: Ledger> WindowStream<L, S> {
@@ -69,9 +69,26 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             tracing::info!(%organization, source = self.settings.source, "an organization lists rows again");
             let from = since.div_euclid(SECOND).max(self.notes.start.unwrap_or_default());
             self.forget_owed(from, self.edge());
+            self.forget_asked_since(since);
         }
         self.notes.silent = silent;
         self.save(Commit::default()).await?;
         Ok(())
+    }
+
+    /// Older time that was asked for while an organization hid its rows lacks them as well. Whole days:
+    /// neighbours that were joined carry the older check.
+    fn forget_asked_since(&mut self, since: Micros) {
+        let Some(start) = self.notes.start else { return };
+        let asked = |one: &&Interval| one.checked >= since && one.state != State::Expired;
+        let days: BTreeSet<Seconds> = self
+            .coverage
+            .within(start, since.div_euclid(SECOND))
+            .filter(asked)
+            .flat_map(|one| one.from.div_euclid(DAY)..=(one.to - 1).div_euclid(DAY))
+            .collect();
+        for day in days {
+            self.forget_owed((day * DAY).max(start), (day + 1) * DAY);
+        }
     }
 }

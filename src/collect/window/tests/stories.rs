@@ -268,6 +268,22 @@ impl Story {
 }
 
 #[test]
+fn what_was_asked_for_while_an_organization_was_silent_is_read_again_when_it_is_back() {
+    let rows = ten_days().into_iter().filter(|row| row.id < Some(9_000));
+    let rows = rows.map(|row| Row { organization: u16::try_from(row.id.unwrap() % 3).unwrap(), ..row });
+    let mut story = Story::new(rows.collect(), Dialect { totals: Totals::Absent, ..Dialect::default() });
+    story.poll(300, 3_600);
+    let silence = (1, (BEGIN + 3_600) * SECOND, (BEGIN + 8 * 3_600) * SECOND);
+    story.portal.world().silences.push(silence);
+    story.poll(300, 4 * 3_600);
+    story.ask_back(-5 * DAY, 3_600);
+    story.poll(300, 7 * 3_600);
+    assert_eq!(story.entered(-5 * DAY, -DAY), (0, 1), "what is hidden cannot be held");
+    story.poll(300, 9 * 3_600);
+    assert_eq!(story.entered(-5 * DAY, 8 * 3_600), (1, 1));
+}
+
+#[test]
 fn after_a_backfill_every_row_from_then_on_is_an_entry_once() {
     let plain = || Dialect { retention_days: None, ..Dialect::default() };
     let dialects = [
