@@ -216,17 +216,23 @@ impl Site {
     ) -> Result<(), StoreError> {
         let (id, own, children) = (self.row.id, own.clone(), children.to_vec());
         let now = self.portal.now();
-        around
+        let inherited = around
             .store
             .write(move |db| {
+                let inherited = connections::inherit(db, id, &own)?;
                 connections::set_organization(db, id, &own)?;
                 connections::set_first_contact(db, id, now)?;
                 for child in &children {
                     connections::organization(db, id, &child.id, Some(&child.name), now)?;
                 }
-                Ok(())
+                Ok(inherited)
             })
-            .await
+            .await?;
+        if let Some(before) = inherited {
+            let site = &self.config.site;
+            tracing::warn!(site, before, "the site has another name: it goes on where it was");
+        }
+        Ok(())
     }
 
     /// The streams of these scopes.

@@ -69,6 +69,22 @@ async fn a_name_that_the_portal_does_not_know_is_told_and_stops_no_other_organiz
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_that_is_renamed_goes_on_where_it_was() {
+    let mut app = TestApp::start(Setup { world: small(), ..Setup::default() }).await;
+    app.wait_caught_up(SOON).await;
+    app.stop().await;
+    app.advance(3 * HOUR);
+    app.setup.sites[0].name = "acme-de".to_owned();
+    app.configure();
+    app.run().await;
+    app.wait_caught_up(SOON).await;
+    let status = app.status().await;
+    assert_eq!(status.sites.iter().map(|site| site.site.as_str()).collect::<Vec<_>>(), ["acme-de"]);
+    app.settle(1, SOON).await;
+    app.finish("renamed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tokens_own_organization_can_be_given_by_its_name() {
     let world = small();
     let name = lockstep::simulator::world::World::new(world.clone()).organizations[0].name.clone();
