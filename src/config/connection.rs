@@ -19,7 +19,7 @@ use super::{days, is_word};
 use crate::collect::listing::OwnRows;
 use crate::credentials::SecretSource;
 use crate::model::OrganizationId;
-use crate::portal::is_loopback;
+use crate::portal::{certificates, is_loopback};
 
 /// One registered portal account.
 #[derive(Clone, Debug, PartialEq)]
@@ -429,7 +429,11 @@ fn http(section: Section<'_>) -> Option<Http> {
         Some(path) if !path.is_file() => {
             section.refuse("ca_file", format!("there is no file {}", path.display()))
         }
-        path => Some(path),
+        Some(path) => match certificates(&path) {
+            Ok(_) => Some(Some(path)),
+            Err(why) => section.refuse("ca_file", why),
+        },
+        None => Some(None),
     });
     let insecure_skip_verify = section.required("insecure_skip_verify");
     let timeout = section.duration("timeout", Duration::from_millis(100), Duration::from_secs(600));

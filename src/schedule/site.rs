@@ -26,6 +26,11 @@ pub enum SiteError {
     Store(#[from] StoreError),
     #[error("stopped before its organizations were found out")]
     Stopped,
+    #[error(
+        "the token belongs to organization {now}, and this site has collected {before} so far: put back a token of \
+         that one, or give the other a site of its own"
+    )]
+    OtherOrganization { before: OrganizationId, now: OrganizationId },
     #[error("a pass broke off, which is a mistake in lockstep: {0}")]
     Broken(String),
     #[error("organizations: the portal knows none called {}; known are: {}", .missing.join(", "), .known.join(", "))]
@@ -39,6 +44,9 @@ impl SiteError {
             Self::Portal(error) => error.advice(),
             Self::Store(_) => ("the state cannot be used", "see the error; it is tried again by itself"),
             Self::Stopped => ("the program is stopping", "nothing: it goes on where it was"),
+            Self::OtherOrganization { .. } => {
+                ("the token is one of another organization", "put the right token in its place")
+            }
             Self::Broken(_) => ("a fault in lockstep", "please report it"),
             Self::UnknownOrganizations { .. } => {
                 ("the portal knows not all organizations", "change organizations of this site")
@@ -162,7 +170,7 @@ impl Site {
                 _ => growing,
             },
             SiteError::Store(_) | SiteError::Broken(_) | SiteError::Stopped => growing,
-            SiteError::UnknownOrganizations { .. } => LONGEST_PAUSE,
+            SiteError::UnknownOrganizations { .. } | SiteError::OtherOrganization { .. } => LONGEST_PAUSE,
         }
     }
 
@@ -173,6 +181,15 @@ impl Site {
         around.board.update_site(&self.config.site, |entry| entry.organization = Some(own.clone()));
         let children = match self.portal.child_organizations(&own).await {
             Ok(children) => children,
+            // An organization that a token does not reach is answered with an error (contract section 8.2).
+            Err(error)
+                if error.is_answer()
+                    && self.config.organization_id.is_none()
+                    && let Ok(now) = self.portal.discover_organization().await
+                    && now != own =>
+            {
+                return Err(SiteError::OtherOrganization { before: own, now });
+            }
             // Names are a comfort where the whole tree or nothing but the own organization is asked.
             // But no stream starts before the portal has told its time: ours may be wrong by days.
             Err(error) if !matches!(self.config.organizations, Organizations::Only(_)) && self.answered() => {

@@ -52,7 +52,7 @@ impl Status {
         }
         for sink in &self.sinks {
             let since = (self.taken - sink.since).to_std().unwrap_or_default();
-            problems.extend(of_sink(sink, since).map(Problem::missing));
+            problems.extend(of_sink(sink, since));
         }
         if self.outbox.paused {
             problems.push(Problem::missing(format!(
@@ -197,12 +197,14 @@ fn of_stream(stream: &StreamStatus) -> Vec<String> {
     problems
 }
 
-fn of_sink(sink: &SinkStatus, since: Duration) -> Option<String> {
-    match sink.state {
-        SinkCondition::Held => {}
-        SinkCondition::Retrying | SinkCondition::Stopped if since > PATIENCE => {}
+fn of_sink(sink: &SinkStatus, since: Duration) -> Option<Problem> {
+    let missing = match sink.state {
+        SinkCondition::Held => true,
+        SinkCondition::Retrying => since > PATIENCE,
+        SinkCondition::Stopped if since > PATIENCE => true,
         _ => return None,
-    }
+    };
     let why = sink.last_error.as_deref().unwrap_or("no error was seen");
-    Some(format!("sink {} delivers nothing since {}: {why}", sink.name, sink.since.format("%F %TZ")))
+    let text = format!("sink {} delivers nothing since {}: {why}", sink.name, sink.since.format("%F %TZ"));
+    Some(Problem { text, missing })
 }

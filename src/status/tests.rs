@@ -322,6 +322,19 @@ fn a_site_that_shows_nothing_for_ten_minutes_is_a_problem() {
     }
 }
 
+#[test]
+fn a_sink_that_cannot_write_is_a_problem_at_once_and_spoils_freshness_after_ten_minutes() {
+    let mut status = populated();
+    (status.sites, status.configuration) = (Vec::new(), Vec::new());
+    status.sinks.truncate(1);
+    (status.sinks[0].state, status.sinks[0].since) = (SinkCondition::Retrying, at(11, 0));
+    for (minute, fresh) in [(1, true), (11, false)] {
+        status.taken = at(11, minute);
+        status.judge();
+        assert_eq!((status.problems.len(), status.fresh), (1, fresh), "{:?}", status.problems);
+    }
+}
+
 /// A board without sites, whose state is in memory.
 pub(crate) fn board() -> (Board, Store) {
     let clock = Clock::shifted(chrono::Duration::zero(), 1);
