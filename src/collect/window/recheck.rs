@@ -104,6 +104,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let checked = self.listing.now();
         for &(from, to) in &gaps {
             let reason = Some("the portal's retention ended before it was collected".to_owned());
+            let (source, scope) = (self.settings.source, self.settings.scope.name());
+            tracing::warn!(source, scope, from, to, "a gap has left the portal's retention: it stays one");
             self.coverage.set(Interval {
                 from,
                 to,
