@@ -77,12 +77,15 @@ impl Row<'_> {
 
     /// Source, part and narrowing, and the organization where it is asked alone.
     pub(super) fn source(&self) -> String {
-        let Some(stream) = self.stream else { return "(organizations)".to_owned() };
-        let mut title = format!("{} {}", stream.source, stream.query).trim_end().to_owned();
-        if stream.scope != "tree" {
-            title += &format!(" of {}", stream.scope);
-        }
-        harmless(&title)
+        self.stream.map_or_else(|| "(organizations)".to_owned(), |stream| named(stream, &stream.query))
+    }
+
+    /// The same without part and narrowing, where nothing else tells the streams of the site apart.
+    fn short_source(&self) -> String {
+        let Some(stream) = self.stream else { return self.source() };
+        let like = |other: &&StreamStatus| other.source == stream.source && other.scope == stream.scope;
+        let alone = self.site.streams.iter().filter(like).count() == 1;
+        named(stream, if alone { "" } else { &stream.query })
     }
 
     /// One line of plain progress behind its site and source.
@@ -105,6 +108,14 @@ impl Row<'_> {
         }
         text
     }
+}
+
+fn named(stream: &StreamStatus, query: &str) -> String {
+    let mut title = format!("{} {query}", stream.source).trim_end().to_owned();
+    if stream.scope != "tree" {
+        title += &format!(" of {}", stream.scope);
+    }
+    harmless(&title)
 }
 
 /// The lines to stand at the foot of a terminal of this size.
@@ -157,7 +168,9 @@ fn table(status: &Status, width: usize, room: usize) -> Vec<Line> {
     let requests = each(&|stream| number(stream.requests));
     let mut table = vec![
         Column::words("SITE", rows.iter().map(|row| harmless(&row.site.site))).at_least(6),
-        Column::words("SOURCE", rows.iter().map(Row::source)).at_least(10),
+        Column::words("SOURCE", rows.iter().map(Row::source))
+            .shorter("SOURCE", rows.iter().map(Row::short_source))
+            .at_least(10),
         Column::words("STATE", rows.iter().map(|row| row.state().to_owned())),
         Column::words("PROVEN UNTIL", until.into_iter()).shorter("PROVEN", short_until.into_iter()).worth(5),
         Column::numbers("ROWS", each(&|stream| number(stream.rows)).into_iter()).worth(2),

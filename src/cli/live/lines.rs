@@ -88,10 +88,9 @@ pub(super) fn summary(status: &Status) -> Vec<String> {
     let mut lines: Vec<String> = shown.iter().filter_map(tell).collect();
     lines.extend(others);
     lines.extend(
-        status
-            .sinks
-            .iter()
-            .map(|sink| format!("sink {}: {} records delivered", sink.name, sink.delivered_records)),
+        status.sinks.iter().map(|sink| {
+            format!("sink {}: {} records delivered", harmless(&sink.name), sink.delivered_records)
+        }),
     );
     lines
 }
