@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use lockstep::simulator::faults::{Effect, Fault};
 use lockstep::simulator::world::{World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
 use rustix::process::Signal;
@@ -161,6 +162,8 @@ async fn once(more: &[&str]) -> (Place, Output) {
     });
     let portal = Simulator::start(world, Options::default()).await.unwrap();
     portal.stage().clock.freeze(true);
+    // Long enough to look on.
+    portal.fault(Fault::always(Effect::Latency { milliseconds: 25 }));
     let place = Place::new(&portal, "64KiB");
     let mut program = Command::new(env!("CARGO_BIN_EXE_lockstep"));
     program.arg("once").args(more).arg("-c").arg(place.path("lockstep.yaml")).stdin(Stdio::null());
@@ -198,6 +201,14 @@ async fn progress_as_json_parses_and_its_end_agrees_with_the_files() {
     let in_files = records(&place.out());
     assert!(in_files > 3_000, "{in_files}");
     assert_eq!((rows, number(&last["sinks"][0]["delivered_records"])), (in_files, in_files), "{last}");
+    let midway = |object: &Value| {
+        object["streams"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|stream| (1..20_000).contains(&number(&stream["rows"])) && !stream["owed"].is_null())
+    };
+    assert!(before.iter().any(midway), "nothing was told before the end: {told}");
     let grows = |name: &str| {
         let of = |object: &Value| -> u64 {
             object["streams"].as_array().unwrap().iter().map(|stream| number(&stream[name])).sum()
