@@ -166,7 +166,10 @@ fn stop_on_signals(stop: tokio_util::sync::CancellationToken) {
             if last {
                 std::process::exit(1);
             }
-            out::say("stopping; once more ends it at once");
+            // Who sent a signal to a service reads its log.
+            if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+                out::say("stopping; once more ends it at once");
+            }
             stop.cancel();
         }
     });
