@@ -56,18 +56,21 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ConnectionRow> {
 pub fn retire_all_but(db: &Connection, sites: &[&str]) -> Result<(), StoreError> {
     for connection in list(db)?.iter().filter(|one| one.epoch > 0 && !sites.contains(&one.site.as_str())) {
         db.execute("UPDATE connection SET epoch = -epoch WHERE id = ?1", [connection.id])?;
-        let forget = "DELETE FROM seen WHERE (set_id, organization) IN (
-             SELECT s.id, o.id FROM claim c JOIN seen_set s ON s.source = c.source
-             JOIN connection other ON other.id = s.connection_id AND other.epoch > 0
-             JOIN organization o ON o.organization_id = c.organization_id AND o.connection_id = other.id
-             WHERE c.connection_id = ?1)";
-        let counted = db.execute(forget, [connection.id])?;
+        for table in ["seen", "seen_pack"] {
+            let forget = format!(
+                "DELETE FROM {table} WHERE (set_id, organization) IN (
+                   SELECT s.id, o.id FROM claim c JOIN seen_set s ON s.source = c.source
+                   JOIN connection other ON other.id = s.connection_id AND other.epoch > 0
+                   JOIN organization o ON o.organization_id = c.organization_id AND o.connection_id = other.id
+                   WHERE c.connection_id = ?1)"
+            );
+            db.execute(&forget, [connection.id])?;
+        }
         let claims = db.execute("DELETE FROM claim WHERE connection_id = ?1", [connection.id])?;
         let site = &connection.site;
         tracing::warn!(
             site,
             claims,
-            counted,
             "the site is configured no more: its organizations go to the next site that reads them"
         );
     }
@@ -250,7 +253,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::store::seen;
+    use crate::store::seen::{self, SeenRow};
     use crate::store::tests::memory;
 
     #[test]
@@ -290,7 +293,8 @@ mod tests {
         let ((delivered, by_acme), (counted, by_other)) = (set_of(&acme), set_of(&other));
         assert_eq!(claim(&db, &organization_id, "audit", acme.id).unwrap(), acme.id);
         for (set, key, row) in [(delivered, by_acme, 1), (counted, by_other, 1), (counted, by_other, 2)] {
-            assert!(seen::insert(&db, set, Uuid::from_u128(row), 5, None, key).unwrap());
+            let row = SeenRow { uid: Uuid::from_u128(row), at: 5, other: None, organization: key };
+            assert_eq!(seen::insert(&db, set, &[row]).unwrap(), [true]);
         }
         retire_all_but(&db, &["acme", "other"]).unwrap();
         assert_eq!(claim(&db, &organization_id, "audit", other.id).unwrap(), acme.id);
