@@ -296,11 +296,16 @@ mod tests {
             let row = SeenRow { uid: Uuid::from_u128(row), at: 5, other: None, organization: key };
             assert_eq!(seen::insert(&db, set, &[row]).unwrap(), [true]);
         }
+        assert_eq!(seen::pack(&db, delivered, SECOND).unwrap(), 1);
+        assert_eq!(seen::pack(&db, counted, SECOND).unwrap(), 2);
+        let young = SeenRow { uid: Uuid::from_u128(3), at: 5, other: None, organization: by_other };
+        seen::insert(&db, counted, &[young]).unwrap();
         retire_all_but(&db, &["acme", "other"]).unwrap();
         assert_eq!(claim(&db, &organization_id, "audit", other.id).unwrap(), acme.id);
+        assert_eq!(seen::held(&db, counted, None, 0, SECOND).unwrap(), 3);
         retire_all_but(&db, &["other"]).unwrap();
         assert_eq!(claim(&db, &organization_id, "audit", other.id).unwrap(), other.id);
-        assert_eq!(seen::held(&db, counted, None, 0, 10).unwrap(), 0, "so that row 2 enters");
+        assert_eq!(seen::held(&db, counted, None, 0, SECOND).unwrap(), 0, "so that rows 2 and 3 enter");
         assert_eq!(
             seen::siblings(&db, other.id, "audit", counted).unwrap(),
             [delivered],

@@ -233,7 +233,7 @@ async fn a_tenant_of_a_million_rows_a_day() {
             asked[2],
             state >> 20,
             file >> 20,
-            bytes as f64 / packed.max(1) as f64,
+            if packed > 0 { bytes as f64 / packed as f64 } else { 0.0 },
             cpu - cpu_before,
         );
     }
