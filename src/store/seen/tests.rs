@@ -231,6 +231,14 @@ fn an_hour_of_any_size_is_packs_of_a_bounded_size_in_order() {
     let most = count(&db, "SELECT max(rows) FROM seen_pack");
     let packs = count(&db, "SELECT count(*) FROM seen_pack");
     assert!(most <= MOST_ROWS as u64 && packs <= 16, "{packs} packs, {most} rows in the largest");
+    // Late rows that come one by one, each before the one before it.
+    for second in (0..40).rev() {
+        let at = HOUR + second * SECOND;
+        let late = SeenRow { uid: uid_of(90_000 + at.unsigned_abs()), at, other: None, organization: 1 };
+        insert(&db, 1, &[late]).unwrap();
+        assert_eq!(pack(&db, 1, 2 * HOUR).unwrap(), 1);
+    }
+    assert_eq!(count(&db, "SELECT count(*) FROM seen_pack WHERE first >= 7200"), 1);
     let overlapping = "SELECT count(*) FROM seen_pack a JOIN seen_pack b ON a.id <> b.id
          AND (a.first, a.first_id) <= (b.first, b.first_id) AND b.first < a.last";
     assert_eq!(count(&db, overlapping), 0);
@@ -248,7 +256,7 @@ fn an_hour_of_any_size_is_packs_of_a_bounded_size_in_order() {
     swap_axis(&db, 1).unwrap();
     let plain = rows.iter().filter(|row| row.other < Some(HOUR)).count() as u64;
     assert_eq!(held(&db, 1, Some(1), 0, HOUR).unwrap(), plain);
-    assert_eq!(held(&db, 1, None, 0, 2 * HOUR).unwrap(), 30_000);
+    assert_eq!(held(&db, 1, None, 0, 2 * HOUR).unwrap(), 30_040);
     assert!(count(&db, "SELECT max(rows) FROM seen_pack") <= MOST_ROWS as u64);
 }
 
