@@ -89,6 +89,9 @@ pub enum CollectError {
     /// Anything else that the portal or the way to it did.
     #[error("{0}")]
     Portal(Box<PortalError>),
+    /// A list that is asked as a whole did not come to its end: nothing can be concluded from it.
+    #[error("the list was not read to its end: {0}")]
+    Incomplete(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The program is told to stop: the page in hand is stored, the next one is not asked.
@@ -104,6 +107,10 @@ impl CollectError {
             | Self::PageTooLarge(error)
             | Self::Refused(error)
             | Self::Portal(error) => error.advice(),
+            Self::Incomplete(_) => (
+                "the portal does not list all that it counts",
+                "it is asked again by itself; if that lasts, check the role of the API user, else ask ThreatLocker's support",
+            ),
             Self::Stopped => ("the program is stopping", "nothing: it goes on where it was"),
             Self::Store(_) => {
                 ("the state cannot be used", "see the error; polls are tried again by themselves")

@@ -135,6 +135,8 @@ impl Worker {
     ) -> Self {
         let now = clock.now();
         let status = SinkStatus::new(&config.name, config.kind.as_str(), config.format.as_str(), now);
+        let largest = usize::try_from(config.kind.largest_batch()).unwrap_or(usize::MAX);
+        let settings = Settings { batch_bytes: settings.batch_bytes.min(largest), ..settings };
         let batch_bytes = u64::try_from(settings.batch_bytes).expect("memory is smaller");
         Self {
             name: config.name.clone(),

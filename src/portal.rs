@@ -35,8 +35,9 @@ use self::credential::{Admission, Credential, Evidence, Wish};
 pub use self::discovery::ListedOrganization;
 pub use self::error::{Answer, Failure, PortalError, Remedy, SAFE_PAGE_SIZE, TOKEN_REFUSED};
 pub use self::own_reads::{OwnReadsReport, Reader};
-pub(crate) use self::settings::is_loopback;
+use self::settings::portal_of;
 pub use self::settings::{PortalSettings, base_url_of};
+pub(crate) use self::settings::{certificates, is_loopback};
 pub use self::time::PortalTime;
 use crate::budget::{Budget, Reservation};
 use crate::clock::Clock;
@@ -378,9 +379,9 @@ impl Portal {
 
     fn credential(&self, token: &SecretString) -> Arc<Credential> {
         let settings = &self.0.settings;
-        let host = self.0.api.as_str();
+        let host = portal_of(&self.0.api);
         let wish = Wish { per_second: settings.rate_per_second, concurrent: settings.concurrent };
-        let found = self.0.pacers.credential(host, token, &settings.site, wish);
+        let found = self.0.pacers.credential(&host, token, &settings.site, wish);
         let before = self.held().replace(Arc::clone(&found));
         if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &found)) {
             before.wish(&settings.site, None);

@@ -20,7 +20,7 @@ use crate::portal::Remedy;
 use crate::status::{Board, StreamCondition};
 use crate::store::{Store, outbox};
 
-pub use site::{Site, SiteError, is_configured};
+pub use site::{Site, SiteError, chosen, is_configured};
 pub use stream::{Stream, Unfinished};
 
 /// What every stream needs.
@@ -86,7 +86,9 @@ fn verdict(error: &CollectError, every: Duration, failures: u32) -> (StreamCondi
     match error {
         CollectError::Stopped => (StreamCondition::Stopped, passing),
         CollectError::Store(_) => (StreamCondition::Failing, passing),
-        CollectError::Undecodable(_) | CollectError::PageTooLarge(_) => (StreamCondition::Failing, passing),
+        CollectError::Undecodable(_) | CollectError::PageTooLarge(_) | CollectError::Incomplete(_) => {
+            (StreamCondition::Failing, passing)
+        }
         CollectError::Refused(_) => (StreamCondition::Failing, refused),
         CollectError::Portal(error) => match error.remedy() {
             Remedy::RenewToken => (StreamCondition::Rejected, passing),

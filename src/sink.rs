@@ -41,7 +41,7 @@ pub struct SinkConfig {
 pub enum SinkKind {
     File {
         path: PathTemplate,
-        /// Bytes after which a file is closed and the next one begun; one batch may be larger.
+        /// Bytes after which a file is closed and the next one begun; one record may be larger.
         rotate_size: u64,
         /// Time after its first record after which a file is closed.
         rotate_age: Duration,
@@ -60,6 +60,15 @@ impl SinkKind {
         match self {
             SinkKind::File { .. } => "file",
             SinkKind::Stdout => "stdout",
+        }
+    }
+
+    /// Bytes that a batch should not exceed.
+    pub fn largest_batch(&self) -> u64 {
+        match self {
+            // A file can end only between two batches.
+            SinkKind::File { rotate_size, .. } => *rotate_size,
+            SinkKind::Stdout => u64::MAX,
         }
     }
 }
@@ -106,6 +115,12 @@ pub enum SinkError {
         path.display(), found.map_or("no".to_owned(), |found| found.to_string()), marker.display()
     )]
     Lost { path: PathBuf, found: Option<u64>, confirmed: u64, marker: PathBuf },
+    #[error(
+        "{} was changed or replaced outside of lockstep while it was written; it is looked over and continued: let \
+         nothing else write to it",
+        path.display()
+    )]
+    Changed { path: PathBuf },
     #[error("cannot write to standard output: {0}; start lockstep again with a reader that stays")]
     Stdout(io::Error),
     #[error("the saved state of this sink cannot be read ({0}); was it written by a newer version?")]
@@ -129,7 +144,10 @@ impl SinkError {
     pub fn remedy(&self) -> Remedy {
         match self {
             SinkError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidFilename => Remedy::Hold,
-            SinkError::Io { .. } | SinkError::Stopped(_) | SinkError::Injected(_) => Remedy::Retry,
+            SinkError::Io { .. }
+            | SinkError::Changed { .. }
+            | SinkError::Stopped(_)
+            | SinkError::Injected(_) => Remedy::Retry,
             SinkError::Lost { .. } | SinkError::Stdout(_) | SinkError::State(_) => Remedy::Hold,
         }
     }

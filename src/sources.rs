@@ -18,9 +18,10 @@ fn organization(value: Option<&RawValue>) -> OrganizationId {
         .map_or_else(OrganizationId::none, |id| OrganizationId::new(&id))
 }
 
-/// An id that can tell rows apart: text that is not the zero GUID.
+/// An id that can tell rows apart: text that is not the zero GUID, and not the number 0, which stands in ids that
+/// the portal does not fill (contract section 5.2).
 fn id(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    text(value).filter(|id| !is_zero_guid(id))
+    text(value).filter(|id| !is_zero_guid(id) && !matches!(id.trim(), "" | "0"))
 }
 
 /// The hash of a row's unchanging values as the vendor wrote them. Of a row without a time it is not known
@@ -35,4 +36,29 @@ fn content(row: &str, at: Option<Micros>, values: &[Option<&RawValue>]) -> [u8; 
         *part = value.map_or(&b"null"[..], |value| value.get().as_bytes());
     }
     digest(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::source::SOURCES;
+
+    #[test]
+    fn an_id_that_the_portal_did_not_fill_tells_no_rows_apart() {
+        for source in SOURCES {
+            let key = |id: serde_json::Value| {
+                let row = json!({
+                    "eActionLogId": id, "systemAuditId": id, "computerId": id, "dateTime": "2026-03-01T12:00:00Z",
+                });
+                source.key(&row.to_string(), 1).ok().and_then(|key| key.vendor_id.map(|id| id.into_owned()))
+            };
+            for none in [json!("0"), json!(0), json!(" "), json!(""), json!(null), json!(uuid::Uuid::nil())] {
+                assert_eq!(key(none.clone()), None, "{} {none}", source.name());
+            }
+            for some in ["1", "00", "opaque==", "a2e2e158-86f0-49a1-ab86-30c3d8829690"] {
+                assert_eq!(key(json!(some)).as_deref(), Some(some), "{}", source.name());
+            }
+        }
+    }
 }

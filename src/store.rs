@@ -71,6 +71,11 @@ impl Store {
         Self::start(path, db, identity, Some(lock), Some(readers))
     }
 
+    /// Why a state cannot be opened now, as far as its directory tells; nothing where there is none.
+    pub fn busy(dir: &Path) -> Option<StoreError> {
+        dir.is_dir().then(|| DirectoryLock::take(dir).err()).flatten()
+    }
+
     /// A state that is gone with its last handle, for tests and programs that remember nothing.
     pub fn open_in_memory(clock: Clock) -> Result<Store, StoreError> {
         let path = PathBuf::from(":memory:");

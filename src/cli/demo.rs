@@ -14,6 +14,7 @@ use crate::app::{App, Deps};
 use crate::config::{Config, Environment};
 use crate::simulator::{Options, Simulator, demo_world};
 use crate::status::{Board, Status, StreamStatus};
+use crate::store::Store;
 
 /// Play a portal and collect from it: everything in one process, nothing to set up.
 ///
@@ -72,6 +73,7 @@ impl Demo {
 fn empty_folder() -> anyhow::Result<()> {
     let folder = Path::new(FOLDER);
     match std::fs::metadata(folder.join(MARK)) {
+        Ok(_) if let Some(busy) = Store::busy(&folder.join("state")) => return Err(busy.into()),
         Ok(_) => std::fs::remove_dir_all(folder).with_context(|| format!("cannot empty {FOLDER}/"))?,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if folder.exists() {

@@ -70,15 +70,28 @@ pub struct SnapshotStream<L> {
     pub requests: u64,
 }
 
+/// Why a walk proves nothing.
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    #[error("{0} rows could not be read; see the dead letters")]
+    Unreadable(usize),
+    #[error("{0}")]
+    Walk(&'static str),
+}
+
 /// Passes over a listing that will not hold still, in one poll.
 const WALKS: u32 = 3;
 
 impl<L: Listing> SnapshotStream<L> {
     /// Walks the whole listing once. Answers how many entries that made.
+    ///
+    /// # Errors
+    /// Those of the portal and of the store, and [`CollectError::Incomplete`] for a listing that does not
+    /// come to its end. What was read is kept all the same.
     pub async fn poll(&mut self) -> Result<u64, CollectError> {
         self.begin_restatement().await?;
         let before = self.notes.rows;
-        let mut why = None;
+        let mut why = Unfinished::Unreadable(0);
         for _ in 0..WALKS {
             match self.walk(false).await? {
                 Ok(listed) => {
@@ -88,12 +101,16 @@ impl<L: Listing> SnapshotStream<L> {
                     }
                     return Ok(self.notes.rows - before);
                 }
-                Err(reason) => why = Some(reason),
+                Err(reason) => why = reason,
             }
         }
-        self.notes.unproven = why;
+        self.notes.unproven = Some(why.to_string());
         self.save().await?;
-        Ok(self.notes.rows - before)
+        match why {
+            // Told by the dead letters; the rest is as it is listed.
+            Unfinished::Unreadable(_) => Ok(self.notes.rows - before),
+            Unfinished::Walk(why) => Err(CollectError::Incomplete(why.to_owned())),
+        }
     }
 
     async fn begin_restatement(&mut self) -> Result<(), CollectError> {
@@ -113,7 +130,7 @@ impl<L: Listing> SnapshotStream<L> {
     }
 
     /// Reads all pages and commits what changed. Answers the rows listed, or why the walk proves nothing.
-    async fn walk(&mut self, deleted: bool) -> Result<Result<HashMap<u128, bool>, String>, CollectError> {
+    async fn walk(&mut self, deleted: bool) -> Result<Result<HashMap<u128, bool>, Unfinished>, CollectError> {
         let mut walk = Walk::new(self.settings.page_size, u64::MAX);
         let mut listed = HashMap::new();
         let mut page = 1;
@@ -134,7 +151,7 @@ impl<L: Listing> SnapshotStream<L> {
                 Err(CollectError::PageTooLarge(error)) if self.settings.page_size > SAFE_PAGE_SIZE => {
                     tracing::warn!(source = self.settings.source, %error, "smaller pages are asked from now on");
                     self.settings.page_size = SAFE_PAGE_SIZE;
-                    return Ok(Err("the portal takes smaller pages only".to_owned()));
+                    return Ok(Err(Unfinished::Walk("the portal takes smaller pages only")));
                 }
                 answer => answer?,
             };
@@ -156,14 +173,16 @@ impl<L: Listing> SnapshotStream<L> {
             match walk.page(&ids, answer.total) {
                 Next::Page(next) => page = next,
                 Next::Closed if unusable > 0 => {
-                    return Ok(Err(format!("{unusable} rows could not be read; see the dead letters")));
+                    return Ok(Err(Unfinished::Unreadable(unusable)));
                 }
                 Next::Closed => {
                     listed.retain(|id, _| walk.listed().contains(id));
                     return Ok(Ok(listed));
                 }
-                Next::Smaller { why, .. } => return Ok(Err(why.as_str().to_owned())),
-                Next::Unproven => return Ok(Err("the portal counts rows that it does not list".to_owned())),
+                Next::Smaller { why, .. } => return Ok(Err(Unfinished::Walk(why.as_str()))),
+                Next::Unproven => {
+                    return Ok(Err(Unfinished::Walk("the portal counts rows that it does not list")));
+                }
             }
         }
     }

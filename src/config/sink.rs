@@ -1,6 +1,7 @@
 //! What can be set for each sink.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::config::{Value, ValueKind};
@@ -25,7 +26,7 @@ pub(super) fn check_all(
     mistakes: &Mistakes,
 ) -> (Vec<SinkConfig>, Vec<Value>) {
     let mut names: BTreeMap<String, String> = BTreeMap::new();
-    let mut targets: BTreeMap<String, String> = BTreeMap::new();
+    let mut targets: BTreeMap<PathBuf, String> = BTreeMap::new();
     let (mut sinks, mut trees) = (Vec::new(), Vec::new());
     for (index, own) in given {
         let path = format!("sinks[{index}]");
@@ -42,8 +43,8 @@ pub(super) fn check_all(
         }
         if let Some(sink) = check(&section, name) {
             let (key, target) = match &sink.kind {
-                SinkKind::File { path, .. } => ("path", path.to_string()),
-                SinkKind::Stdout => ("type", String::new()),
+                SinkKind::File { path, .. } => ("path", place(Path::new(&path.to_string()))),
+                SinkKind::Stdout => ("type", PathBuf::new()),
             };
             if let Some(earlier) = targets.insert(target, format!("sinks[{index}]")) {
                 section
@@ -54,6 +55,16 @@ pub(super) fn check_all(
         trees.push(Value::new(None, ValueKind::Table(tree)));
     }
     (sinks, trees)
+}
+
+/// Where a path template leads, however it is spelled: absolute, and through links as far as it exists.
+fn place(template: &Path) -> PathBuf {
+    let whole = std::path::absolute(template).unwrap_or_else(|_| template.to_owned());
+    let real = whole.ancestors().find_map(|folder| {
+        let beyond = whole.strip_prefix(folder).expect("an ancestor of it");
+        Some(folder.canonicalize().ok()?.join(beyond))
+    });
+    real.unwrap_or(whole)
 }
 
 fn check(section: &Section<'_>, name: Option<String>) -> Option<SinkConfig> {

@@ -19,6 +19,10 @@ impl Folder {
     fn new(yaml: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("token", SECRET);
+        if yaml.contains("DIR/ca.pem") {
+            let certified = rcgen::generate_simple_self_signed(["portal".to_owned()]).unwrap();
+            folder.write("ca.pem", &certified.cert.pem());
+        }
         folder.write("lockstep.yaml", yaml);
         folder
     }
@@ -269,6 +273,31 @@ sources:
 }
 
 #[test]
+fn a_site_that_would_collect_nothing_or_an_organization_twice_is_a_mistake() {
+    let off = "sources: { unified_audit: { enabled: false }, system_audit: { enabled: false }, computers: { enabled: false } }";
+    assert_snapshot!(Folder::with_connection(&format!("instance: g\n{off}\n")).mistakes(), @"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].sources: none is enabled, so nothing of this site would be collected
+    ");
+    assert_snapshot!(Folder::with_connection("instance: g\norganizations: [North, south, north]\n").mistakes(), @r#"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].organizations: "north" stands there twice
+    "#);
+    assert_snapshot!(Folder::with_connection("instance: g\norganizations: [North, '']\n").mistakes(), @r#"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].organizations: holds something that is no name or id; expected own, all or a list of names or ids such as ["Acme North"]
+    "#);
+}
+
+#[test]
+fn a_byte_order_mark_before_the_settings_is_passed_over() {
+    let folder = Folder::new(&format!(
+        "\u{feff}connections: [{{ site: one, instance: g, token: {{ file: DIR/token }} }}]\n{SINKS}"
+    ));
+    assert_eq!(folder.load().connections.len(), 1);
+}
+
+#[test]
 fn a_mistake_in_the_common_sources_is_reported_once() {
     let folder = Folder::new(&format!(
         "connections:
@@ -428,7 +457,7 @@ organizations: [Acme North, 3b6a1c5e-0000-4000-8000-000000000001]
 organization_id: 3B6A1C5E-0000-4000-8000-000000000001
 token_expiry: { at: 2027-03-01 }
 contact: secops@acme.example
-http: { proxy: \"http://proxy:3128\", ca_file: DIR/token, timeout: 1m30s, insecure_skip_verify: true }
+http: { proxy: \"http://proxy:3128\", ca_file: DIR/ca.pem, timeout: 1m30s, insecure_skip_verify: true }
 ",
     );
     let connection = folder.load().connections.remove(0);
@@ -440,6 +469,14 @@ http: { proxy: \"http://proxy:3128\", ca_file: DIR/token, timeout: 1m30s, insecu
     assert_eq!(connection.http.proxy, Some("http://proxy:3128".to_owned()));
     assert_eq!((connection.http.timeout, connection.http.insecure_skip_verify), (seconds(90), true));
     assert_eq!(connection.http.body_limit, 64 << 20);
+}
+
+#[test]
+fn a_ca_file_without_a_certificate_is_a_mistake() {
+    assert_snapshot!(Folder::with_connection("instance: g\nhttp: { ca_file: DIR/token }\n").mistakes(), @"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].http.ca_file: DIR/token holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)
+    ");
 }
 
 #[test]
@@ -468,6 +505,21 @@ fn a_secret_that_cannot_be_had_is_a_mistake_of_its_connection() {
       connections[5].token: is missing; write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`
       connections[6].token: a secret does not stand in the configuration; write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`
     "#);
+}
+
+#[test]
+fn two_sinks_on_one_place_are_a_mistake_however_it_is_spelled() {
+    let place = |path: &str| {
+        Folder::with_sinks(&format!(
+            "  - {{ name: one, type: file, path: DIR/out/x.ndjson }}\n  - {{ name: two, type: file, path: \"{path}\" }}\n"
+        ))
+    };
+    let other = place("DIR/out/y.ndjson");
+    assert_eq!(other.load().sinks.len(), 2);
+    for same in ["DIR/out//x.ndjson", "DIR/./out/x.ndjson", "/proc/self/root/DIR/out/x.ndjson"] {
+        let said = place(same).mistakes();
+        assert!(said.contains("sinks[1].path: writes to the same place as sinks[0]"), "{same}: {said}");
+    }
 }
 
 #[test]

@@ -311,6 +311,8 @@ impl Paging {
             let inside = inside.as_u64().or_else(|| inside.as_str()?.trim().parse().ok());
             inside.or_else(|| text(name)?.trim().parse().ok())
         };
+        // A number that cannot be says nothing.
+        let number = |name: &str| number(name).filter(|number| i64::try_from(*number).is_ok());
         Self { total: number("totalItems"), page_size: number("itemsPerPage") }
     }
 }
@@ -333,6 +335,7 @@ mod tests {
         assert_eq!(paging(&[("totalItems", "12"), ("totalPages", "1")]), (Some(12), None));
         assert_eq!(paging(&[("pagination", "broken"), ("totalItems", " 3 ")]), (Some(3), None));
         assert_eq!(paging(&[("pagination", r#"{"totalItems":-1}"#)]), (None, None));
+        assert_eq!(paging(&[("pagination", r#"{"totalItems":9223372036854775808}"#)]), (None, None));
         assert_eq!(paging(&[]), (None, None));
     }
 }

@@ -1,7 +1,7 @@
 //! How a portal is reached, checked before the first request.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, NoProxy, Proxy, Url};
@@ -89,12 +89,7 @@ impl PortalSettings {
             .connect_timeout(self.connect_timeout)
             .tls_danger_accept_invalid_certs(self.insecure_skip_verify);
         if let Some(path) = &self.ca_file {
-            let pem = std::fs::read(path).map_err(|error| format!("ca_file {}: {error}", path.display()))?;
-            let roots = Certificate::from_pem_bundle(&pem)
-                .map_err(|_| format!("ca_file {}: no PEM certificates", path.display()))?;
-            if roots.is_empty() {
-                return Err(format!("ca_file {}: holds no certificate", path.display()));
-            }
+            let roots = certificates(path).map_err(|why| format!("ca_file: {why}"))?;
             builder = builder.tls_certs_merge(roots);
         }
         if let Some(proxy) = &self.proxy {
@@ -169,6 +164,27 @@ pub(crate) fn is_loopback(url: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// The certificates in a PEM file.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Certificate>, String> {
+    let shown = path.display();
+    let pem = std::fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let none = || format!("{shown} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
+    let found = Certificate::from_pem_bundle(&pem).map_err(|_| none())?;
+    if found.is_empty() { Err(none()) } else { Ok(found) }
+}
+
+/// Names one portal, however its address is written: the beta host of an instance is the same portal (contract
+/// section 1.1), and so is every name of this machine.
+pub(crate) fn portal_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let host = match host.strip_prefix("beta") {
+        _ if is_loopback(url.as_str()) => "loopback",
+        Some(rest) if rest.starts_with("portalapi.") => rest,
+        _ => host,
+    };
+    format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
+}
+
 /// An error with its causes, which reqwest leaves out.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -237,6 +253,17 @@ mod tests {
         assert!(unlimited("https://portal.example").is_err());
         assert!(unlimited("http://localhost:1").is_ok() && unlimited("http://[::1]:1").is_ok());
         assert!(PortalSettings { rate_per_second: Some(f64::NAN), ..settings("https://h") }.api().is_err());
+    }
+
+    #[test]
+    fn a_portal_is_the_same_by_each_of_its_names() {
+        let name = |url: &str| portal_of(&Url::parse(url).unwrap());
+        assert_eq!(name("http://127.0.0.1:80/portalapi/"), name("http://LOCALHOST/base/portalapi/"));
+        let g = name("https://portalapi.g.threatlocker.com/portalapi/");
+        assert_eq!(name("https://betaportalapi.g.threatlocker.com:443/portalapi/"), g);
+        for other in ["https://portalapi.h.threatlocker.com", "https://portalapi.g.threatlocker.com:8443"] {
+            assert_ne!(name(other), g);
+        }
     }
 
     #[test]

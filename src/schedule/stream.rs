@@ -193,7 +193,8 @@ impl Stream {
         let slack = (2 * self.config.every).max(Duration::from_secs(60));
         let edge = self.portal.now() - seconds(self.config.settle + slack) * SECOND;
         let waits = |one: &Unproven| ["pending", "empty_unconfirmed"].contains(&one.state.as_str());
-        let owed = |one: &Unproven| !waits(one) || one.from.timestamp_micros() < edge;
+        let whole = matches!(self.source.shape(), Shape::Snapshot { .. });
+        let owed = |one: &Unproven| whole || !waits(one) || one.from.timestamp_micros() < edge;
         Unfinished {
             site: self.connection.site.clone(),
             source: self.source.name(),

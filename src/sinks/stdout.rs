@@ -8,13 +8,13 @@ use crate::sink::{Batch, SinkError, SinkState};
 /// Writes records to standard output, which should carry nothing else.
 #[derive(Debug, Default)]
 pub struct StdoutSink {
-    /// The reader went away once; what it missed nobody can tell, so it does not come back by itself.
-    broken: bool,
+    /// Why a write failed: the reader went away; what it missed nobody can tell, so it does not come back by itself.
+    broken: Option<io::ErrorKind>,
 }
 
 impl StdoutSink {
     pub(crate) fn recover(&mut self) -> Result<(), SinkError> {
-        if self.broken { Err(SinkError::Stdout(io::ErrorKind::BrokenPipe.into())) } else { Ok(()) }
+        self.broken.map_or(Ok(()), |kind| Err(SinkError::Stdout(kind.into())))
     }
 
     /// Returns once the system has taken every byte.
@@ -26,7 +26,7 @@ impl StdoutSink {
     }
 
     fn note(&mut self, written: io::Result<()>) -> Result<SinkState, SinkError> {
-        self.broken |= written.is_err();
+        self.broken = self.broken.or(written.as_ref().err().map(io::Error::kind));
         written.map(|()| SinkState::default()).map_err(SinkError::Stdout)
     }
 }

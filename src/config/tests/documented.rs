@@ -70,7 +70,7 @@ fn is_setting(text: &str) -> bool {
 
 fn load(text: &str) -> Config {
     let folder = Folder::new(
-        &text.replace("/run/secrets/acme", "DIR/token").replace("/etc/ssl/corporate.pem", "DIR/token"),
+        &text.replace("/run/secrets/acme", "DIR/token").replace("/etc/ssl/corporate.pem", "DIR/ca.pem"),
     );
     folder.load_with(&[("ACME_TOKEN", "x")]).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }

@@ -143,6 +143,9 @@ impl Files {
         // Whoever deletes, replaces or cuts the file while we hold it would swallow what we write.
         if !is_unchanged(&handle.file, &path, length).map_err(io_at("look at", &path))? {
             let found = path.metadata().ok().map(|metadata| metadata.len());
+            if found.is_some_and(|found| found >= length) {
+                return Err(SinkError::Changed { path });
+            }
             return Err(SinkError::Lost { path, found, confirmed: length, marker: name.marker(sequence) });
         }
         fault("file.write.before").map_err(io_at("write", &path))?;

@@ -475,6 +475,29 @@ fn a_file_shortened_or_deleted_holds_the_sink_until_it_is_back() {
 }
 
 #[test]
+fn a_file_that_grew_or_was_replaced_is_looked_over_and_continued() {
+    for grown in [true, false] {
+        let mut model = Model::new("x.ndjson");
+        let mut files = model.start().unwrap();
+        model.deliver(&mut files, 3).unwrap();
+        let part = model.path("x.ndjson.part");
+        let whole = fs::read(&part).unwrap();
+        if grown {
+            fs::write(&part, [&whole[..], b"a line of somebody else\n"].concat()).unwrap();
+        } else {
+            fs::write(model.path("copy"), &whole).unwrap();
+            fs::rename(model.path("copy"), &part).unwrap();
+        }
+        let error = model.deliver(&mut files, 1).unwrap_err();
+        assert_eq!(error.remedy(), Remedy::Retry);
+        assert!(!error.to_string().contains("lost"), "{error}");
+        let mut files = model.start().unwrap();
+        model.deliver(&mut files, 1).unwrap();
+        model.assert_each_once();
+    }
+}
+
+#[test]
 fn at_the_operators_word_a_sink_goes_on_behind_what_was_lost() {
     for found in [None, Some(50)] {
         let mut model = Model::new("x.ndjson");
