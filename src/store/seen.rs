@@ -1,7 +1,7 @@
 //! The rows that were seen, with their time on the portal's axis: what makes a row new, and what a range
 //! should count. ◆ Kept as long as the portal may list them.
 //!
-//! Young rows are rows of the table `seen`, by uid. What closed a day ago is packed ([`pack`]): some eleven
+//! Young rows are rows of the table `seen`, by uid. What closed a day ago is packed ([`pack()`]): some eleven
 //! bytes a row where the table takes a hundred. Every function answers for both together.
 //!
 //! A row of the table is known by its uid alone, a packed one as long as one of its two times lies in the hour
