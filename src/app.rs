@@ -22,7 +22,7 @@ use crate::config::{Config, Connection, Limits, Origin};
 use crate::deliver::{DeliverError, Worker};
 use crate::portal::{Pacers, PortalSettings};
 use crate::schedule::{Site, Surroundings, Unfinished};
-use crate::status::Board;
+use crate::status::{Board, Status};
 use crate::store::{Store, dead_letters, outbox};
 use crate::{control, web};
 use build::Builder;
@@ -72,6 +72,8 @@ pub struct Outcome {
     pub sites: Vec<(String, String)>,
     /// Sinks that did not take everything, and why.
     pub sinks: Vec<(String, String)>,
+    /// The picture at the end; absent where the state could not be read.
+    pub picture: Option<Status>,
 }
 
 impl Outcome {
@@ -166,11 +168,12 @@ impl App {
         self.stop.clone()
     }
 
-    /// Collects and delivers until stopped; then finishes what is in hand and closes the state.
+    /// Collects and delivers until stopped; then finishes what is in hand and closes the state. Answers the
+    /// picture at the end, unless the state cannot be read.
     ///
     /// # Errors
     /// A listener that cannot be opened.
-    pub async fn run(mut self) -> anyhow::Result<()> {
+    pub async fn run(mut self) -> anyhow::Result<Option<Status>> {
         let (collecting, delivering) = (TaskTracker::new(), self.delivering());
         let door = control::listen(&self.config.state.dir)?;
         delivering.spawn(control::serve(door, self.board.clone(), self.stop_delivery.clone()));
@@ -199,8 +202,7 @@ impl App {
         tracing::info!("stopping: the pages and batches in hand are finished");
         collecting.close();
         collecting.wait().await;
-        self.end(delivering).await;
-        Ok(())
+        Ok(self.end(delivering).await)
     }
 
     /// Collects everything that can be proven and delivers it, for these sites and sources; empty lists
@@ -246,7 +248,7 @@ impl App {
                 Err(error) => outcome.sinks.push((name, format!("the delivery broke off: {error}"))),
             }
         }
-        self.end(delivering).await;
+        outcome.picture = self.end(delivering).await;
         outcome
     }
 
@@ -258,14 +260,16 @@ impl App {
     }
 
     /// The end of all, once nothing is collected any more: the batches in hand, then the state.
-    async fn end(self, delivering: TaskTracker) {
+    async fn end(self, delivering: TaskTracker) -> Option<Status> {
         self.around.tell_deliver();
         self.stop_delivery.cancel();
         delivering.close();
         delivering.wait().await;
         let Self { store, around, board, .. } = self;
+        let picture = board.status().await.ok();
         drop((around, board));
         store.close().await;
+        picture
     }
 }
 

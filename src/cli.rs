@@ -9,9 +9,11 @@ pub mod confirm_removed;
 pub mod coverage;
 pub mod dead_letters;
 pub mod demo;
+pub mod live;
 pub mod once;
 pub mod out;
 pub mod run;
+mod screen;
 pub mod simulate;
 pub mod status;
 mod table;
@@ -130,17 +132,18 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a duration such as 30s, 5m or 1h30m".to_owned())
 }
 
-/// Starts the log on stderr.
-fn logging(log: &crate::config::Log) {
+/// Starts the log on stderr: only errors where it is to be quiet.
+fn logging(log: &crate::config::Log, quiet: bool, colours: bool) {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
-    let level = LevelFilter::from_level(log.level);
+    let level = |level: LevelFilter| if quiet { level.min(LevelFilter::ERROR) } else { level };
     // Other crates only speak up when something is wrong: their debug lines may show headers.
-    let filter = Targets::new().with_target("lockstep", level).with_default(LevelFilter::WARN);
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let plain =
-        (!log.json).then(|| tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr));
-    let json = log.json.then(|| tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr));
+    let filter = Targets::new()
+        .with_target("lockstep", level(LevelFilter::from_level(log.level)))
+        .with_default(level(LevelFilter::WARN));
+    let writer = || screen::Above;
+    let plain = (!log.json).then(|| tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer));
+    let json = log.json.then(|| tracing_subscriber::fmt::layer().json().with_writer(writer));
     // A second start in one process keeps the first log.
     drop(tracing_subscriber::registry().with(plain).with(json).with(filter).try_init());
 }
@@ -163,7 +166,10 @@ fn stop_on_signals(stop: tokio_util::sync::CancellationToken) {
             if last {
                 std::process::exit(1);
             }
-            out::say("stopping; once more ends it at once");
+            // Who sent a signal to a service reads its log.
+            if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+                out::say("stopping; once more ends it at once");
+            }
             stop.cancel();
         }
     });

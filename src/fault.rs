@@ -4,6 +4,7 @@
 //! | variable | does |
 //! |---|---|
 //! | `LOCKSTEP_FAULT=POINT:N` | the process kills itself the Nth time that it comes to this point |
+//! | `LOCKSTEP_FAULT=POINT:N:panic` | what comes to this point the Nth time panics |
 //! | `LOCKSTEP_REFUSE=N` | about one event in N cannot be encoded, always the same ones |
 //! | `LOCKSTEP_FSYNC_LOG=FILE` | what is safe on disk is logged, see [`crate::durable::log_to`] |
 
@@ -38,7 +39,8 @@ pub fn arm() -> anyhow::Result<()> {
         REFUSED.get_or_init(|| number);
     }
     if let Some(fault) = variable("LOCKSTEP_FAULT") {
-        kill_at(&fault).with_context(|| format!("LOCKSTEP_FAULT={fault}: expected POINT:N"))?;
+        kill_at(&fault)
+            .with_context(|| format!("LOCKSTEP_FAULT={fault}: expected POINT:N or POINT:N:panic"))?;
     }
     Ok(())
 }
@@ -55,12 +57,14 @@ pub(crate) fn refuse(row: &str) -> Result<(), FormatError> {
 }
 
 fn kill_at(fault: &str) -> anyhow::Result<()> {
+    let (fault, panics) = fault.strip_suffix(":panic").map_or((fault, false), |fault| (fault, true));
     let (point, number) = fault.split_once(':').context("no number")?;
     let number: u64 = number.parse()?;
     let point = points().find(|known| *known == point).context("no such point")?;
     let come = AtomicU64::new(0);
     let callback = move || {
         if come.fetch_add(1, Ordering::Relaxed) + 1 == number {
+            assert!(!panics, "a test wants a panic here");
             kill_process(getpid(), Signal::KILL).expect("a process may end itself");
         }
     };

@@ -5,6 +5,7 @@
 
 mod failing;
 pub mod offline;
+mod pace;
 mod problems;
 mod process;
 mod stream;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -31,6 +33,8 @@ use crate::portal::{CredentialHealth, OwnReadsReport, Portal};
 use crate::store::connections::{self, ClaimedElsewhere};
 use crate::store::{Store, StoreError, backfill, dead_letters, outbox};
 pub use failing::Failing;
+pub use pace::Owed;
+use pace::Pace;
 pub use process::ProcessStatus;
 pub use stream::{Unproven, UnprovenSum};
 
@@ -162,6 +166,12 @@ pub struct StreamStatus {
     /// Entries made in all, and requests since start.
     pub rows: u64,
     pub requests: u64,
+    /// Of the last ten seconds, or of two polls; absent until there is enough to tell.
+    #[serde(default)]
+    pub rows_per_second: Option<f64>,
+    /// What is left to walk behind the live edge; absent where nothing is.
+    #[serde(default)]
+    pub owed: Option<Owed>,
     pub last_success: Option<DateTime<Utc>>,
     pub last_error: Option<String>,
     /// The same as a cause, since when and what to do.
@@ -232,7 +242,14 @@ pub struct SiteEntry {
     pub token_expiry: Option<TokenExpiry>,
     pub last_error: Option<String>,
     pub failing: Option<Failing>,
-    pub streams: BTreeMap<(String, String, String), StreamStatus>,
+    pub streams: BTreeMap<(String, String, String), Shown>,
+}
+
+/// What a stream said last, and how it came there.
+#[derive(Clone, Default)]
+pub struct Shown {
+    status: StreamStatus,
+    pace: Pace,
 }
 
 impl Board {
@@ -292,7 +309,9 @@ impl Board {
     pub fn set_stream(&self, site: &str, status: StreamStatus) {
         let key = (status.source.clone(), status.scope.clone(), status.query.clone());
         self.update_site(site, |entry| {
-            entry.streams.insert(key, status);
+            let shown = entry.streams.entry(key).or_default();
+            shown.pace.note(&status, Instant::now());
+            shown.status = status;
         });
     }
 
@@ -389,7 +408,7 @@ impl Board {
         let (name, stored) = (site.to_owned(), self.0.clock.now().timestamp_micros());
         let removed = self.0.store.write(move |db| snapshot::confirm_removed(db, &name, now, stored)).await?;
         self.update_site(site, |entry| {
-            entry.streams.values_mut().for_each(StreamStatus::forget_unknown);
+            entry.streams.values_mut().for_each(|shown| shown.status.forget_unknown());
         });
         Ok(removed)
     }
@@ -402,9 +421,10 @@ fn site_status(site: &str, entry: &SiteEntry, started: DateTime<Utc>, taken: Dat
     let streams = entry
         .streams
         .values()
-        .cloned()
-        .map(|mut stream| {
+        .map(|shown| {
+            let mut stream = shown.status.clone();
             stream.age(now, running);
+            shown.pace.tell(&mut stream, Instant::now());
             stream
         })
         .collect();

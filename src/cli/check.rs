@@ -60,7 +60,7 @@ impl Check {
         }
         out::say(format_args!("\n{} has no mistake", self.config.path.display()));
         if self.online {
-            logging(&config.log);
+            logging(&config.log, false, std::io::IsTerminal::is_terminal(&std::io::stderr()));
             let wrong = online::ask_all(&config).await;
             if wrong > 0 {
                 bail!("{wrong} of the answers are not what collecting needs");

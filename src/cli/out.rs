@@ -27,7 +27,7 @@ pub fn raw(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Writes a line for people to stderr; nobody can be told when that fails.
+/// Writes a line for people to stderr, above what stands there; nobody can be told when that fails.
 pub fn say(text: impl Display) {
-    drop(writeln!(io::stderr().lock(), "{text}"));
+    super::screen::say(text);
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use unicode_width::UnicodeWidthStr;
 
 use crate::config::human_size;
 
@@ -31,17 +32,18 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns)
+        let most = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..most)
             .map(|column| {
                 let cells = self.rows.iter().filter_map(|row| row.get(column));
-                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+                cells.map(|cell| columns(cell)).max().unwrap_or(0)
             })
             .collect();
         for row in &self.rows {
             let mut line = self.indent.to_owned();
             for (cell, width) in row.iter().zip(&widths) {
-                line += &format!("{cell:<width$}  ");
+                line += cell;
+                line += &" ".repeat(width - columns(cell) + 2);
             }
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -49,9 +51,38 @@ impl fmt::Display for Table {
     }
 }
 
-/// One line without control characters.
+/// One line without characters that steer a terminal or turn the direction of what follows.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    let steers = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|letter| if steers(letter) { ' ' } else { letter }).collect()
+}
+
+/// How many columns of a terminal a text takes.
+pub(super) fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// As much of a text as so many columns hold; where something is left out, a sign for it comes last.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let mut told = String::new();
+    // Some letters take another width beside others, and some none: those are not followed for ever.
+    for letter in text.chars().take(4 * width) {
+        let longer = format!("{told}{letter}");
+        if columns(&longer) >= width {
+            break;
+        }
+        told = longer;
+    }
+    if width > 0 {
+        told.push('…');
+    }
+    told
 }
 
 /// `2026-03-01 12:00:00Z`, or a dash.
@@ -67,6 +98,16 @@ pub(super) fn span(seconds: f64) -> String {
     let told =
         parts.iter().skip(first).take(2).filter(|(count, unit)| *count > 0 || *unit == "s" && first == 3);
     told.map(|(count, unit)| format!("{count}{unit}")).collect()
+}
+
+/// An estimate in the words in which one is given: `about 12 min`.
+pub(super) fn about(seconds: f64) -> String {
+    match seconds {
+        short if short < 60.0 => "under 1 min".to_owned(),
+        minutes if minutes < 90.0 * 60.0 => format!("about {:.0} min", minutes / 60.0),
+        hours if hours < 36.0 * 3_600.0 => format!("about {:.0} h", hours / 3_600.0),
+        days => format!("about {:.0} days", days / 86_400.0),
+    }
 }
 
 /// Bytes with a unit.

@@ -1,15 +1,37 @@
-//! The terminal that stdout may be.
+//! The terminals that stdout and stderr may be.
 
-use std::io::{IsTerminal, stdout};
+use std::io::{IsTerminal, stderr, stdout};
+use std::os::fd::AsFd;
 
-/// Where stdout is no terminal.
+use rustix::termios::tcgetwinsize;
+
+/// Columns where stdout is no terminal.
 const USUAL: usize = 100;
+/// What a terminal has that does not tell.
+const UNTOLD: Size = Size { columns: 80, rows: 24 };
+
+/// Columns and rows of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) columns: usize,
+    pub(super) rows: usize,
+}
 
 /// Columns of the terminal; 100 where stdout is none.
 pub(super) fn width() -> usize {
-    let stdout = stdout();
-    if !stdout.is_terminal() {
-        return USUAL;
+    match stdout() {
+        terminal if terminal.is_terminal() => size(terminal).map_or(USUAL, |size| size.columns.max(40)),
+        _ => USUAL,
     }
-    rustix::termios::tcgetwinsize(&stdout).map_or(USUAL, |size| usize::from(size.ws_col).max(40))
+}
+
+/// The size of the terminal that stderr is, now.
+pub(super) fn of_stderr() -> Size {
+    size(stderr()).unwrap_or(UNTOLD)
+}
+
+fn size(terminal: impl AsFd) -> Option<Size> {
+    let size = tcgetwinsize(terminal).ok()?;
+    let told = Size { columns: size.ws_col.into(), rows: size.ws_row.into() };
+    (told.columns > 0 && told.rows > 0).then_some(told)
 }

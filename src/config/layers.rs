@@ -22,7 +22,7 @@ const PREFIX: &str = "LOCKSTEP__";
 /// The layer of a value that nobody set.
 pub(super) const DEFAULT: &str = "default";
 
-/// The environment as the configuration sees it; nothing else reads it.
+/// The environment as the configuration sees it; whoever else wants to know asks here.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -34,7 +34,7 @@ impl Environment {
         Self(std::env::vars_os().filter_map(text).collect())
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 }

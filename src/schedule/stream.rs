@@ -174,7 +174,7 @@ impl Stream {
         let began = around.clock.now();
         let outcome = tokio::select! {
             biased;
-            outcome = self.everything(&mut loaded, &around) => Some(outcome),
+            outcome = self.everything(&mut loaded, &mut status, &around) => Some(outcome),
             () = stopped_for(&around) => None,
         };
         around.tell_deliver();
@@ -206,11 +206,20 @@ impl Stream {
     async fn everything(
         &self,
         loaded: &mut Option<Loaded>,
+        status: &mut StreamStatus,
         around: &Surroundings,
     ) -> Result<(), CollectError> {
         let stream = loaded.insert(self.load(&around.store, around).await?);
         match stream {
-            Loaded::Window(window) => window.everything().await,
+            Loaded::Window(window) => {
+                let told = |window: &WindowStream<_, _>| {
+                    around.tell_deliver();
+                    self.well(status, around);
+                    self.told_by_window(window, status);
+                    around.board.set_stream(&self.connection.site, status.clone());
+                };
+                window.everything(told).await
+            }
             Loaded::Snapshot(snapshot) => snapshot.poll().await.map(drop),
         }
     }
@@ -273,17 +282,7 @@ impl Stream {
     fn publish(&self, loaded: Option<&Loaded>, status: &mut StreamStatus, around: &Surroundings) {
         let before = disbelieved(status);
         match loaded {
-            Some(Loaded::Window(window)) => {
-                let edge = window.edge();
-                if let Some(start) = window.notes.start {
-                    status.of_coverage(&window.coverage, start, edge);
-                    status.add_silent(&window.notes.silent, edge);
-                }
-                status.rows = window.notes.rows;
-                status.requests = window.requests;
-                status.observed = Some(window.notes.observed.clone());
-                status.scrubbed = utc(window.notes.scrubbed).filter(|_| window.notes.scrubbed > 0);
-            }
+            Some(Loaded::Window(window)) => self.told_by_window(window, status),
             Some(Loaded::Snapshot(snapshot)) => {
                 status.of_snapshot(&snapshot.notes, self.portal.now());
                 status.rows = snapshot.notes.rows;
@@ -296,6 +295,18 @@ impl Stream {
         }
         self.tell_disbelief(&before, &disbelieved(status));
         around.board.set_stream(&self.connection.site, status.clone());
+    }
+
+    fn told_by_window(&self, window: &WindowStream<PortalListing, StreamLedger>, status: &mut StreamStatus) {
+        let edge = window.edge();
+        if let Some(start) = window.notes.start {
+            status.of_coverage(&window.coverage, start, edge);
+            status.add_silent(&window.notes.silent, edge);
+        }
+        status.rows = window.notes.rows;
+        status.requests = window.requests;
+        status.observed = Some(window.notes.observed.clone());
+        status.scrubbed = utc(window.notes.scrubbed).filter(|_| window.notes.scrubbed > 0);
     }
 
     /// Logs when the portal is not believed any more about an organization, and when it is again.

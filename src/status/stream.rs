@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::StreamStatus;
+use super::{Owed, StreamStatus};
 use crate::collect::snapshot::SnapshotNotes;
 use crate::coverage::{Coverage, State};
 use crate::model::{Micros, OrganizationId, SECOND, Seconds};
@@ -64,8 +64,12 @@ impl StreamStatus {
         self.proven_until = utc(coverage.proven_until(start));
         let live = coverage.intervals().rev().find(|one| one.state == State::Proven && one.to <= edge + 60);
         self.live_until = utc(live.map_or(start, |one| one.to));
-        let mut unproven = Vec::new();
+        let (mut unproven, mut owed) = (Vec::new(), 0);
         for (from, to) in coverage.gaps(start, edge) {
+            // What reaches to the edge comes with the next poll.
+            if to < edge {
+                owed += to - from;
+            }
             let reason = self.last_error.clone();
             let reason = reason.unwrap_or_else(|| "not walked yet, or not to the end".to_owned());
             unproven.push(self.unproven((seconds(from), seconds(to)), PENDING, reason));
@@ -79,6 +83,10 @@ impl StreamStatus {
             (told.listed, told.held) = (one.listed, Some(one.held));
             unproven.push(told);
         }
+        #[expect(clippy::cast_precision_loss, reason = "seconds within a calendar's reach")]
+        let pending = owed as f64;
+        let whole = Owed { seconds: pending, of_seconds: pending, remaining_seconds: None };
+        self.owed = (owed > 0).then_some(whole);
         self.silent_organizations = 0;
         self.set_unproven(unproven);
     }

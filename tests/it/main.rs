@@ -8,6 +8,7 @@ mod cost;
 mod crash;
 mod docs;
 mod late;
+mod live;
 mod outage;
 mod own_reads;
 mod reload;

@@ -11,7 +11,7 @@ use lockstep::status::Status;
 use tokio::time::{Instant, sleep};
 
 use crate::support::app::{HOUR, MINUTE, SOON, Setup, Site, TestApp, fresh_seed, streams};
-use crate::support::binary::Place;
+use crate::support::binary::{Place, Signal};
 use crate::support::output::{Output, files};
 
 /// A program that takes over what is written, with a site for each of the three organizations.
@@ -250,7 +250,7 @@ async fn a_hangup_loads_the_configuration_at_once_and_status_tells_what_is_wrong
     let right = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, right.replace("organizations: all", "organizations: all\n    contct: x")).unwrap();
     let began = Instant::now();
-    program.hang_up();
+    program.signal(Signal::HUP);
     wait("refused it", &|status| !status.configuration.is_empty()).await;
     // Two looks five seconds apart would take longer.
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
@@ -266,7 +266,7 @@ async fn a_hangup_loads_the_configuration_at_once_and_status_tells_what_is_wrong
     assert!(status.status.success() && out.contains("is refused") && err.contains("contct"), "{out}\n{err}");
 
     std::fs::write(&file, right.replace("organizations: all", "organizations: all\n    contact: x")).unwrap();
-    program.hang_up();
+    program.signal(Signal::HUP);
     wait("took it", &|status| status.configuration.is_empty() && status.sites[0].contact.is_some()).await;
     assert!(program.ended_within(Duration::from_millis(10)).await.is_none());
 }

@@ -1,12 +1,19 @@
 //! Stopping in the middle, going on, and waiting for room.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use lockstep::model::SECOND;
+use lockstep::simulator::dialect::Dialect;
 use lockstep::simulator::faults::{Effect, Fault};
-use lockstep::simulator::world::{Source, WorldOptions};
+use lockstep::simulator::world::{Source, World, WorldOptions};
+use lockstep::simulator::{Options, Simulator};
 use lockstep::status::{Status, StreamCondition};
 
 use crate::support::app::{HOUR, SOON, Setup, TestApp, fresh_seed, stream, streams};
+use crate::support::binary::{Place, Signal};
+use crate::support::output::{Output, files};
+use crate::support::verdict::{Truth, compare, micros};
 
 fn backlog(rows_per_day: i64) -> WorldOptions {
     WorldOptions { seed: fresh_seed(), rows_per_day, late_share: 0.0, ..WorldOptions::default() }
@@ -42,6 +49,40 @@ async fn a_stop_in_the_middle_of_a_backlog_ends_in_five_seconds_and_is_resumed_w
     assert!(served < 500 * pages as u64 * 3, "{served} rows served for {pages} pages");
     app.settle(1, SOON).await;
     app.finish("stopped four times").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_the_program_at_once_and_nothing_is_lost_or_doubled() {
+    let options = Options { dialect: Dialect::default(), ..Options::default() };
+    let mut portal = Simulator::start(World::new(backlog(40_000)), options).await.unwrap();
+    let place = Place::new(&portal, "1MiB");
+    for bytes in [2_000_000, 10_000_000] {
+        let mut running = place.start("run", None);
+        let end = tokio::time::Instant::now() + SOON;
+        let length = |file: &PathBuf| file.metadata().map_or(0, |metadata| metadata.len());
+        while files(&place.out()).iter().map(length).sum::<u64>() < bytes {
+            assert!(tokio::time::Instant::now() < end, "never in the middle\n{}", place.said());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        portal.fault(Fault::always(Effect::Latency { milliseconds: 20_000 }));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        running.signal(Signal::TERM);
+        let waited = running.ended_within(Duration::from_millis(300)).await;
+        assert_eq!(waited, None, "the page in hand is waited for");
+        running.signal(Signal::TERM);
+        let ended = running.ended_within(Duration::from_millis(600)).await;
+        assert!(ended.is_some(), "it goes on after the second signal");
+        portal.clear_faults(None);
+    }
+    portal.stage().clock.freeze(true);
+    let once = place.start("once", None).ended_within(SOON).await;
+    assert!(once.is_some_and(|status| status.success()), "{}", place.said());
+    portal.stop().await;
+    let settled = portal.now() - 5 * SECOND;
+    let mut output = Output::read(&place.out());
+    output.add_dead_letters(&place.state()).await;
+    let verdict = compare(&Truth::of(&portal), &output, |_, row| micros(&row.date_time) < settled);
+    assert!(verdict.is_clean(), "{verdict}\n{}", verdict.examples());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ pub(crate) mod binary;
 pub(crate) mod disk;
 pub(crate) mod output;
 pub(crate) mod power;
+pub(crate) mod terminal;
 pub(crate) mod verdict;
 
 use std::io::Write;

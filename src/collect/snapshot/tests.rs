@@ -2,11 +2,13 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
 use crate::collect::Listed;
-use crate::model::SECOND;
+use crate::model::{Change, Lane, SECOND, uid};
 use crate::portal::{Failure, PortalError};
+use crate::store::outbox;
 use crate::store::streams::StreamKey;
 
 const HOUR: Micros = 3_600 * SECOND;

@@ -46,23 +46,32 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             || self.walk_share_again().await?)
     }
 
-    /// Does all there is to do and counts the whole retention once, as `once` wants it.
-    pub async fn everything(&mut self) -> Result<(), CollectError> {
+    /// Does all there is to do and counts the whole retention once, as `once` wants it. `told` hears of it after
+    /// each piece.
+    pub async fn everything(&mut self, mut told: impl FnMut(&Self)) -> Result<(), CollectError> {
         if self.notes.observed.totals == Some(false) {
             // Counts will not tell what came to the youngest time since it was walked.
             self.coverage.forget(self.notes.checked[0], self.edge());
         }
         self.live().await?;
-        while self.background().await? {}
+        self.exhaust(&mut told).await?;
         let edge = self.edge();
         self.notes.scrubbed = edge - DAY;
         self.notes.future_checked = 0;
-        while self.background().await? {}
+        self.exhaust(&mut told).await?;
         for (checked, age) in self.notes.checked.iter_mut().zip(AGES) {
             *checked = (*checked).max(edge - age);
         }
         self.live().await?;
-        while self.background().await? {}
+        self.exhaust(&mut told).await
+    }
+
+    /// Works in the background until nothing is left to do.
+    async fn exhaust(&mut self, told: &mut impl FnMut(&Self)) -> Result<(), CollectError> {
+        told(self);
+        while self.background().await? {
+            told(self);
+        }
         Ok(())
     }
 
@@ -104,6 +113,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let checked = self.listing.now();
         for &(from, to) in &gaps {
             let reason = Some("the portal's retention ended before it was collected".to_owned());
+            let (source, scope) = (self.settings.source, self.settings.scope.name());
+            tracing::warn!(source, scope, from, to, "a gap has left the portal's retention: it stays one");
             self.coverage.set(Interval {
                 from,
                 to,

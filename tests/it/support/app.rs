@@ -142,7 +142,7 @@ struct Running {
     board: Board,
     store: Store,
     stop: CancellationToken,
-    task: JoinHandle<anyhow::Result<()>>,
+    task: JoinHandle<anyhow::Result<Option<Status>>>,
 }
 
 /// The program and its portal.

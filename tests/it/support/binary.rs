@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use lockstep::simulator::Simulator;
+pub(crate) use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -127,13 +128,8 @@ impl Running {
         }
     }
 
-    /// SIGHUP.
-    pub(crate) fn hang_up(&self) {
-        rustix::process::kill_process(
-            rustix::process::Pid::from_child(&self.0),
-            rustix::process::Signal::HUP,
-        )
-        .unwrap();
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), signal).unwrap();
     }
 
     /// SIGKILL. False when it had ended by itself before.

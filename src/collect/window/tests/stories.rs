@@ -175,10 +175,10 @@ fn a_second_pass_finds_what_came_late_to_the_first_although_nothing_is_counted()
     let late = (BEGIN + 200) * SECOND;
     rows.push(Row { listed_from: late, ..row(7_000, (BEGIN - 300) * SECOND) });
     let mut story = Story::new(rows, Dialect { totals: Totals::Absent, ..Dialect::default() });
-    ready(story.stream.everything()).unwrap();
+    ready(story.stream.everything(|_| ())).unwrap();
     story.portal.wait(230);
     assert_eq!(story.missing(), 1);
-    ready(story.stream.everything()).unwrap();
+    ready(story.stream.everything(|_| ())).unwrap();
     assert_eq!(story.missing(), 0);
 }
 

@@ -1,0 +1,313 @@
+//! What a page or a whole walk of a listing does to the state, each inside one transaction: which rows tell
+//! anything new, and what is missing.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::{SnapshotNotes, SnapshotSettings};
+use crate::collect::ListedRow;
+use crate::model::{Change, Lane, Micros, OrganizationId, folded, uid};
+use crate::normalise::{digest, fingerprint};
+use crate::source::Scope;
+use crate::store::outbox::NewEntry;
+use crate::store::snapshots::{self, Known, Presence};
+use crate::store::{StoreError, connections, dead_letters, outbox};
+
+/// What the jobs of one page or walk need to know.
+pub(super) struct Page {
+    pub(super) settings: SnapshotSettings,
+    pub(super) now: Micros,
+    pub(super) stored: Micros,
+    pub(super) restating: Option<Micros>,
+}
+
+/// An entry with what it borrows from.
+struct Made {
+    uid: Uuid,
+    change: Change,
+    organization: String,
+    vendor_id: String,
+    row: String,
+    previous: Option<String>,
+}
+
+impl Page {
+    pub(super) fn apply(&self, db: &Connection, rows: &[ListedRow]) -> Result<u64, StoreError> {
+        let connection = self.settings.connection;
+        connections::set_clock(db, connection, self.now, self.stored)?;
+        let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
+        let mut checkins: HashMap<i64, Option<Micros>> = HashMap::new();
+        let mut made = Vec::new();
+        for row in rows {
+            let (organization, ours) = match organizations.get(&row.organization) {
+                Some(known) => *known,
+                None => {
+                    let name = row.organization_name.as_deref();
+                    let key = connections::organization(db, connection, &row.organization, name, self.now)?;
+                    let owner = connections::claim(db, &row.organization, self.settings.source, connection)?;
+                    organizations.insert(&row.organization, (key, owner == connection));
+                    (key, owner == connection)
+                }
+            };
+            let newest = checkins.entry(organization).or_insert(None);
+            *newest = (*newest).max(row.at);
+            if ours {
+                made.extend(self.compare(db, organization, row)?);
+            }
+        }
+        for (organization, checkin) in checkins {
+            snapshots::note_checkin(db, connection, organization, checkin, self.now)?;
+        }
+        self.append(db, &made)
+    }
+
+    /// The entry that a listed row gives, if it tells anything new.
+    fn compare(
+        &self,
+        db: &Connection,
+        organization: i64,
+        row: &ListedRow,
+    ) -> Result<Option<Made>, StoreError> {
+        let (set, Some(vendor_id)) = (self.settings.set, row.vendor_id.as_deref()) else { return Ok(None) };
+        // As the uid does: a portal that changes the case of a GUID means the same thing.
+        let vendor_id = &*folded(vendor_id);
+        let text = std::str::from_utf8(&row.body).expect("a listed row is checked text");
+        let print =
+            fingerprint(text, self.settings.volatile).unwrap_or_else(|_| digest(&[&row.body])).to_vec();
+        let known = snapshots::get(db, set, organization, vendor_id)?;
+        let restated = self.restating.unwrap_or(0);
+        let (change, previous) = match &known {
+            None => (Change::New, None),
+            Some(known) if known.presence == Presence::Removed => (Change::New, Some(&known.row)),
+            Some(known) if known.fingerprint != print => (Change::Changed, Some(&known.row)),
+            Some(known) => {
+                if known.presence != Presence::Present {
+                    snapshots::set_presence(db, set, organization, vendor_id, Presence::Present)?;
+                }
+                if known.restated >= restated {
+                    return Ok(None);
+                }
+                snapshots::set_restated(db, set, organization, vendor_id, restated)?;
+                return Ok(Some(self.made(row, Change::Restated, &format!("restated@{restated}"), None)));
+            }
+        };
+        let restated = known.as_ref().map_or(0, |known| known.restated).max(restated);
+        let now_known = Known {
+            fingerprint: print.clone(),
+            row: row.body.to_vec(),
+            presence: Presence::Present,
+            restated,
+        };
+        snapshots::set(db, set, organization, vendor_id, &now_known, self.now)?;
+        let before = snapshots::enter(db, set, organization, vendor_id, &print)?;
+        let occurrence = format!("{}/{before}", hex(&print));
+        Ok(Some(self.made(row, change, &occurrence, previous)))
+    }
+
+    fn made(&self, row: &ListedRow, change: Change, occurrence: &str, previous: Option<&Vec<u8>>) -> Made {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let vendor_id = row.vendor_id.clone().unwrap_or_default();
+        Made {
+            uid: uid(
+                row.organization.as_str(),
+                self.settings.source,
+                &vendor_id,
+                self.settings.kind.as_str(),
+                occurrence,
+            ),
+            change,
+            organization: row.organization.as_str().to_owned(),
+            vendor_id,
+            row: text(&row.body),
+            previous: previous.map(|row| text(row)),
+        }
+    }
+
+    fn append(&self, db: &Connection, made: &[Made]) -> Result<u64, StoreError> {
+        if made.is_empty() {
+            return Ok(0);
+        }
+        let entries: Vec<NewEntry<'_>> = made
+            .iter()
+            .map(|one| NewEntry {
+                uid: one.uid,
+                kind: self.settings.kind,
+                change: one.change,
+                organization: &one.organization,
+                vendor_id: Some(&one.vendor_id),
+                time: Some(self.now),
+                row: &one.row,
+                previous: one.previous.as_deref(),
+            })
+            .collect();
+        let settings = &self.settings;
+        outbox::append(
+            db,
+            settings.connection,
+            settings.epoch,
+            Lane::Live,
+            settings.source,
+            self.now,
+            self.stored,
+            &entries,
+        )?;
+        Ok(entries.len() as u64)
+    }
+
+    /// Keeps rows that nobody can read.
+    pub(super) fn bury(
+        &self,
+        db: &Connection,
+        undecodable: &[(bytes::Bytes, String)],
+    ) -> Result<(), StoreError> {
+        for (body, reason) in undecodable {
+            dead_letters::insert(
+                db,
+                &dead_letters::NewDeadLetter {
+                    sink: None,
+                    connection: self.settings.connection,
+                    source: self.settings.source,
+                    organization_id: None,
+                    number: None,
+                    uid: Some(Uuid::from_bytes(digest(&[body]))),
+                    vendor_id: None,
+                    reason,
+                    stored: self.stored,
+                    body,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Judges what a complete walk did not list. Answers how many entries that made.
+    pub(super) fn conclude(&self, db: &Connection, listed: &HashMap<u128, bool>) -> Result<u64, StoreError> {
+        let living = self.living(db)?;
+        let absent: Vec<&snapshots::Listed> =
+            living.iter().filter(|one| !listed.contains_key(&self.row_id(one))).collect();
+        let unbelievable = Unbelievable::judge(&living, &absent);
+        let mut made = Vec::new();
+        for one in absent {
+            let presence = if unbelievable.holds(one.organization) || one.presence == Presence::Unknown {
+                Presence::Unknown
+            } else if one.presence == Presence::Missing {
+                Presence::Removed
+            } else {
+                Presence::Missing
+            };
+            match presence {
+                Presence::Removed => made.extend(self.remove(db, one)?),
+                other if other != one.presence => {
+                    snapshots::set_presence(db, self.settings.set, one.organization, &one.vendor_id, other)?;
+                }
+                _ => {}
+            }
+        }
+        self.append(db, &made)
+    }
+
+    /// What of the stream's scope is not known to be removed.
+    fn living(&self, db: &Connection) -> Result<Vec<snapshots::Listed>, StoreError> {
+        let settings = &self.settings;
+        let scope = match &settings.scope {
+            Scope::Tree(_) => None,
+            Scope::Organization(organization) => {
+                Some(connections::organization(db, settings.connection, organization, None, self.now)?)
+            }
+        };
+        snapshots::living(db, settings.set, scope)
+    }
+
+    /// The id under which a page lists a row.
+    fn row_id(&self, one: &snapshots::Listed) -> u128 {
+        let kind = self.settings.kind.as_str();
+        uid(&one.organization_id, self.settings.source, &one.vendor_id, kind, "0").as_u128()
+    }
+
+    /// Removes what is held as unknown and whose id is confirmed. Answers how many entries that made.
+    pub(super) fn remove_unknown(
+        &self,
+        db: &Connection,
+        confirmed: impl Fn(u128) -> bool,
+    ) -> Result<u64, StoreError> {
+        let mut made = Vec::new();
+        for one in self.living(db)? {
+            if one.presence == Presence::Unknown && confirmed(self.row_id(&one)) {
+                made.extend(self.remove(db, &one)?);
+            }
+        }
+        self.append(db, &made)
+    }
+
+    /// Notes what of the stream's scope is held as unknown.
+    pub(super) fn note_unknown(&self, db: &Connection, notes: &mut SnapshotNotes) -> Result<(), StoreError> {
+        let scope = &self.settings.scope;
+        notes.unknown = snapshots::unknown(db, self.settings.set)?;
+        notes.unknown.retain(|(organization, _)| scope.is_tree() || organization == scope.name());
+        notes.unknown_since = match notes.unknown.is_empty() {
+            true => None,
+            false => notes.unknown_since.or(Some(self.now)),
+        };
+        Ok(())
+    }
+
+    fn remove(&self, db: &Connection, one: &snapshots::Listed) -> Result<Option<Made>, StoreError> {
+        let set = self.settings.set;
+        let Some(known) = snapshots::get(db, set, one.organization, &one.vendor_id)? else { return Ok(None) };
+        let before = snapshots::enter(db, set, one.organization, &one.vendor_id, b"removed")?;
+        let row = String::from_utf8_lossy(&known.row).into_owned();
+        let removed = Known { presence: Presence::Removed, fingerprint: Vec::new(), ..known };
+        snapshots::set(db, set, one.organization, &one.vendor_id, &removed, self.now)?;
+        Ok(Some(Made {
+            uid: uid(
+                &one.organization_id,
+                self.settings.source,
+                &one.vendor_id,
+                self.settings.kind.as_str(),
+                &format!("removed/{before}"),
+            ),
+            change: Change::Removed,
+            organization: one.organization_id.clone(),
+            vendor_id: one.vendor_id.clone(),
+            previous: Some(row.clone()),
+            row,
+        }))
+    }
+}
+
+/// Where too much is missing at once to believe it.
+struct Unbelievable {
+    everywhere: bool,
+    organizations: HashSet<i64>,
+}
+
+impl Unbelievable {
+    /// More than 10 % and more than 3 at once, or all of more than one in an organization.
+    fn judge(living: &[snapshots::Listed], absent: &[&snapshots::Listed]) -> Self {
+        let everywhere = absent.len() > 3 && absent.len() * 10 > living.len();
+        let mut known: HashMap<i64, usize> = HashMap::new();
+        for one in living {
+            *known.entry(one.organization).or_default() += 1;
+        }
+        let mut missing: HashMap<i64, usize> = HashMap::new();
+        for one in absent {
+            *missing.entry(one.organization).or_default() += 1;
+        }
+        let organizations = missing
+            .into_iter()
+            .filter(|(organization, count)| *count > 1 && known.get(organization) == Some(count))
+            .map(|(organization, _)| organization)
+            .collect();
+        Self { everywhere, organizations }
+    }
+
+    fn holds(&self, organization: i64) -> bool {
+        self.everywhere || self.organizations.contains(&organization)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
