@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash proofs-bite deny
+.PHONY: help build demo test crash month proofs-bite deny
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ test: ## Everything that must hold: format, lints, tests, documentation
 
 crash: ## Kill the program KILLS times at random (50), twice at every fault point, and compare its files with the portal
 	KILLS=$(or $(KILLS),50) cargo test --locked --features failpoints --test it crash::long -- --ignored --exact --nocapture
+
+month: ## Collect 1,000,000 rows a day over DAYS (30) simulated days: requests, state and memory of each day
+	DAYS=$(or $(DAYS),30) cargo test --release --locked --features failpoints --lib -- --ignored --nocapture a_tenant_of_a_million_rows_a_day
 
 deny: ## Licences, bans and sources of the dependencies; builds cargo-deny once (about 3 minutes)
 	cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --version '^0.20'

@@ -1,6 +1,8 @@
 //! The ledger of a stream, kept in the store.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use rusqlite::Connection;
 
@@ -8,6 +10,7 @@ use super::window::{Commit, EXPECTED_GAPS, Ledger, Notes, RowCommit, Silent};
 use crate::clock::Clock;
 use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, SECOND, Seconds};
 use crate::store::outbox::NewEntry;
+use crate::store::seen::SeenRow;
 use crate::store::{Store, StoreError, backfill, connections, dead_letters, outbox, seen, streams, withheld};
 
 const HOUR: Micros = 3_600 * SECOND;
@@ -17,6 +20,8 @@ const USUAL_HOURS: u64 = 20;
 const SHORTEST_GAP: Micros = 60 * SECOND;
 /// The shortest silence of one organization that means anything.
 const SHORTEST_SILENCE: Micros = 900 * SECOND;
+/// Steps of packing behind one commit at most: what is left waits for the next one.
+const PACKING_STEPS: u32 = 4;
 
 /// One stream of one connection in the store.
 #[derive(Clone)]
@@ -31,6 +36,16 @@ pub struct StreamLedger {
     pub set: i64,
     /// The one organization that the stream asks for; absent for a tree.
     pub organization: Option<OrganizationId>,
+    pub packing: Packing,
+}
+
+/// How far a stream's seen rows are packed, as far as this life of the program knows.
+#[derive(Clone, Debug, Default)]
+pub struct Packing {
+    /// All before was packed, but for what came since.
+    before: Arc<AtomicI64>,
+    /// Rows from before that came since.
+    late: Arc<AtomicU64>,
 }
 
 impl StreamLedger {
@@ -119,12 +134,10 @@ impl StreamLedger {
         rows: &'r [RowCommit],
         now: Micros,
     ) -> Result<Vec<&'r RowCommit>, StoreError> {
-        let siblings = seen::siblings(db, self.connection, self.source, self.set)?;
         let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
-        let mut hours: BTreeMap<(i64, i64), (u64, Micros)> = BTreeMap::new();
-        let mut fresh = Vec::new();
+        let mut seen_rows = Vec::with_capacity(rows.len());
         for row in rows {
-            let (organization, ours) = match organizations.get(&row.organization) {
+            let (organization, _) = match organizations.get(&row.organization) {
                 Some(known) => *known,
                 None => {
                     let name = row.organization_name.as_deref();
@@ -135,7 +148,13 @@ impl StreamLedger {
                     known
                 }
             };
-            let new = seen::insert(db, self.set, row.uid, row.at, row.other, organization)?;
+            seen_rows.push(SeenRow { uid: row.uid, at: row.at, other: row.other, organization });
+        }
+        let mut hours: BTreeMap<(i64, i64), (u64, Micros)> = BTreeMap::new();
+        let (mut fresh, mut fresh_rows) = (Vec::new(), Vec::new());
+        let new = seen::insert(db, self.set, &seen_rows)?;
+        for ((row, seen_row), new) in rows.iter().zip(seen_rows).zip(new) {
+            let (organization, ours) = organizations[&row.organization];
             if new {
                 let happened = row.time.unwrap_or(row.at);
                 let hour = hours.entry((organization, happened.div_euclid(HOUR))).or_insert((0, Micros::MIN));
@@ -151,18 +170,39 @@ impl StreamLedger {
                 withheld::add(db, self.set, row.uid, time)?;
                 continue;
             }
-            let mut known = false;
-            for sibling in &siblings {
-                known |= seen::knows(db, *sibling, row.uid)? && !withheld::holds(db, *sibling, row.uid)?;
-            }
-            if !known {
-                fresh.push(row);
-            }
+            fresh.push(row);
+            fresh_rows.push(seen_row);
         }
         for ((organization, hour), (rows, last_at)) in hours {
             seen::add_hour(db, self.set, organization, hour, rows, last_at)?;
         }
-        Ok(fresh)
+        let mut elsewhere = vec![false; fresh.len()];
+        for sibling in seen::siblings(db, self.connection, self.source, self.set)? {
+            let known = seen::known(db, sibling, &fresh_rows)?;
+            for ((row, known), elsewhere) in fresh_rows.iter().zip(known).zip(&mut elsewhere) {
+                *elsewhere |= known && !withheld::holds(db, sibling, row.uid)?;
+            }
+        }
+        Ok(fresh.into_iter().zip(elsewhere).filter(|(_, elsewhere)| !elsewhere).map(|(row, _)| row).collect())
+    }
+
+    /// Packs seen rows whose hour closed long enough ago: once an hour, and sooner where many old rows come.
+    async fn pack(&self, now: Micros, came: &[Micros]) -> Result<(), StoreError> {
+        let (set, before) = (self.set, seen::packed_before(now));
+        let Packing { before: packed, late } = &self.packing;
+        let old = came.iter().filter(|at| **at < before).count() as u64;
+        let waiting = late.fetch_add(old, Ordering::Relaxed) + old;
+        if packed.load(Ordering::Relaxed) == before && waiting < seen::PACKED_ROWS {
+            return Ok(());
+        }
+        for _ in 0..PACKING_STEPS {
+            if self.store.write(move |db| seen::pack(db, set, before)).await? < seen::PACKED_ROWS {
+                packed.store(before, Ordering::Relaxed);
+                late.store(0, Ordering::Relaxed);
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn entry<'r>(&self, row: &'r RowCommit) -> NewEntry<'r> {
@@ -182,7 +222,10 @@ impl StreamLedger {
 impl Ledger for StreamLedger {
     async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
         let this = self.clone();
-        self.store.write(move |db| this.write_commit(db, commit)).await
+        let (now, came) = (commit.collected, commit.rows.iter().map(|row| row.at).collect::<Vec<_>>());
+        let entered = self.store.write(move |db| this.write_commit(db, commit)).await?;
+        self.pack(now, &came).await?;
+        Ok(entered)
     }
 
     async fn asked_back(&self) -> Result<Option<(Seconds, Seconds)>, StoreError> {
@@ -199,16 +242,14 @@ impl Ledger for StreamLedger {
         self.store
             .write(move |db| {
                 let organization = this.organization_key(db)?;
-                let gone = seen::unlisted(db, this.set, organization, (from, to), &listed)?;
-                seen::set_gone(db, this.set, &gone)?;
-                Ok(gone.len() as u64)
+                seen::set_gone(db, this.set, organization, (from, to), &listed)
             })
             .await
     }
 
     async fn left_out(&self, at: Micros, listed: HashSet<u128>) -> Result<bool, StoreError> {
         self.read(move |this, db, organization| {
-            Ok(!seen::unlisted(db, this.set, organization, (at, at + 1), &listed)?.is_empty())
+            seen::any_unlisted(db, this.set, organization, (at, at + 1), &listed)
         })
         .await
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Surroundings, verdict};
 use crate::collect::CollectError;
-use crate::collect::ledger::StreamLedger;
+use crate::collect::ledger::{Packing, StreamLedger};
 use crate::collect::listing::{OwnRows, PortalListing};
 use crate::collect::snapshot::{SnapshotNotes, SnapshotSettings, SnapshotStream};
 use crate::collect::window::{Notes, WindowSettings, WindowStream};
@@ -363,6 +363,7 @@ impl Stream {
                     stream: row.id,
                     set: row.set,
                     organization: single(&self.scope),
+                    packing: Packing::default(),
                 };
                 let notes: Notes = read_notes(&row.notes, &self.connection.site, source)?;
                 Loaded::Window(Box::new(WindowStream::new(settings, listing, ledger, row.intervals, notes)))

@@ -56,18 +56,21 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ConnectionRow> {
 pub fn retire_all_but(db: &Connection, sites: &[&str]) -> Result<(), StoreError> {
     for connection in list(db)?.iter().filter(|one| one.epoch > 0 && !sites.contains(&one.site.as_str())) {
         db.execute("UPDATE connection SET epoch = -epoch WHERE id = ?1", [connection.id])?;
-        let forget = "DELETE FROM seen WHERE (set_id, organization) IN (
-             SELECT s.id, o.id FROM claim c JOIN seen_set s ON s.source = c.source
-             JOIN connection other ON other.id = s.connection_id AND other.epoch > 0
-             JOIN organization o ON o.organization_id = c.organization_id AND o.connection_id = other.id
-             WHERE c.connection_id = ?1)";
-        let counted = db.execute(forget, [connection.id])?;
+        for table in ["seen", "seen_pack"] {
+            let forget = format!(
+                "DELETE FROM {table} WHERE (set_id, organization) IN (
+                   SELECT s.id, o.id FROM claim c JOIN seen_set s ON s.source = c.source
+                   JOIN connection other ON other.id = s.connection_id AND other.epoch > 0
+                   JOIN organization o ON o.organization_id = c.organization_id AND o.connection_id = other.id
+                   WHERE c.connection_id = ?1)"
+            );
+            db.execute(&forget, [connection.id])?;
+        }
         let claims = db.execute("DELETE FROM claim WHERE connection_id = ?1", [connection.id])?;
         let site = &connection.site;
         tracing::warn!(
             site,
             claims,
-            counted,
             "the site is configured no more: its organizations go to the next site that reads them"
         );
     }
@@ -299,6 +302,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::store::seen::SeenRow;
     use crate::store::tests::memory;
     use crate::store::{seen, streams};
 
@@ -339,13 +343,19 @@ mod tests {
         let ((delivered, by_acme), (counted, by_other)) = (set_of(&acme), set_of(&other));
         assert_eq!(claim(&db, &organization_id, "audit", acme.id).unwrap(), acme.id);
         for (set, key, row) in [(delivered, by_acme, 1), (counted, by_other, 1), (counted, by_other, 2)] {
-            assert!(seen::insert(&db, set, Uuid::from_u128(row), 5, None, key).unwrap());
+            let row = SeenRow { uid: Uuid::from_u128(row), at: 5, other: None, organization: key };
+            assert_eq!(seen::insert(&db, set, &[row]).unwrap(), [true]);
         }
+        assert_eq!(seen::pack(&db, delivered, SECOND).unwrap(), 1);
+        assert_eq!(seen::pack(&db, counted, SECOND).unwrap(), 2);
+        let young = SeenRow { uid: Uuid::from_u128(3), at: 5, other: None, organization: by_other };
+        seen::insert(&db, counted, &[young]).unwrap();
         retire_all_but(&db, &["acme", "other"]).unwrap();
         assert_eq!(claim(&db, &organization_id, "audit", other.id).unwrap(), acme.id);
+        assert_eq!(seen::held(&db, counted, None, 0, SECOND).unwrap(), 3);
         retire_all_but(&db, &["other"]).unwrap();
         assert_eq!(claim(&db, &organization_id, "audit", other.id).unwrap(), other.id);
-        assert_eq!(seen::held(&db, counted, None, 0, 10).unwrap(), 0, "so that row 2 enters");
+        assert_eq!(seen::held(&db, counted, None, 0, SECOND).unwrap(), 0, "so that rows 2 and 3 enter");
         assert_eq!(
             seen::siblings(&db, other.id, "audit", counted).unwrap(),
             [delivered],
@@ -374,7 +384,8 @@ mod tests {
                 streams::open(&db, &streams::StreamKey { connection, source, scope, fingerprint }).unwrap()
             };
             let stream = open(acme.id);
-            assert!(seen::insert(&db, stream.set, Uuid::from_u128(1), 5, None, key).unwrap());
+            let row = SeenRow { uid: Uuid::from_u128(1), at: 5, other: None, organization: key };
+            assert_eq!(seen::insert(&db, stream.set, &[row]).unwrap(), [true]);
             let renamed = register(&db, "acme-de").unwrap().id;
             assert_eq!(inherit(&db, renamed, &own).unwrap(), None, "acme is configured still");
             retire_all_but(&db, &["acme-de", "other"]).unwrap();

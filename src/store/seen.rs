@@ -1,15 +1,47 @@
 //! The rows that were seen, with their time on the portal's axis: what makes a row new, and what a range
 //! should count. ◆ Kept as long as the portal may list them.
+//!
+//! Young rows are rows of the table `seen`, by uid. What closed a day ago is packed ([`pack()`]): some eleven
+//! bytes a row where the table takes a hundred. Every function answers for both together.
+//!
+//! A row of the table is known by its uid alone, a packed one as long as one of its two times lies in the hour
+//! under which it is filed. A row that says no time is filed where it was listed, a microsecond after a second,
+//! and might be listed elsewhere next: it is not packed. What else would move by hours, a row to which its
+//! portal gives two other times a day after it listed it, is taken for a new one: it is delivered again, under
+//! the uid that it had, and none is lost.
 
-use std::collections::HashSet;
+mod pack;
+mod packs;
+mod rhythm;
+
+use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
+use self::pack::{PackedRow, place, short};
 use super::StoreError;
-use crate::model::{ConnectionId, Micros};
+use crate::model::{ConnectionId, Micros, SECOND};
 
-const HOUR: Micros = 3_600_000_000;
+pub use self::rhythm::{Rhythm, add_hour, no_checkins, rhythm, rhythms};
+
+const HOUR: Micros = 3_600 * SECOND;
+/// From this age on, once its hour has closed, a row is packed: no re-check but the daily scrub comes back to it.
+const PACKED_FROM: Micros = 24 * HOUR;
+/// Rows that one step packs at most.
+pub const PACKED_ROWS: u64 = 8_192;
+
+/// One row as it is remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenRow {
+    pub uid: Uuid,
+    /// Its time on the axis that the portal filters by, as far as known.
+    pub at: Micros,
+    /// Its time on the other axis.
+    pub other: Option<Micros>,
+    /// Its organization's short key.
+    pub organization: i64,
+}
 
 /// The sets of one source of one connection: a row seen in any of them is no new row.
 pub fn siblings(
@@ -26,53 +58,38 @@ pub fn siblings(
     Ok(sets.collect::<Result<_, _>>()?)
 }
 
-/// Remembers a row. Answers whether it was not known; a row that was gone and is back is known.
-pub fn insert(
-    db: &Connection,
-    set: i64,
-    uid: Uuid,
-    at: Micros,
-    other: Option<Micros>,
-    organization: i64,
-) -> Result<bool, StoreError> {
-    let inserted = db
-        .prepare_cached(
-            "INSERT OR IGNORE INTO seen (set_id, uid, at, other, organization) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![set, uid.as_bytes().as_slice(), at, other, organization])?;
-    if inserted == 0 {
-        db.prepare_cached("UPDATE seen SET gone = 0 WHERE set_id = ?1 AND uid = ?2 AND gone = 1")?
-            .execute(params![set, uid.as_bytes().as_slice()])?;
+/// Remembers rows. Answers which of them were not known; a row that was gone and is back is known.
+pub fn insert(db: &Connection, set: i64, rows: &[SeenRow]) -> Result<Vec<bool>, StoreError> {
+    let mut insert = db.prepare_cached(
+        "INSERT OR IGNORE INTO seen (set_id, uid, at, other, organization) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let mut back =
+        db.prepare_cached("UPDATE seen SET gone = 0 WHERE set_id = ?1 AND uid = ?2 AND gone = 1")?;
+    let mut new = Vec::with_capacity(rows.len());
+    for (row, packed) in rows.iter().zip(packs::find(db, set, rows, true)?) {
+        let uid = row.uid.as_bytes().as_slice();
+        let inserted =
+            !packed && insert.execute(params![set, uid, row.at, row.other, row.organization])? == 1;
+        if !packed && !inserted {
+            back.execute(params![set, uid])?;
+        }
+        new.push(inserted);
     }
-    Ok(inserted == 1)
+    Ok(new)
 }
 
-/// Whether a set knows the row.
-pub fn knows(db: &Connection, set: i64, uid: Uuid) -> Result<bool, StoreError> {
-    Ok(db
-        .prepare_cached("SELECT 1 FROM seen WHERE set_id = ?1 AND uid = ?2")?
-        .exists(params![set, uid.as_bytes().as_slice()])?)
+/// Which of the rows a set knows.
+pub fn known(db: &Connection, set: i64, rows: &[SeenRow]) -> Result<Vec<bool>, StoreError> {
+    let mut known = packs::find(db, set, rows, false)?;
+    let mut young = db.prepare_cached("SELECT 1 FROM seen WHERE set_id = ?1 AND uid = ?2")?;
+    for (row, known) in rows.iter().zip(&mut known) {
+        *known = *known || young.exists(params![set, row.uid.as_bytes().as_slice()])?;
+    }
+    Ok(known)
 }
 
-/// Adds to the rows of an organization in an hour.
-pub fn add_hour(
-    db: &Connection,
-    set: i64,
-    organization: i64,
-    hour: i64,
-    rows: u64,
-    last_at: Micros,
-) -> Result<(), StoreError> {
-    db.prepare_cached(
-        "INSERT INTO hourly (set_id, organization, hour, rows, last_at) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (set_id, organization, hour)
-         DO UPDATE SET rows = rows + excluded.rows, last_at = max(last_at, excluded.last_at)",
-    )?
-    .execute(params![set, organization, hour, rows, last_at])?;
-    Ok(())
-}
-
-/// Rows held and not gone in `[from, to)`, of one organization or of all.
+/// Rows held and not gone in `[from, to)`, of one organization or of all. Both ends are whole seconds or a
+/// microsecond after one, as the ends of requests are; of other ends only the second counts.
 pub fn held(
     db: &Connection,
     set: i64,
@@ -80,7 +97,7 @@ pub fn held(
     from: Micros,
     to: Micros,
 ) -> Result<u64, StoreError> {
-    Ok(match organization {
+    let young: u64 = match organization {
         None => db
             .prepare_cached(
                 "SELECT count(*) FROM seen WHERE set_id = ?1 AND at >= ?2 AND at < ?3 AND gone = 0",
@@ -92,11 +109,47 @@ pub fn held(
                  WHERE set_id = ?1 AND at >= ?2 AND at < ?3 AND organization = ?4 AND gone = 0",
             )?
             .query_row(params![set, from, to, organization], |row| row.get(0))?,
-    })
+    };
+    Ok(young + packs::held(db, set, organization, (place(from), place(to)))?)
 }
 
-/// The rows of [`held`] that are not among `listed`.
-pub fn unlisted(
+/// Whether any of the rows of [`held`] is not among `listed`.
+pub fn any_unlisted(
+    db: &Connection,
+    set: i64,
+    organization: Option<i64>,
+    (from, to): (Micros, Micros),
+    listed: &HashSet<u128>,
+) -> Result<bool, StoreError> {
+    let places = (place(from), place(to));
+    Ok(!young_unlisted(db, set, organization, (from, to), listed)?.is_empty()
+        || packs::unlisted(db, set, organization, places, &short_ids(listed), false)? > 0)
+}
+
+/// The portal lists those rows of [`held`] no more that are not among `listed`: they are gone. Answers how
+/// many.
+pub fn set_gone(
+    db: &Connection,
+    set: i64,
+    organization: Option<i64>,
+    (from, to): (Micros, Micros),
+    listed: &HashSet<u128>,
+) -> Result<u64, StoreError> {
+    let young = young_unlisted(db, set, organization, (from, to), listed)?;
+    let mut update = db.prepare_cached("UPDATE seen SET gone = 1 WHERE set_id = ?1 AND uid = ?2")?;
+    for uid in &young {
+        update.execute(params![set, uid.as_bytes().as_slice()])?;
+    }
+    let places = (place(from), place(to));
+    let packed = packs::unlisted(db, set, organization, places, &short_ids(listed), true)?;
+    Ok(young.len() as u64 + packed)
+}
+
+fn short_ids(uids: &HashSet<u128>) -> HashSet<i64> {
+    uids.iter().map(|uid| short(Uuid::from_u128(*uid))).collect()
+}
+
+fn young_unlisted(
     db: &Connection,
     set: i64,
     organization: Option<i64>,
@@ -107,10 +160,7 @@ pub fn unlisted(
         "SELECT uid FROM seen
          WHERE set_id = ?1 AND at >= ?2 AND at < ?3 AND gone = 0 AND (?4 IS NULL OR organization = ?4)",
     )?;
-    let rows = rows.query_map(params![set, from, to, organization], |row| {
-        let bytes: [u8; 16] = row.get(0)?;
-        Ok(Uuid::from_bytes(bytes))
-    })?;
+    let rows = rows.query_map(params![set, from, to, organization], uid)?;
     let mut unlisted = Vec::new();
     for uid in rows {
         let uid = uid?;
@@ -121,104 +171,57 @@ pub fn unlisted(
     Ok(unlisted)
 }
 
-/// The portal lists these rows no more.
-pub fn set_gone(db: &Connection, set: i64, rows: &[Uuid]) -> Result<(), StoreError> {
-    let mut update = db.prepare_cached("UPDATE seen SET gone = 1 WHERE set_id = ?1 AND uid = ?2")?;
-    for uid in rows {
-        update.execute(params![set, uid.as_bytes().as_slice()])?;
-    }
-    Ok(())
+/// The uid in the first column.
+fn uid(row: &rusqlite::Row<'_>) -> rusqlite::Result<Uuid> {
+    let bytes: [u8; 16] = row.get(0)?;
+    Ok(Uuid::from_bytes(bytes))
 }
 
-/// Files every row by its other time.
+/// Files every row by its other time. Reads and writes every pack of the set, a few at a time.
 pub fn swap_axis(db: &Connection, set: i64) -> Result<(), StoreError> {
     db.execute("UPDATE seen SET at = other, other = at WHERE set_id = ?1 AND other IS NOT NULL", [set])?;
-    Ok(())
+    packs::swap_axis(db, set)
 }
 
-/// Of the 24 whole hours before `since`: how many have rows, how many rows, and the newest row up to then.
-pub fn rhythm(
-    db: &Connection,
-    set: i64,
-    organization: Option<i64>,
-    since: Micros,
-) -> Result<Option<(u64, u64, Micros)>, StoreError> {
-    let hour = since.div_euclid(HOUR);
-    let (hours, rows, last_at): (u64, Option<u64>, Option<Micros>) = db
-        .prepare_cached(
-            "SELECT count(DISTINCT CASE WHEN hour < ?3 THEN hour END),
-                    sum(CASE WHEN hour < ?3 THEN rows END), max(last_at)
-             FROM hourly
-             WHERE set_id = ?1 AND hour >= ?2 AND hour <= ?3 AND (?4 IS NULL OR organization = ?4)",
-        )?
-        .query_row(params![set, hour - 24, hour, organization], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
-    Ok(rows.zip(last_at).map(|(rows, last_at)| (hours, rows, last_at)))
+/// The time before which rows are to be packed.
+pub fn packed_before(now: Micros) -> Micros {
+    (now - PACKED_FROM).div_euclid(HOUR) * HOUR
 }
 
-/// What is known of the rhythm of one organization.
-#[derive(Clone, Debug)]
-pub struct Rhythm {
-    pub organization_id: String,
-    /// Its newest row.
-    pub last_at: Micros,
-    /// Of the 24 hours up to that row: how many have rows, and how many rows.
-    pub hours: u64,
-    pub rows: u64,
-    /// The newest check-in of any of its computers, and when a walk last listed one.
-    pub last_checkin: Option<Micros>,
-    pub last_listed: Option<Micros>,
-}
-
-/// The rhythm of every organization with rows in the 48 hours before `now`.
-pub fn rhythms(db: &Connection, set: i64, now: Micros) -> Result<Vec<Rhythm>, StoreError> {
-    let hour = now.div_euclid(HOUR);
-    let mut rows = db.prepare_cached(
-        "WITH newest AS (
-           SELECT organization, max(last_at) AS last_at, max(hour) AS hour FROM hourly
-           WHERE set_id = ?1 AND hour <= ?2 AND hour > ?2 - 720 GROUP BY organization)
-         SELECT o.organization_id, n.last_at, count(*), sum(h.rows), o.last_checkin, o.last_listed
-         FROM newest n
-         JOIN hourly h ON h.set_id = ?1 AND h.organization = n.organization
-                      AND h.hour <= n.hour AND h.hour > n.hour - 24
-         JOIN organization o ON o.id = n.organization
-         GROUP BY n.organization",
+/// Packs the oldest rows of a set with a time before `before`, a bounded number. Answers how many; fewer than
+/// [`PACKED_ROWS`] are the last.
+pub fn pack(db: &Connection, set: i64, before: Micros) -> Result<u64, StoreError> {
+    // The microsecond marks rows that say no time.
+    let mut oldest = db.prepare_cached(
+        "SELECT uid, at, other, organization, gone FROM seen INDEXED BY seen_time
+         WHERE set_id = ?1 AND at < ?2 AND at % 1000000 <> 1 ORDER BY at LIMIT ?3",
     )?;
-    let rows = rows.query_map(params![set, hour], |row| {
-        Ok(Rhythm {
-            organization_id: row.get(0)?,
-            last_at: row.get(1)?,
-            hours: row.get(2)?,
-            rows: row.get(3)?,
-            last_checkin: row.get(4)?,
-            last_listed: row.get(5)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut rows = oldest.query(params![set, before, PACKED_ROWS])?;
+    let mut uids = Vec::new();
+    let mut organizations: BTreeMap<i64, Vec<PackedRow>> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let uid = uid(row)?;
+        uids.push(uid);
+        let packed = PackedRow::new(uid, row.get(1)?, row.get(2)?, row.get(4)?);
+        organizations.entry(row.get(3)?).or_default().push(packed);
+    }
+    drop(rows);
+    for (organization, rows) in organizations {
+        packs::put(db, set, organization, rows)?;
+    }
+    // In order, so that neighbours in the table go together.
+    uids.sort_unstable();
+    let mut delete = db.prepare_cached("DELETE FROM seen WHERE set_id = ?1 AND uid = ?2")?;
+    for uid in &uids {
+        delete.execute(params![set, uid.as_bytes().as_slice()])?;
+    }
+    Ok(uids.len() as u64)
 }
 
-/// Whether a walk after `to` listed computers and none of them checked in since `from`.
-pub fn no_checkins(
-    db: &Connection,
-    connection: ConnectionId,
-    organization: Option<i64>,
-    from: Micros,
-    to: Micros,
-) -> Result<bool, StoreError> {
-    let (listed, newest): (Option<Micros>, Option<Micros>) = db
-        .prepare_cached(
-            "SELECT min(last_listed), max(last_checkin) FROM organization
-             WHERE connection_id = ?1 AND last_listed IS NOT NULL AND (?2 IS NULL OR id = ?2)",
-        )?
-        .query_row(params![connection, organization], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(listed.is_some_and(|listed| listed >= to) && newest.is_none_or(|newest| newest < from))
-}
-
-/// Forgets rows with both times before `before`, a bounded number at a time; with `gone_only` what the
-/// portal still lists is kept. Answers how many.
+/// Forgets rows with both times before `before`, a whole second, a bounded number at a time; with `gone_only`
+/// what the portal still lists is kept. Answers how many.
 pub fn prune(db: &Connection, set: i64, before: Micros, gone_only: bool) -> Result<u64, StoreError> {
-    let rows = db
+    let young = db
         .prepare_cached(
             "DELETE FROM seen WHERE set_id = ?1 AND uid IN (
                SELECT uid FROM seen WHERE set_id = ?1 AND at < ?2 AND (other IS NULL OR other < ?2)
@@ -227,5 +230,8 @@ pub fn prune(db: &Connection, set: i64, before: Micros, gone_only: bool) -> Resu
         .execute(params![set, before, gone_only])?;
     db.prepare_cached("DELETE FROM hourly WHERE set_id = ?1 AND hour < ?2")?
         .execute(params![set, before.div_euclid(HOUR)])?;
-    Ok(rows as u64)
+    Ok(young as u64 + packs::prune(db, set, place(before), gone_only)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_heart.sql"),
     include_str!("migrations/0002_clock.sql"),
     include_str!("migrations/0003_backfill.sql"),
+    include_str!("migrations/0004_packs.sql"),
 ];
 
 /// A write-ahead log above this is folded into the database, and the file cut back to it.

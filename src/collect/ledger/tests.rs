@@ -4,6 +4,8 @@ use uuid::Uuid;
 use super::*;
 use crate::store::streams::StreamKey;
 
+mod month;
+
 /// Two narrowings of one source, which may both list a row.
 async fn two() -> [StreamLedger; 2] {
     let clock = Clock::system();
@@ -28,6 +30,7 @@ async fn two() -> [StreamLedger; 2] {
         stream: stream.id,
         set: stream.set,
         organization: None,
+        packing: Packing::default(),
     })
 }
 
@@ -87,4 +90,43 @@ async fn what_lies_before_the_retention_is_withheld_no_longer() {
     assert!(holds().await.unwrap(), "one of its times is young enough");
     ledger.prune(2_500 * SECOND, false).await.unwrap();
     assert!(!holds().await.unwrap());
+}
+
+const DAY: Seconds = 86_400;
+
+#[tokio::test]
+async fn over_months_the_state_stays_as_large_as_its_retention_makes_it() {
+    let [ledger, _] = two().await;
+    let mut largest = [0, 0];
+    for day in 0..100 {
+        for page in 0..4 {
+            let collected = (day * 4 + page + 1) * DAY / 4 * SECOND;
+            let rows = (0..120).map(|place| {
+                let at = collected - DAY / 4 * SECOND + place * 180 * SECOND;
+                let uid = Uuid::new_v5(&Uuid::NAMESPACE_OID, &at.to_be_bytes());
+                RowCommit { uid, at, other: Some(at + 20 * SECOND), ..row(1, NEW) }
+            });
+            let commit = Commit { rows: rows.collect(), collected, ..Commit::default() };
+            assert_eq!(ledger.commit(commit).await.unwrap(), 120);
+        }
+        ledger.prune((day - 30) * DAY * SECOND, false).await.unwrap();
+        let (young, pages): (i64, i64) = ledger
+            .store
+            .write(|db| {
+                db.execute("DELETE FROM outbox", [])?;
+                let pages = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+                let young = db.query_row("SELECT count(*) FROM seen", [], |row| row.get(0))?;
+                Ok((young, pages("page_count")? - pages("freelist_count")?))
+            })
+            .await
+            .unwrap();
+        assert!(young <= 480 + 20, "day {day}: {young} rows are not packed");
+        let largest = &mut largest[usize::from(day >= 40)];
+        *largest = pages.max(*largest);
+    }
+    let [before, after] = largest;
+    assert!(after <= before + before / 20, "{before} pages after 40 days, {after} after 100");
+    let (set, to) = (ledger.set, 100 * DAY * SECOND);
+    let held = ledger.store.read(move |db| seen::held(db, set, None, 0, to)).await.unwrap();
+    assert_eq!(held, 31 * 480);
 }

@@ -1,7 +1,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use rusqlite::params;
+
 use super::*;
+use crate::model::SECOND;
+use crate::store::seen::{self, SeenRow};
 
 #[tokio::test]
 async fn a_second_opening_says_who_holds_the_directory() {
@@ -81,7 +85,7 @@ async fn a_state_of_a_newer_version_is_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     for error in [Store::open(dir.path(), clock()).err(), Store::open_read_only(dir.path()).err()] {
         let error = error.unwrap();
-        assert!(matches!(&error, StoreError::Newer { found: 99, known: 3, .. }), "{error}");
+        assert!(matches!(&error, StoreError::Newer { found: 99, known: 4, .. }), "{error}");
     }
 }
 
@@ -93,7 +97,7 @@ async fn a_state_of_the_first_version_is_brought_up_to_date_by_who_may_write() {
     let path = store.path().to_path_buf();
     store.close().await;
     let old = Connection::open(&path).unwrap();
-    old.execute_batch("ALTER TABLE connection DROP COLUMN clock_offset; DROP TABLE withheld; DROP TABLE backfill; PRAGMA user_version = 1").unwrap();
+    old.execute_batch("ALTER TABLE connection DROP COLUMN clock_offset; DROP TABLE withheld; DROP TABLE backfill; DROP TABLE seen_pack; PRAGMA user_version = 1").unwrap();
     drop(old);
     let error = Store::open_read_only(dir.path()).err().unwrap();
     assert!(matches!(&error, StoreError::Older { .. }), "{error}");
@@ -102,6 +106,37 @@ async fn a_state_of_the_first_version_is_brought_up_to_date_by_who_may_write() {
     assert_eq!((acme.site.as_str(), acme.clock_offset), ("acme", None));
     store.close().await;
     Store::open_read_only(dir.path()).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_state_of_the_third_version_has_seen_is_packed_and_stays_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let path = store.path().to_path_buf();
+    store.close().await;
+    let old = Connection::open(&path).unwrap();
+    let row = |number: i64| SeenRow {
+        uid: Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()),
+        at: number * 40 * SECOND,
+        other: Some(number * 41 * SECOND),
+        organization: 1,
+    };
+    let rows: Vec<_> = (0..1_000).map(row).collect();
+    old.execute_batch("DROP TABLE seen_pack; PRAGMA user_version = 3").unwrap();
+    for row in &rows {
+        let values = params![row.uid.as_bytes(), row.at, row.other];
+        old.execute("INSERT INTO seen VALUES (1, ?1, ?2, ?3, 1, 0)", values).unwrap();
+    }
+    drop(old);
+    let store = open(&dir);
+    let (packed, new, held) = store
+        .write(move |db| {
+            let packed = seen::pack(db, 1, 500 * 40 * SECOND)?;
+            Ok((packed, seen::insert(db, 1, &rows)?, seen::held(db, 1, None, 0, 750 * 40 * SECOND)?))
+        })
+        .await
+        .unwrap();
+    assert_eq!((packed, new, held), (500, vec![false; 1_000], 750));
 }
 
 #[tokio::test]
