@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash proofs-bite deny
+.PHONY: help build demo test crash proofs-bite bench deny
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ test: ## Everything that must hold: format, lints, tests, documentation
 
 crash: ## Kill the program KILLS times at random (50), twice at every fault point, and compare its files with the portal
 	KILLS=$(or $(KILLS),50) cargo test --locked --features failpoints --test it crash::long -- --ignored --exact --nocapture
+
+bench: ## Measure: keying a row, and ROWS (500000) rows from portal to disk in ROUNDS (3) rounds, against a floor
+	cargo bench --locked --bench keys -- --quick
+	cargo bench --locked --bench end_to_end -- $(or $(ROWS),500000) $(or $(ROUNDS),3)
 
 deny: ## Licences, bans and sources of the dependencies; builds cargo-deny once (about 3 minutes)
 	cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --version '^0.20'
