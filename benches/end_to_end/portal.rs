@@ -61,6 +61,8 @@ pub(crate) async fn serve(rows: u64, told: &Path) -> anyhow::Result<()> {
         bytes,
         until: start / SECOND + 1,
     };
+    // The youngest rows are listed up to three seconds after the start; from then on nothing changes.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let partly = told.with_extension("part");
     std::fs::write(&partly, serde_json::to_vec(&held)?)?;
     std::fs::rename(&partly, told)?;
