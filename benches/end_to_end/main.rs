@@ -16,9 +16,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
+use tokio::time::Instant;
 
 use self::portal::{Held, Portal};
-use self::process::{Until, Used, cpu_seconds, measured};
+use self::process::{Until, Used, cpu_seconds, machine_seconds, measured};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -49,8 +50,8 @@ fn rounds(rows: u64, rounds: usize) -> anyhow::Result<()> {
     let held = &portal.held;
     println!("{} rows of {} bytes, pages of {}", held.rows, held.bytes / held.rows, clients::PAGE_SIZE);
     println!(
-        "{:<10} {:>8} {:>14} {:>18} {:>10}",
-        "", "rows/s", "CPU s/M rows", "portal s/M rows", "peak MiB"
+        "{:<10} {:>8} {:>14} {:>18} {:>10} {:>8}",
+        "", "rows/s", "CPU s/M rows", "portal s/M rows", "peak MiB", "others"
     );
     let (mut to_floor, mut to_bare) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -65,17 +66,24 @@ fn rounds(rows: u64, rounds: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs and reports one program.
+/// Runs and reports one program. What other programs took of the machine's processors meanwhile is reported
+/// too, since it decides what a figure is worth.
 fn one(name: &str, portal: &Portal, run: impl FnOnce() -> anyhow::Result<Used>) -> anyhow::Result<Used> {
     let before = cpu_seconds(portal.id())?;
+    let (began, (busy, own)) = (Instant::now(), machine_seconds()?);
     let used = run().with_context(|| format!("running {name}"))?;
+    let served = cpu_seconds(portal.id())? - before;
+    let (busy, own) = machine_seconds().map(|(all, ours)| (all - busy, ours - own))?;
+    let processors = std::thread::available_parallelism()?.get() as f64;
+    let others = (busy - own - served).max(0.0) / began.elapsed().as_secs_f64() / processors;
     let rows = portal.held.rows as f64;
     println!(
-        "{name:<10} {:>8.0} {:>14.2} {:>18.2} {:>10.1}",
+        "{name:<10} {:>8.0} {:>14.2} {:>18.2} {:>10.1} {:>7.0}%",
         rows / used.wall_seconds,
         used.cpu_seconds / rows * 1e6,
-        (cpu_seconds(portal.id())? - before) / rows * 1e6,
-        used.peak_bytes as f64 / 1_048_576.0
+        served / rows * 1e6,
+        used.peak_bytes as f64 / 1_048_576.0,
+        others * 100.0
     );
     Ok(used)
 }

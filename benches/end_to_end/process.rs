@@ -103,6 +103,23 @@ pub(crate) fn cpu_seconds(id: u32) -> anyhow::Result<f64> {
     Ok(look(id)?.cpu_seconds)
 }
 
+/// Processor time that the whole machine has spent so far, and the part of it that this process and its
+/// children that have ended took.
+pub(crate) fn machine_seconds() -> anyhow::Result<(f64, f64)> {
+    let seconds = |fields: &mut dyn Iterator<Item = &str>| {
+        fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS
+    };
+    let stat = std::fs::read_to_string("/proc/stat").context("this needs Linux's /proc")?;
+    let all = stat.lines().next().context("an empty /proc/stat")?;
+    // user, nice, system; idle and iowait are left out; irq, softirq, steal.
+    let counted =
+        all.split_whitespace().skip(1).enumerate().filter(|(place, _)| matches!(place, 0..=2 | 5..=7));
+    let busy = seconds(&mut counted.map(|(_, ticks)| ticks));
+    let own = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, own) = own.rsplit_once(')').context("a line of /proc without a name")?;
+    Ok((busy, seconds(&mut own.split_whitespace().skip(11).take(4))))
+}
+
 /// Every file below a folder.
 pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
