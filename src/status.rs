@@ -89,6 +89,9 @@ pub struct TokenStatus {
     /// `unknown` unless `token_expiry` is set; absent does not mean fine.
     pub expires: Option<DateTime<Utc>>,
     pub expiry_known: bool,
+    /// From when on an operator is told to renew it.
+    #[serde(default)]
+    pub renew_from: Option<DateTime<Utc>>,
 }
 
 /// How a stream fares.
@@ -425,15 +428,27 @@ fn site_status(site: &str, entry: &SiteEntry, started: DateTime<Utc>, taken: Dat
     }
 }
 
+/// How long before a token lapses on a known day it is asked to be renewed.
+const NOTICE: chrono::Days = chrono::Days::new(30);
+
 impl TokenStatus {
     /// By what the configuration says of the token and when it last worked.
     fn of(expiry: Option<TokenExpiry>, last_success: Option<DateTime<Utc>>) -> Self {
-        let expires = match expiry {
-            Some(TokenExpiry::UnusedFor(unused)) => last_success
-                .and_then(|last| last.checked_add_signed(chrono::Duration::from_std(unused).ok()?)),
-            Some(TokenExpiry::At(day)) => day.and_hms_opt(0, 0, 0).map(|at| at.and_utc()),
-            None => None,
+        let after = |time: DateTime<Utc>, length: Duration| {
+            time.checked_add_signed(chrono::Duration::from_std(length).ok()?)
         };
-        Self { expires, expiry_known: expiry.is_some() }
+        let (expires, renew_from) = match expiry {
+            // Every answer puts it off: only a token that nothing answers comes near.
+            Some(TokenExpiry::UnusedFor(unused)) => (
+                last_success.and_then(|last| after(last, unused)),
+                last_success.and_then(|last| after(last, unused / 2)),
+            ),
+            Some(TokenExpiry::At(day)) => {
+                let expires = day.and_time(chrono::NaiveTime::MIN).and_utc();
+                (Some(expires), expires.checked_sub_days(NOTICE))
+            }
+            None => (None, None),
+        };
+        Self { expires, expiry_known: expiry.is_some(), renew_from }
     }
 }

@@ -84,9 +84,11 @@ fn troubles(config: &Config) -> Vec<String> {
         }
     }
     for (what, path) in written(config) {
-        if !can_write(&path) {
-            let path = path.display();
-            troubles.push(format!("{what}: this user cannot write to {path}; change its owner or its mode"));
+        let shown = path.display();
+        if path.is_file() {
+            troubles.push(format!("{what}: {shown} is a file; name a folder"));
+        } else if !can_write(&path) {
+            troubles.push(format!("{what}: this user cannot write to {shown}; change its owner or its mode"));
         }
     }
     troubles
@@ -299,7 +301,7 @@ sinks: [{ name: out, type: stdout }]
         let said = troubles(&config).join("\n").replace(&folder.path().display().to_string(), "DIR");
         assert_snapshot!(said, @"
     polling with token file DIR/token of a, b needs 211 % of the requests that rate.per_second allows: raise `every` of its sources, allow more, or set `rate: { stretch: true }` to have them polled less often
-    state.dir: this user cannot write to DIR/token; change its owner or its mode
+    state.dir: DIR/token is a file; name a folder
     ");
     }
 

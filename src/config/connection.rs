@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use super::folder::{BrokenSite, Folder};
 use super::layers::{Environment, Table, merged};
 use super::mistake::Mistakes;
-use super::reader::{Section, found, quoted};
+use super::reader::{Section, found, quoted, scalar};
 use super::source::{Common, SourceConfig, Sources, of_connection};
 use super::{days, is_word};
 use crate::collect::listing::OwnRows;
@@ -368,9 +368,28 @@ fn organizations(section: &Section<'_>) -> Option<Organizations> {
         ValueKind::Array(entries) if entries.is_empty() => {
             section.refuse("organizations", format!("is empty; {EXPECTED}"))
         }
-        ValueKind::Array(_) => section.required("organizations").map(Organizations::Only),
+        ValueKind::Array(entries) => {
+            let names = entries.iter().map(|entry| scalar(&entry.kind)).collect::<Option<Vec<String>>>();
+            match names {
+                None => section
+                    .refuse("organizations", format!("holds something that is no name or id; {EXPECTED}")),
+                Some(names) => match repeated(&names) {
+                    Some(name) => section.refuse("organizations", format!("{name:?} stands there twice")),
+                    None => Some(Organizations::Only(names)),
+                },
+            }
+        }
         other => section.refuse("organizations", format!("{EXPECTED}, found {}", found(other))),
     }
+}
+
+/// The first name that stands in a list again.
+fn repeated(names: &[String]) -> Option<&String> {
+    names
+        .iter()
+        .enumerate()
+        .find(|(place, name)| names[..*place].iter().any(|one| one.eq_ignore_ascii_case(name)))
+        .map(|(_, name)| name)
 }
 
 fn organization_id(section: &Section<'_>) -> Option<Option<OrganizationId>> {

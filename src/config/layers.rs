@@ -103,7 +103,8 @@ fn read_text(path: &Path) -> std::io::Result<String> {
     if text.len() as u64 > LONGEST {
         return Err(std::io::Error::new(ErrorKind::FileTooLarge, "larger than 8 MiB"));
     }
-    Ok(text)
+    // Editors on Windows put it there.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// The settings in one file, or why there are none.

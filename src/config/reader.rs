@@ -382,7 +382,8 @@ impl Setting for Vec<String> {
     }
 }
 
-fn scalar(kind: &ValueKind) -> Option<String> {
+/// A text, or a number as text.
+pub(super) fn scalar(kind: &ValueKind) -> Option<String> {
     match kind {
         ValueKind::I64(number) => Some(number.to_string()),
         other => String::read(other),

@@ -123,6 +123,9 @@ pub(super) fn of_connection(
             section.mistake(&format!("{name}.every"), text);
         }
     }
+    if each.values().all(|source| !source.enabled) {
+        section.mistake("", "none is enabled, so nothing of this site would be collected");
+    }
     Some(Sources { each, discover_every, tree })
 }
 

@@ -269,6 +269,31 @@ sources:
 }
 
 #[test]
+fn a_site_that_would_collect_nothing_or_an_organization_twice_is_a_mistake() {
+    let off = "sources: { unified_audit: { enabled: false }, system_audit: { enabled: false }, computers: { enabled: false } }";
+    assert_snapshot!(Folder::with_connection(&format!("instance: g\n{off}\n")).mistakes(), @"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].sources: none is enabled, so nothing of this site would be collected
+    ");
+    assert_snapshot!(Folder::with_connection("instance: g\norganizations: [North, south, north]\n").mistakes(), @r#"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].organizations: "north" stands there twice
+    "#);
+    assert_snapshot!(Folder::with_connection("instance: g\norganizations: [North, '']\n").mistakes(), @r#"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].organizations: holds something that is no name or id; expected own, all or a list of names or ids such as ["Acme North"]
+    "#);
+}
+
+#[test]
+fn a_byte_order_mark_before_the_settings_is_passed_over() {
+    let folder = Folder::new(&format!(
+        "\u{feff}connections: [{{ site: one, instance: g, token: {{ file: DIR/token }} }}]\n{SINKS}"
+    ));
+    assert_eq!(folder.load().connections.len(), 1);
+}
+
+#[test]
 fn a_mistake_in_the_common_sources_is_reported_once() {
     let folder = Folder::new(&format!(
         "connections:

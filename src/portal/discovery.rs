@@ -73,7 +73,7 @@ impl Portal {
             }
             Err(error) => return Err(error),
         }
-        let reachable = self.organizations_for_move(None).await?;
+        let reachable = self.reachable_organizations(None).await?;
         match reachable.as_slice() {
             [only] => Ok(only.id.clone()),
             several => {
@@ -106,7 +106,7 @@ impl Portal {
                 timeout: TIMEOUT,
             };
             let page = match self.fetch(&request).await {
-                Err(error) if error.is_not_found() => return self.organizations_for_move(Some(own)).await,
+                Err(error) if error.is_not_found() => return self.reachable_organizations(Some(own)).await,
                 page => page?,
             };
             let before = found.len();
@@ -123,8 +123,9 @@ impl Portal {
         Ok(found)
     }
 
-    /// The drop-down list of all organizations that the token may reach (contract section 7.2).
-    async fn organizations_for_move(
+    /// The drop-down list of all organizations that the token may reach, its own among them (contract
+    /// section 7.2).
+    pub async fn reachable_organizations(
         &self,
         own: Option<&OrganizationId>,
     ) -> Result<Vec<ListedOrganization>, PortalError> {

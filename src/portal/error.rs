@@ -119,6 +119,10 @@ impl PortalError {
             Failure::Answer(answer) if matches!(answer.status, 401 | 403 | 440) => {
                 ("the portal refuses requests", "check the token and the roles of the API user")
             }
+            Failure::Answer(answer) if answer.status == 407 => (
+                "the proxy refuses us",
+                "check http.proxy of this site, or HTTPS_PROXY with its user and password",
+            ),
             Failure::Answer(answer) if answer.status >= 500 || answer.transient() => (
                 "the portal answers with errors",
                 "look at the portal's status page; it is asked again by itself",

@@ -1,6 +1,6 @@
 //! When to ask again: our own back-off and the portal's `Retry-After`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::DateTime;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -36,8 +36,13 @@ pub(crate) fn date(headers: &HeaderMap) -> Option<Micros> {
     headers.get(reqwest::header::DATE).map(HeaderValue::to_str)?.ok().and_then(http_date)
 }
 
+/// A date in any of the three forms of RFC 9110 section 5.6.7, and with a numeric zone as mail has it.
 fn http_date(text: &str) -> Option<Micros> {
-    DateTime::parse_from_rfc2822(text).ok().map(|date| date.timestamp().saturating_mul(SECOND))
+    let seconds = match httpdate::parse_http_date(text) {
+        Ok(date) => i64::try_from(date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs()).ok()?,
+        Err(_) => DateTime::parse_from_rfc2822(text).ok()?.timestamp(),
+    };
+    Some(seconds.saturating_mul(SECOND))
 }
 
 #[cfg(test)]
@@ -56,7 +61,11 @@ mod tests {
     fn a_retry_after_is_seconds_or_a_date() {
         let noon = http_date(NOON).unwrap();
         assert_eq!(asked("30", 0), Some(Duration::from_secs(30)));
-        assert_eq!(asked(NOON, noon - 90 * SECOND), Some(Duration::from_secs(90)));
+        let forms =
+            [NOON, "Sunday, 01-Mar-26 12:00:00 GMT", "Sun Mar  1 12:00:00 2026", "1 Mar 2026 13:00:00 +0100"];
+        for form in forms {
+            assert_eq!(asked(form, noon - 90 * SECOND), Some(Duration::from_secs(90)), "{form}");
+        }
         for nonsense in ["", "soon", "-5", "1.5", "Sun, 01 Mar"] {
             assert_eq!(asked(nonsense, 0), None, "{nonsense:?}");
         }

@@ -248,30 +248,30 @@ async fn a_cut_line_and_a_time_out_are_asked_again() {
 
 #[tokio::test]
 async fn a_retry_after_holds_back_every_request_of_the_credential() {
-    let desk = Desk::open(|_, number| match number {
-        0 => Reply::new(429, "").with("Retry-After", "1"),
-        _ => Reply::new(200, "[1]"),
-    })
-    .await;
-    let (pacers, budget) = (Pacers::new([1; 32]), Budget::new(1 << 20));
-    let open = || Portal::new(desk.settings(), &pacers, budget.clone(), Clock::system()).unwrap();
-    let (one, two) = (open(), open());
-    let (computers, audit) = (request(COMPUTERS), request(AUDIT));
-    let started = Instant::now();
-    let later = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let health = two.health();
-        let page = two.fetch(&audit).await;
-        (health, page)
-    };
-    let (first, (_, second)) = tokio::join!(one.fetch(&computers), later);
-    assert!(first.is_ok() && second.is_ok());
-    let seen = desk.seen();
-    assert_eq!(seen.len(), 3);
-    for seen in &seen[1..] {
-        assert!(seen.at - started >= Duration::from_millis(990), "{:?}", seen.at - started);
+    for status in [429, 503, 500] {
+        let desk = Desk::open(move |_, number| match number {
+            0 => Reply::new(status, "").with("Retry-After", "1"),
+            _ => Reply::new(200, "[1]"),
+        })
+        .await;
+        let (pacers, budget) = (Pacers::new([1; 32]), Budget::new(1 << 20));
+        let open = || Portal::new(desk.settings(), &pacers, budget.clone(), Clock::system()).unwrap();
+        let (one, two) = (open(), open());
+        let (computers, audit) = (request(COMPUTERS), request(AUDIT));
+        let started = Instant::now();
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            two.fetch(&audit).await
+        };
+        let (first, second) = tokio::join!(one.fetch(&computers), later);
+        assert!(first.is_ok() && second.is_ok());
+        let seen = desk.seen();
+        assert_eq!(seen.len(), 3);
+        for seen in &seen[1..] {
+            assert!(seen.at - started >= Duration::from_millis(990), "{status}: {:?}", seen.at - started);
+        }
+        assert_eq!(two.health().throttled, 1, "both connections show the one credential");
     }
-    assert_eq!(two.health().throttled, 1, "both connections show the one credential");
 }
 
 #[tokio::test]

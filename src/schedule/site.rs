@@ -146,11 +146,8 @@ impl Site {
             if entry.last_error != text
                 && let Some(text) = &text
             {
-                tracing::warn!(
-                    site = self.config.site,
-                    error = text,
-                    "the organizations cannot be discovered"
-                );
+                let (what, remedy) = error.map(SiteError::advice).unwrap_or_default();
+                tracing::warn!(site = self.config.site, error = text, remedy, "{what}");
             }
             Failing::note(&mut entry.failing, error.map(SiteError::advice), began);
             entry.last_error = text;
@@ -188,7 +185,7 @@ impl Site {
         Ok(match &self.config.organizations {
             Organizations::Own => (vec![Scope::Organization(own)], None),
             Organizations::All => (vec![Scope::Tree(own)], None),
-            Organizations::Only(wanted) => chosen(wanted, &own, &children)?,
+            Organizations::Only(wanted) => chosen(&self.portal, wanted, &own, &children).await?,
         })
     }
 
@@ -219,17 +216,23 @@ impl Site {
     ) -> Result<(), StoreError> {
         let (id, own, children) = (self.row.id, own.clone(), children.to_vec());
         let now = self.portal.now();
-        around
+        let inherited = around
             .store
             .write(move |db| {
+                let inherited = connections::inherit(db, id, &own)?;
                 connections::set_organization(db, id, &own)?;
                 connections::set_first_contact(db, id, now)?;
                 for child in &children {
                     connections::organization(db, id, &child.id, Some(&child.name), now)?;
                 }
-                Ok(())
+                Ok(inherited)
             })
-            .await
+            .await?;
+        if let Some(before) = inherited {
+            let site = &self.config.site;
+            tracing::warn!(site, before, "the site has another name: it goes on where it was");
+        }
+        Ok(())
     }
 
     /// The streams of these scopes.
@@ -276,20 +279,32 @@ pub fn is_configured(connection: &Connection, source: &SourceConfig, scope: &str
     tree == (scope == "tree") && parts(source).iter().any(|(part, filter)| query_name(*part, filter) == query)
 }
 
-/// The organizations that were asked for by name or id, each alone.
-fn chosen(
+/// The organizations that were asked for by name or id, each alone, and what is wrong with the others.
+///
+/// # Errors
+/// When the portal knows none of them.
+pub async fn chosen(
+    portal: &Portal,
     wanted: &[String],
     own: &OrganizationId,
     children: &[ListedOrganization],
 ) -> Result<(Vec<Scope>, Option<SiteError>), SiteError> {
+    let is = |want: &str, one: &ListedOrganization| {
+        one.id.as_str().eq_ignore_ascii_case(want) || one.name.eq_ignore_ascii_case(want)
+    };
+    let find = |want: &str, among: &[ListedOrganization]| {
+        let found = among.iter().find(|one| is(want, one)).map(|one| one.id.clone());
+        found.or_else(|| own.as_str().eq_ignore_ascii_case(want).then(|| own.clone()))
+    };
+    let mut known = children.to_vec();
+    if wanted.iter().any(|want| find(want, &known).is_none()) {
+        // The list of what is below an organization need not name that one itself.
+        known.extend(portal.reachable_organizations(Some(own)).await.unwrap_or_default());
+    }
     let (mut scopes, mut missing) = (Vec::new(), Vec::new());
     for want in wanted {
-        let found = children
-            .iter()
-            .find(|one| one.id.as_str().eq_ignore_ascii_case(want) || one.name.eq_ignore_ascii_case(want))
-            .map(|one| one.id.clone())
-            .or_else(|| own.as_str().eq_ignore_ascii_case(want).then(|| own.clone()));
-        match found {
+        match find(want, &known) {
+            Some(id) if scopes.contains(&Scope::Organization(id.clone())) => {}
             Some(id) => scopes.push(Scope::Organization(id)),
             None => missing.push(want.clone()),
         }
@@ -297,11 +312,10 @@ fn chosen(
     if missing.is_empty() {
         return Ok((scopes, None));
     }
-    let known = children
-        .iter()
-        .take(20)
-        .map(|one| if one.name.is_empty() { one.id.to_string() } else { one.name.clone() });
-    let unknown = SiteError::UnknownOrganizations { missing, known: known.collect() };
+    let unknown = SiteError::UnknownOrganizations {
+        missing,
+        known: known.into_iter().take(20).map(|one| one.name).collect(),
+    };
     // One wrong name stops nobody else.
     if scopes.is_empty() { Err(unknown) } else { Ok((scopes, Some(unknown))) }
 }

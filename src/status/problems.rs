@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::{Failing, SiteStatus, Status, StreamCondition, StreamStatus};
+use chrono::{DateTime, Utc};
+
+use super::{Failing, SiteStatus, Status, StreamCondition, StreamStatus, TokenStatus};
 use crate::coverage::State;
 use crate::deliver::{SinkCondition, SinkStatus};
 use crate::portal::{CredentialHealth, CredentialState, TOKEN_REFUSED};
@@ -46,7 +48,7 @@ impl Status {
                 text: format!("site {}: {}", site.site, problem.text),
                 ..problem
             };
-            problems.extend(of_site(site, running).into_iter().map(named));
+            problems.extend(of_site(site, self.taken, running).into_iter().map(named));
         }
         for sink in &self.sinks {
             let since = (self.taken - sink.since).to_std().unwrap_or_default();
@@ -63,7 +65,7 @@ impl Status {
     }
 }
 
-fn of_site(site: &SiteStatus, running: Option<Duration>) -> Vec<Problem> {
+fn of_site(site: &SiteStatus, taken: DateTime<Utc>, running: Option<Duration>) -> Vec<Problem> {
     let mut problems: Vec<Problem> = causes(site).iter().map(|cause| cause.told(site)).collect();
     if site.streams.is_empty() && problems.is_empty() && running.is_some_and(|age| age > PATIENCE) {
         let text = "nothing is collected: its organization is not discovered yet";
@@ -78,11 +80,22 @@ fn of_site(site: &SiteStatus, running: Option<Duration>) -> Vec<Problem> {
             Problem { text, missing: false }
         }));
     }
+    problems.extend(of_token(&site.token, taken));
     for stream in &site.streams {
         let named = |text: String| Problem::missing(format!("{}: {text}", stream.title()));
         problems.extend(of_stream(stream).into_iter().map(named));
     }
     problems
+}
+
+fn of_token(token: &TokenStatus, taken: DateTime<Utc>) -> Option<Problem> {
+    let expires = token.expires.filter(|_| token.renew_from.is_some_and(|from| taken >= from))?;
+    let lapses = if taken < expires { "lapses" } else { "should have lapsed" };
+    let text = format!(
+        "the token {lapses} {}: renew it in the portal, put the new one in its place and correct token_expiry",
+        expires.format("%F %TZ")
+    );
+    Some(Problem { text, missing: false })
 }
 
 /// What stands in the way of some of a site, once for all that it stands in the way of.

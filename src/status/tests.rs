@@ -87,7 +87,7 @@ pub(crate) fn populated() -> Status {
             throttled: 1,
             latency_seconds: Some(0.25),
         }),
-        token: TokenStatus { expires: Some(at(23, 0)), expiry_known: true },
+        token: TokenStatus { expires: Some(at(23, 0)), expiry_known: true, renew_from: Some(at(13, 0)) },
         last_error: None,
         failing: None,
         claimed_elsewhere: Vec::new(),
@@ -141,6 +141,29 @@ pub(crate) fn populated() -> Status {
     };
     status.judge();
     status
+}
+
+#[test]
+fn a_token_near_its_end_is_a_problem_while_all_still_works() {
+    let day = |text: &str| TokenExpiry::At(text.parse().unwrap());
+    let unused = TokenExpiry::UnusedFor(Duration::from_secs(14 * 86_400));
+    let cases = [
+        (day("2026-04-01"), at(11, 59), None),
+        (day("2026-03-31"), at(11, 59), Some("lapses 2026-03-31 00:00:00Z")),
+        (day("2026-03-01"), at(11, 59), Some("should have lapsed 2026-03-01 00:00:00Z")),
+        (unused, at(11, 59), None),
+        (unused, at(11, 59) - chrono::Days::new(8), Some("lapses 2026-03-07 11:59:00Z")),
+    ];
+    for (expiry, last_success, told) in cases {
+        let mut status = populated();
+        status.sites.truncate(1);
+        status.sites[0].token = TokenStatus::of(Some(expiry), Some(last_success));
+        status.judge();
+        let said: Vec<_> = status.problems.iter().filter(|line| line.contains("the token ")).collect();
+        let told = told.map(|told| format!("site acme: the token {told}: renew it"));
+        assert!(said.len() == told.iter().len(), "{expiry:?}: {said:?}");
+        assert!(said.iter().zip(&told).all(|(said, told)| said.starts_with(told)), "{said:?} {told:?}");
+    }
 }
 
 #[test]

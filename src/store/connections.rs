@@ -74,6 +74,55 @@ pub fn retire_all_but(db: &Connection, sites: &[&str]) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Lets a connection without streams go on where a retired one of the same own organization ended: a site that was
+/// renamed. Its streams, rows and organizations pass over; what it has not delivered yet stays its own. Answers
+/// the name that the site had. Where another site reads the same organizations nothing passes over, since what it
+/// counts of them was forgotten with the claims.
+pub fn inherit(
+    db: &Connection,
+    id: ConnectionId,
+    own: &OrganizationId,
+) -> Result<Option<String>, StoreError> {
+    let find = "SELECT retired.id, retired.site FROM connection retired
+         WHERE retired.epoch < 0 AND retired.organization_id = ?2
+           AND EXISTS (SELECT 1 FROM stream WHERE connection_id = retired.id)
+           AND NOT EXISTS (SELECT 1 FROM stream WHERE connection_id = ?1)
+           AND NOT EXISTS (
+             SELECT 1 FROM organization theirs
+             JOIN organization other ON other.organization_id = theirs.organization_id
+             JOIN connection reader ON reader.id = other.connection_id
+             WHERE theirs.connection_id = retired.id AND reader.epoch > 0 AND reader.id <> ?1)
+         ORDER BY retired.id DESC LIMIT 1";
+    let found: Option<(ConnectionId, String)> =
+        db.query_row(find, params![id, own.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((retired, site)) = found else { return Ok(None) };
+    db.execute("DELETE FROM organization WHERE connection_id = ?1", [id])?;
+    for table in ["organization", "stream", "seen_set"] {
+        db.execute(
+            &format!("UPDATE {table} SET connection_id = ?1 WHERE connection_id = ?2"),
+            [id, retired],
+        )?;
+    }
+    db.execute(
+        "UPDATE OR IGNORE dead_letter SET connection_id = ?1 WHERE connection_id = ?2 AND sink IS NULL",
+        [id, retired],
+    )?;
+    // What is not delivered yet goes by the names of its organizations.
+    db.execute(
+        "INSERT INTO organization (connection_id, organization_id, name, slug, first_seen)
+         SELECT ?2, organization_id, name, slug, first_seen FROM organization WHERE connection_id = ?1",
+        [id, retired],
+    )?;
+    db.execute(
+        // Numbers go on, so that a later entry of a thing never has a lower one.
+        "UPDATE connection SET (first_contact, clock_offset, head) =
+           (SELECT first_contact, clock_offset, max(head, connection.head) FROM connection retired
+            WHERE id = ?2) WHERE id = ?1",
+        [id, retired],
+    )?;
+    Ok(Some(site))
+}
+
 /// The connection of a site, entered at first sight.
 pub fn register(db: &Connection, site: &str) -> Result<ConnectionRow, StoreError> {
     let enter = "INSERT INTO connection (site, shard) VALUES (?1, 0)
@@ -250,8 +299,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::store::seen;
     use crate::store::tests::memory;
+    use crate::store::{seen, streams};
 
     #[test]
     fn a_site_is_registered_once_and_keeps_what_is_known_of_it() {
@@ -305,6 +354,52 @@ mod tests {
         let again = register(&db, "acme").unwrap();
         assert_eq!(again.epoch, acme.epoch);
         assert_eq!(claim(&db, &organization_id, "audit", acme.id).unwrap(), other.id);
+    }
+
+    #[test]
+    fn a_renamed_site_inherits_all_but_what_is_not_delivered_yet_unless_another_reads_the_same() {
+        for shared in [false, true] {
+            let db = memory();
+            let (acme, other) = (register(&db, "acme").unwrap(), register(&db, "other").unwrap());
+            let own = OrganizationId::new("5d1");
+            set_organization(&db, acme.id, &own).unwrap();
+            set_first_contact(&db, acme.id, 7).unwrap();
+            db.execute("UPDATE connection SET head = 40 WHERE id = ?1", [acme.id]).unwrap();
+            let key = organization(&db, acme.id, &own, Some("Acme"), 1).unwrap();
+            if shared {
+                organization(&db, other.id, &own, Some("Acme"), 1).unwrap();
+            }
+            let open = |connection| {
+                let (source, scope, fingerprint) = ("audit", "tree", "");
+                streams::open(&db, &streams::StreamKey { connection, source, scope, fingerprint }).unwrap()
+            };
+            let stream = open(acme.id);
+            assert!(seen::insert(&db, stream.set, Uuid::from_u128(1), 5, None, key).unwrap());
+            let renamed = register(&db, "acme-de").unwrap().id;
+            assert_eq!(inherit(&db, renamed, &own).unwrap(), None, "acme is configured still");
+            retire_all_but(&db, &["acme-de", "other"]).unwrap();
+            assert_eq!(inherit(&db, renamed, &OrganizationId::new("5d2")).unwrap(), None);
+            let inherited = inherit(&db, renamed, &own).unwrap();
+            if shared {
+                assert_eq!(inherited, None);
+                continue;
+            }
+            assert_eq!(inherited.as_deref(), Some("acme"));
+            assert_eq!((open(renamed).id, open(renamed).set), (stream.id, stream.set));
+            assert_eq!(organization(&db, renamed, &own, None, 1).unwrap(), key);
+            let row = list(&db).unwrap().pop().unwrap();
+            assert_eq!((row.first_contact, row.head), (Some(7), 40));
+            for connection in [acme.id, renamed] {
+                assert_eq!(slug_of(&db, connection, &own).unwrap().as_deref(), Some("acme"));
+            }
+            assert_eq!(inherit(&db, renamed, &own).unwrap(), None, "once");
+            set_organization(&db, renamed, &own).unwrap();
+            // And back under its first name.
+            let again = register(&db, "acme").unwrap().id;
+            retire_all_but(&db, &["acme", "other"]).unwrap();
+            assert_eq!(inherit(&db, again, &own).unwrap().as_deref(), Some("acme-de"));
+            assert_eq!(open(again).set, stream.set);
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Several sites on one portal, and which organizations a site covers.
 
+use std::process::Command;
+
 use lockstep::simulator::world::WorldOptions;
+
+use tokio::task::spawn_blocking;
 
 use crate::support::app::{HOUR, SOON, Setup, Site, TestApp, fresh_seed, streams};
 
@@ -62,6 +66,47 @@ async fn a_name_that_the_portal_does_not_know_is_told_and_stops_no_other_organiz
             && streams(status).any(|stream| stream.rows > 0 && stream.last_error.is_none())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_that_is_renamed_goes_on_where_it_was() {
+    let mut app = TestApp::start(Setup { world: small(), ..Setup::default() }).await;
+    app.wait_caught_up(SOON).await;
+    app.stop().await;
+    app.advance(3 * HOUR);
+    app.setup.sites[0].name = "acme-de".to_owned();
+    app.configure();
+    app.run().await;
+    app.wait_caught_up(SOON).await;
+    let status = app.status().await;
+    assert_eq!(status.sites.iter().map(|site| site.site.as_str()).collect::<Vec<_>>(), ["acme-de"]);
+    app.settle(1, SOON).await;
+    app.finish("renamed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tokens_own_organization_can_be_given_by_its_name() {
+    let world = small();
+    let name = lockstep::simulator::world::World::new(world.clone()).organizations[0].name.clone();
+    let sites = vec![Site::new("acme", &format!("[{name:?}]"))];
+    let app = TestApp::start(Setup { world, sites, covers: Some(vec![0]), ..Setup::default() }).await;
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("own by name").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_that_the_portal_does_not_know_fails_a_check_and_a_single_pass() {
+    let sites = vec![Site::new("acme", "[\"Bäckerei Müßig GmbH\", \"no such organization\"]")];
+    let app = TestApp::prepare(Setup { world: small(), sites, ..Setup::default() }).await;
+    for arguments in [&["check", "--online"][..], &["once"]] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_lockstep"));
+        program.args(arguments).arg("-c").arg(app.file());
+        let program = spawn_blocking(move || program.output()).await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&[program.stdout, program.stderr].concat()).into_owned();
+        assert_eq!(program.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("the portal knows none called no such organization"), "{arguments:?}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,8 +5,9 @@ use crate::budget::Budget;
 use crate::cli::out;
 use crate::clock::Clock;
 use crate::config::{Config, Connection, Organizations};
-use crate::model::{Micros, OrganizationId, SECOND};
-use crate::portal::{ListedOrganization, Pacers, Portal, PortalError, Remedy};
+use crate::model::{Micros, SECOND};
+use crate::portal::{Pacers, Portal, PortalError, Remedy};
+use crate::schedule::chosen;
 use crate::source::{Filter, Query, SOURCES, Scope, Shape, Source};
 
 /// Clocks further apart than this are said to be (contract section 12).
@@ -46,16 +47,35 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
     let listed = portal.child_organizations(&own).await;
     say_clock(portal);
     line("token", &format!("its own organization is {own}"));
-    let (scope, mut wrong) = match &listed {
-        Ok(children) => (scope(connection, &own, children), 0),
+    let mut wrong = 0;
+    let children = match listed {
+        Ok(children) => {
+            line("organizations", &format!("{} below it", children.len()));
+            children
+        }
         Err(error) => {
-            line("organizations", &refusal(error, "View Organizations"));
-            (scope(connection, &own, &[]), 1)
+            line("organizations", &refusal(&error, "View Organizations"));
+            wrong += 1;
+            Vec::new()
         }
     };
-    if let Ok(children) = &listed {
-        line("organizations", &format!("{} below it", children.len()));
-    }
+    let scope = match &connection.organizations {
+        Organizations::All => Scope::Tree(own),
+        Organizations::Own => Scope::Organization(own),
+        Organizations::Only(wanted) => match chosen(portal, wanted, &own, &children).await {
+            Ok((scopes, unknown)) => {
+                if let Some(unknown) = unknown {
+                    line("organizations", &unknown.to_string());
+                    wrong += 1;
+                }
+                scopes.into_iter().next().unwrap_or(Scope::Organization(own))
+            }
+            Err(error) => {
+                line("organizations", &error.to_string());
+                return wrong + 1;
+            }
+        },
+    };
     for source in SOURCES {
         if !connection.sources.get(source.name()).is_some_and(|config| config.enabled) {
             continue;
@@ -80,22 +100,6 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
         }
     }
     wrong
-}
-
-fn scope(connection: &Connection, own: &OrganizationId, children: &[ListedOrganization]) -> Scope {
-    match &connection.organizations {
-        Organizations::All => Scope::Tree(own.clone()),
-        Organizations::Own => Scope::Organization(own.clone()),
-        Organizations::Only(wanted) => {
-            let is_wanted = |one: &&ListedOrganization| {
-                wanted.iter().any(|want| {
-                    one.name.eq_ignore_ascii_case(want) || one.id.as_str().eq_ignore_ascii_case(want)
-                })
-            };
-            let first = children.iter().find(is_wanted).map_or(own, |one| &one.id);
-            Scope::Organization(first.clone())
-        }
-    }
 }
 
 /// One row: of the last day for sources that are asked by time.
