@@ -14,8 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::page::PAGES;
 use crate::support::binary::Place;
 
-/// Commands that go on until they are told to stop.
-const SERVICES: [&str; 3] = ["run", "demo", "simulate"];
+/// Commands that go on until they are told to stop, and lines after which they can be told: the demo
+/// introduces itself in two.
+const SERVICES: [(&str, usize); 3] = [("run", 1), ("demo", 3), ("simulate", 1)];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_in_the_documentation_runs() {
@@ -25,6 +26,8 @@ async fn every_command_in_the_documentation_runs() {
     let place = Place::new(&portal, "64KiB");
     place.reconfigure("ops: off", "ops: 127.0.0.1:0");
     place.reconfigure("level: warn", "level: info");
+    // So that a backfill has something to do.
+    place.reconfigure("backfill: 28d", "backfill: 1h");
     let desk = Desk { portal_url: portal.url.clone(), place };
     // Most commands look at a state.
     desk.ends_well("lockstep once -c lockstep.yaml").await;
@@ -45,9 +48,11 @@ async fn every_command_in_the_documentation_runs() {
     assert!(commands.len() >= 20 && paths.len() >= 2, "{commands:?} {paths:?}");
     for line in commands {
         let command = line.split_whitespace().nth(1).unwrap_or_default();
-        match SERVICES.contains(&command) {
-            false => desk.ends_well(&line).await,
-            true => desk.serves(&line, if command == "run" { &paths } else { &NOTHING }).await,
+        match SERVICES.into_iter().find(|(name, _)| *name == command) {
+            None => desk.ends_well(&line).await,
+            Some((name, lines)) => {
+                desk.serves(&line, lines, if name == "run" { &paths } else { &NOTHING }).await;
+            }
         }
     }
 }
@@ -98,8 +103,9 @@ impl Desk {
         assert!(!(output.stdout.is_empty() && said.is_empty()), "{line}: says nothing");
     }
 
-    /// Starts a service, asks these paths of it once it says where it listens, and stops it.
-    async fn serves(&self, line: &str, paths: &BTreeSet<String>) {
+    /// Starts a service and stops it after it has said so many lines. `paths` are asked of it once it says
+    /// where it listens.
+    async fn serves(&self, line: &str, lines: usize, paths: &BTreeSet<String>) {
         let mut command = self.command(line);
         let mut child = Service(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let (out, err) = (child.0.stdout.take().unwrap(), child.0.stderr.take().unwrap());
@@ -112,20 +118,17 @@ impl Desk {
             });
         }
         drop(tell);
-        let first = told.recv_timeout(Duration::from_secs(30));
-        let mut said = vec![first.unwrap_or_else(|_| panic!("{line}: says nothing"))];
-        if !paths.is_empty() {
-            let address = loop {
-                if let Some(address) = said.last().and_then(|said| said.split("address=").nth(1)) {
-                    break address.split_whitespace().next().unwrap().to_owned();
-                }
-                let next = told.recv_timeout(Duration::from_secs(30));
-                said.push(next.unwrap_or_else(|_| panic!("{line}: does not say where it listens: {said:?}")));
-            };
-            for path in paths {
-                let answer = reqwest::get(format!("http://{address}{path}")).await.unwrap();
-                assert!(answer.status() == 200 || answer.status() == 503, "{path}: {}", answer.status());
-            }
+        let (mut said, mut address): (Vec<String>, Option<String>) = (Vec::new(), None);
+        while said.len() < lines || (!paths.is_empty() && address.is_none()) {
+            let next = told.recv_timeout(Duration::from_secs(60));
+            said.push(next.unwrap_or_else(|_| panic!("{line}: says no more than {said:?}")));
+            let told = said.last().and_then(|said| said.split("address=").nth(1)?.split_whitespace().next());
+            address = told.map(str::to_owned).or(address);
+        }
+        for path in paths {
+            let address = address.as_deref().expect("it was waited for");
+            let answer = reqwest::get(format!("http://{address}{path}")).await.unwrap();
+            assert!(answer.status() == 200 || answer.status() == 503, "{path}: {}", answer.status());
         }
         kill_process(Pid::from_child(&child.0), Signal::TERM).unwrap();
         let ended = tokio::task::spawn_blocking(move || child.0.wait().unwrap()).await.unwrap();
