@@ -12,7 +12,7 @@ const TICKS: f64 = 100.0;
 /// Between two looks: a look is cheap, and the end is known no better than this.
 const LOOK: Duration = Duration::from_millis(20);
 /// Output that has not grown for so long is complete, if it is as long as the rows in it must be.
-const STILL: Duration = Duration::from_secs(2);
+const STILL: Duration = Duration::from_secs(10);
 /// Nothing here takes so long.
 const LONGEST: Duration = Duration::from_secs(900);
 
