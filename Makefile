@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash month proofs-bite deny
+.PHONY: help build demo test crash month proofs-bite bench deny
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ crash: ## Kill the program KILLS times at random (50), twice at every fault poin
 
 month: ## Collect 1,000,000 rows a day over DAYS (30) simulated days: requests, state and memory of each day
 	DAYS=$(or $(DAYS),30) cargo test --release --locked --features failpoints --lib -- --ignored --nocapture a_tenant_of_a_million_rows_a_day
+
+bench: ## Measure: keying a row, and ROWS (500000) rows from portal to disk in ROUNDS (3) rounds, against a floor
+	cargo bench --locked --bench keys -- --quick
+	cargo bench --locked --bench end_to_end -- $(or $(ROWS),500000) $(or $(ROUNDS),3)
 
 deny: ## Licences, bans and sources of the dependencies; builds cargo-deny once (about 3 minutes)
 	cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --version '^0.20'

@@ -50,7 +50,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            batch_bytes: 4 << 20,
+            batch_bytes: 2 << 20,
             pause: (Duration::from_secs(1), Duration::from_secs(60)),
             look_again: Duration::from_secs(60),
             tick: Duration::from_secs(5),

@@ -71,8 +71,15 @@ pub(super) fn assemble(
     bounds: Bounds,
     encode: impl Fn(Origin<'_>, &Entry<'_>, &mut Vec<u8>) -> Result<(), FormatError>,
 ) -> Result<Outcome, StoreError> {
-    let mut assembly =
-        Assembly { db, bounds, encode, buffer: Vec::new(), records: Vec::new(), slugs: HashMap::new() };
+    // What of the buffer is not used takes address space and no memory.
+    let mut assembly = Assembly {
+        db,
+        bounds,
+        encode,
+        buffer: Vec::with_capacity(bounds.batch),
+        records: Vec::new(),
+        slugs: HashMap::new(),
+    };
     let (mut positions, mut refused) = (Positions::new(), Vec::new());
     for kind in Lane::ALL {
         let mut queue: VecDeque<&PendingLane> = lanes.iter().filter(|pending| pending.lane == kind).collect();

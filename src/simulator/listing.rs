@@ -1,6 +1,6 @@
 //! The rows of one source, kept in the order that the dialect's date filter works on.
 
-use super::answer::Row;
+use super::answer::{Content, Row};
 use super::dialect::Axis;
 use crate::model::Micros;
 
@@ -25,6 +25,13 @@ impl Listing {
         if axis != self.axis {
             self.axis = axis;
             self.rows.sort_by_key(|row| axis.of(row));
+        }
+    }
+
+    /// Gives the rows other contents, in their order.
+    pub fn replace_contents(&mut self, contents: impl Iterator<Item = Content>) {
+        for (row, content) in self.rows.iter_mut().zip(contents) {
+            row.content = content;
         }
     }
 
@@ -61,7 +68,6 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
-    use super::super::answer::Content;
     use super::super::dice::Dice;
     use super::*;
 

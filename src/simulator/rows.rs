@@ -185,7 +185,10 @@ impl World {
             object.value("networkDirection", 0);
             object.members(r#""sourceIPAddress":null,"destinationIPAddress":null,"destinationPort":null"#);
         }
-        object.value("isCloudLog", cloud).members(UNIFIED_CONSTANT);
+        object.value("isCloudLog", cloud);
+        if !self.options.short_rows {
+            object.members(UNIFIED_CONSTANT);
+        }
         object.members(r#""threatLockerItem":{"u":null,"pid":null,"pn":null,"at":0,"aid":0,"a":[]}"#);
         object.end();
     }

@@ -1,0 +1,68 @@
+//! `lockstep run` over the same rows, to NDJSON on disk, as its defaults are but for the pace.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::ensure;
+use serde::Deserialize;
+
+use crate::portal::{HOURS, Held};
+use crate::process::{Until, Used, files_below, measured};
+
+pub(crate) fn run(held: &Held, folder: &Path) -> anyhow::Result<Used> {
+    let home = folder.join("lockstep");
+    std::fs::create_dir(&home)?;
+    let (token, out) = (home.join("token"), home.join("out"));
+    std::fs::write(&token, &held.token)?;
+    let config = format!(
+        "connections:
+  - site: bench
+    base_url: {url}
+    token: {{ file: {token} }}
+    organizations: all
+    rate: unlimited
+sources:
+  unified_audit: {{ settle: 1s, backfill: {hours}h }}
+  system_audit: {{ enabled: false }}
+  computers: {{ enabled: false }}
+state: {{ dir: {state} }}
+server: {{ ops: off }}
+log: {{ level: warn }}
+sinks:
+  - {{ name: out, type: file, path: \"{out}/{{site}}/{{source}}-{{date}}.ndjson\" }}
+",
+        url = held.url,
+        token = token.display(),
+        hours = HOURS + 1,
+        state = home.join("state").display(),
+        out = out.display(),
+    );
+    let file = home.join("lockstep.yaml");
+    std::fs::write(&file, config)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep"));
+    command.arg("run").arg("-c").arg(&file).current_dir(&home);
+    let used = measured(&mut command, &Until::Written(out.clone(), held.bytes))?;
+    let found = ids(&out)?;
+    ensure!(found == held.rows, "{found} of {} rows came", held.rows);
+    std::fs::remove_dir_all(&home)?;
+    Ok(used)
+}
+
+/// Counts the records, each of which must be there once.
+fn ids(out: &Path) -> anyhow::Result<u64> {
+    #[derive(Deserialize)]
+    struct Record {
+        uid: String,
+    }
+    let mut ids = HashSet::new();
+    for file in files_below(out) {
+        for line in BufReader::new(File::open(file)?).lines() {
+            let record: Record = serde_json::from_str(&line?)?;
+            ensure!(ids.insert(record.uid), "a record came twice");
+        }
+    }
+    Ok(ids.len() as u64)
+}
