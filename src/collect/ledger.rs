@@ -20,6 +20,8 @@ const USUAL_HOURS: u64 = 20;
 const SHORTEST_GAP: Micros = 60 * SECOND;
 /// The shortest silence of one organization that means anything.
 const SHORTEST_SILENCE: Micros = 900 * SECOND;
+/// The short key of no organization.
+const NO_ORGANIZATION: i64 = -1;
 /// Steps of packing behind one commit at most: what is left waits for the next one.
 const PACKING_STEPS: u32 = 4;
 
@@ -177,8 +179,23 @@ impl StreamLedger {
             seen::add_hour(db, self.set, organization, hour, rows, last_at)?;
         }
         let mut elsewhere = vec![false; fresh.len()];
-        for sibling in seen::siblings(db, self.connection, self.source, self.set)? {
-            let known = seen::known(db, sibling, &fresh_rows)?;
+        for (sibling, connection) in seen::siblings(db, self.connection, self.source, self.set)? {
+            let mut rows = fresh_rows.clone();
+            if connection != self.connection {
+                // Short keys of organizations hold within a connection.
+                let mut keys: HashMap<&OrganizationId, Option<i64>> = HashMap::new();
+                for (row, fresh) in rows.iter_mut().zip(&fresh) {
+                    let key = match keys.get(&fresh.organization) {
+                        Some(key) => *key,
+                        None => {
+                            let key = connections::known_organization(db, connection, &fresh.organization)?;
+                            *keys.entry(&fresh.organization).or_insert(key)
+                        }
+                    };
+                    row.organization = key.unwrap_or(NO_ORGANIZATION);
+                }
+            }
+            let known = seen::known(db, sibling, &rows)?;
             for ((row, known), elsewhere) in fresh_rows.iter().zip(known).zip(&mut elsewhere) {
                 *elsewhere |= known && !withheld::holds(db, sibling, row.uid)?;
             }

@@ -199,6 +199,18 @@ pub fn organization(
     Ok(insert.query_row(params![connection, organization.as_str(), name, slug, now], |row| row.get(0))?)
 }
 
+/// The short key of an organization within a connection, if it was ever seen there.
+pub fn known_organization(
+    db: &Connection,
+    connection: ConnectionId,
+    organization: &OrganizationId,
+) -> Result<Option<i64>, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT id FROM organization WHERE connection_id = ?1 AND organization_id = ?2")?
+        .query_row(params![connection, organization.as_str()], |row| row.get(0))
+        .optional()?)
+}
+
 /// The name of an organization that is fit for files; none for one that was never seen.
 pub fn slug_of(
     db: &Connection,
@@ -358,7 +370,7 @@ mod tests {
         assert_eq!(seen::held(&db, counted, None, 0, SECOND).unwrap(), 0, "so that rows 2 and 3 enter");
         assert_eq!(
             seen::siblings(&db, other.id, "audit", counted).unwrap(),
-            [delivered],
+            [(delivered, acme.id)],
             "so that row 1 does not"
         );
         let again = register(&db, "acme").unwrap();

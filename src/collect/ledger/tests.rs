@@ -8,18 +8,23 @@ mod month;
 
 /// Two narrowings of one source, which may both list a row.
 async fn two() -> [StreamLedger; 2] {
+    open([("acme", "action=2"), ("acme", "action=3")]).await
+}
+
+/// Streams by their site and what narrows them.
+async fn open(streams: [(&'static str, &'static str); 2]) -> [StreamLedger; 2] {
     let clock = Clock::system();
     let store = Store::open_in_memory(clock.clone()).unwrap();
-    let open = |fingerprint: &'static str| {
+    let open = |(site, fingerprint): (&'static str, &'static str)| {
         store.write(move |db| {
-            let connection = connections::register(db, "acme")?;
+            let connection = connections::register(db, site)?;
             let (source, scope) = ("unified_audit", "tree");
             let stream =
                 streams::open(db, &StreamKey { connection: connection.id, source, scope, fingerprint })?;
             Ok((connection, stream))
         })
     };
-    let rows = [open("action=2").await.unwrap(), open("action=3").await.unwrap()];
+    let rows = [open(streams[0]).await.unwrap(), open(streams[1]).await.unwrap()];
     rows.map(|(connection, stream)| StreamLedger {
         store: store.clone(),
         clock: clock.clone(),
@@ -76,6 +81,30 @@ async fn a_row_that_two_narrowings_withhold_enters_with_the_first_that_owes_it()
     assert_eq!(entered(&first, [row(2, WITHHELD)]).await, 0);
     assert_eq!(entered(&second, [row(2, NEW)]).await, 1, "new here, and nowhere delivered");
     assert_eq!(entered(&first, [row(2, OWED)]).await, 0);
+}
+
+#[tokio::test]
+async fn what_a_retired_site_delivered_enters_at_no_other_young_or_packed() {
+    for packed in [false, true] {
+        let [first, second] = open([("acme", ""), ("other", "")]).await;
+        // Before, so that the short keys of the two differ.
+        let own = OrganizationId::new("own");
+        let store = first.store.clone();
+        let key = |connection: ConnectionId, id: OrganizationId| {
+            store.write(move |db| connections::organization(db, connection, &id, None, 1))
+        };
+        key(second.connection, OrganizationId::new("another")).await.unwrap();
+        assert_eq!(entered(&first, [row(1, NEW)]).await, 1);
+        let keys = [key(first.connection, own.clone()).await, key(second.connection, own).await];
+        assert_ne!(keys[0].as_ref().unwrap(), keys[1].as_ref().unwrap());
+        let set = first.set;
+        if packed {
+            let pack = move |db: &Connection| seen::pack(db, set, 3_000 * SECOND);
+            assert_eq!(first.store.write(pack).await.unwrap(), 1);
+        }
+        first.store.write(|db| connections::retire_all_but(db, &["other"])).await.unwrap();
+        assert_eq!(entered(&second, [row(1, NEW), row(2, NEW)]).await, 1, "packed: {packed}");
+    }
 }
 
 #[tokio::test]
