@@ -14,7 +14,8 @@ use crate::config::{Environment, SOURCE_NAMES};
 ///
 /// Exits with 0 when every interval asked for is proven and delivered, with 1 and the list of what stays
 /// unproven otherwise; the summary says how much was collected and delivered. At a terminal a table shows how
-/// far it is, elsewhere a line every ten seconds for each stream that came further. The same state as `run`: the two can take turns, but not run at the same time.
+/// far it is, elsewhere a line every ten seconds for each stream that came further. The same state as `run`:
+/// the two can take turns, but not run at the same time.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
