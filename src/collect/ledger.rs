@@ -304,6 +304,11 @@ impl Ledger for StreamLedger {
         .await
     }
 
+    async fn newest_organization(&self) -> Result<Option<Micros>, StoreError> {
+        let connection = self.connection;
+        self.store.read(move |db| connections::newest_organization(db, connection)).await
+    }
+
     async fn prune(&self, before: Micros, gone_only: bool) -> Result<u64, StoreError> {
         let set = self.set;
         let mut pruned = 0;

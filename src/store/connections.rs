@@ -211,6 +211,13 @@ pub fn known_organization(
         .optional()?)
 }
 
+/// When the newest organization of a connection was first seen, on the portal's time.
+pub fn newest_organization(db: &Connection, connection: ConnectionId) -> Result<Option<Micros>, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT max(first_seen) FROM organization WHERE connection_id = ?1")?
+        .query_row([connection], |row| row.get(0))?)
+}
+
 /// The name of an organization that is fit for files; none for one that was never seen.
 pub fn slug_of(
     db: &Connection,

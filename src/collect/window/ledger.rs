@@ -95,6 +95,8 @@ pub trait Ledger: Send + Sync {
     /// Organizations whose rows are usual and that list nothing for [`EXPECTED_GAPS`] expected gaps and 15
     /// minutes.
     fn silent(&self, now: Micros) -> impl Future<Output = Result<Vec<Silent>, StoreError>> + Send;
+    /// When the newest of the connection's organizations was first seen.
+    fn newest_organization(&self) -> impl Future<Output = Result<Option<Micros>, StoreError>> + Send;
     /// Forgets rows with both times before `before`; `gone_only` spares what the portal still lists.
     fn prune(&self, before: Micros, gone_only: bool) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }

@@ -294,10 +294,14 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         }
     }
 
-    /// Once a day: counts the whole retention, walks a rotating share of it again, recounts what lies
-    /// before the start and before the retention, and forgets what the portal keeps no longer.
+    /// Once a day, and when an organization joins: counts the whole retention, walks a rotating share of it
+    /// again, recounts what lies before the start and before the retention, and forgets what the portal keeps
+    /// no longer.
     async fn scrub(&mut self, start: Seconds, edge: Seconds) -> Result<bool, CollectError> {
-        if self.notes.scrub_at.is_none() && edge - self.notes.scrubbed.max(0) < DAY {
+        if self.notes.scrub_at.is_none()
+            && edge - self.notes.scrubbed.max(0) < DAY
+            && !self.somebody_joined().await?
+        {
             return Ok(false);
         }
         let horizon = self.horizon();
@@ -347,6 +351,16 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         self.notes.scrubbed = edge;
         self.save(Commit::default()).await?;
         Ok(true)
+    }
+
+    /// Whether an organization came into the tree since the last scrub: it brings rows of its former days.
+    async fn somebody_joined(&self) -> Result<bool, CollectError> {
+        if !self.settings.scope.is_tree() {
+            return Ok(false);
+        }
+        // Those that were there at the first contact are seen one by one in the beginning.
+        let since = (self.notes.scrubbed * SECOND).max(self.notes.first_contact + 3_600 * SECOND);
+        Ok(self.ledger.newest_organization().await?.is_some_and(|newest| newest > since))
     }
 
     /// Walks one piece of the share that the last scrub chose, in place: what is proven stays so

@@ -245,6 +245,7 @@ pub(super) struct Book {
     /// How often each row became an entry.
     pub(super) entries: HashMap<u128, u32>,
     pub(super) dead: BTreeSet<Uuid>,
+    pub(super) newest_organization: Option<Micros>,
     /// Rows seen that did not enter.
     withheld: HashSet<u128>,
     /// What an operator asks for.
@@ -447,6 +448,10 @@ impl Ledger for Store {
 
     async fn silent(&self, now: Micros) -> Result<Vec<Silent>, StoreError> {
         Ok(self.book().silent(now))
+    }
+
+    async fn newest_organization(&self) -> Result<Option<Micros>, StoreError> {
+        Ok(self.book().newest_organization)
     }
 
     async fn prune(&self, before: Micros, gone_only: bool) -> Result<u64, StoreError> {

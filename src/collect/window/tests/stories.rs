@@ -268,6 +268,24 @@ impl Story {
 }
 
 #[test]
+fn an_organization_that_joins_the_tree_brings_its_former_day_at_once() {
+    let (mut rows, joined) = (steady(1), (BEGIN + 5 * 3_600) * SECOND);
+    rows.extend((0..60).map(|n| {
+        let at = (BEGIN - 20 * 3_600 + i64::try_from(n).unwrap() * 1_200) * SECOND;
+        Row { organization: 7, listed_from: joined, ..row(9_100 + n, at) }
+    }));
+    let mut story = Story::new(rows, Dialect::default());
+    story.poll(300, 5 * 3_600);
+    story.store.book().newest_organization = Some(joined);
+    story.poll(300, 5 * 3_600 + 900);
+    assert_eq!(story.missing(), 0);
+    assert!(story.store.book().entries.values().all(|times| *times == 1));
+    let before = story.portal.world().requests;
+    story.poll(300, 5 * 3_600 + 1_800);
+    assert!(story.portal.world().requests - before < 12, "the retention is counted again and again");
+}
+
+#[test]
 fn what_was_asked_for_while_an_organization_was_silent_is_read_again_when_it_is_back() {
     let rows = ten_days().into_iter().filter(|row| row.id < Some(9_000));
     let rows = rows.map(|row| Row { organization: u16::try_from(row.id.unwrap() % 3).unwrap(), ..row });
