@@ -16,8 +16,8 @@ test: ## Everything that must hold: format, lints, tests, documentation
 crash: ## Kill the program KILLS times at random (50), twice at every fault point, and compare its files with the portal
 	KILLS=$(or $(KILLS),50) cargo test --locked --features failpoints --test it crash::long -- --ignored --exact --nocapture
 
-month: ## Collect 1,000,000 rows a day over DAYS (30) simulated days: requests, state and memory of each day
-	DAYS=$(or $(DAYS),30) cargo test --release --locked --features failpoints --lib -- --ignored --nocapture a_tenant_of_a_million_rows_a_day
+month: ## Collect ROWS (1000000) rows a day over DAYS (30) simulated days: requests, state and memory of each day
+	DAYS=$(or $(DAYS),30) ROWS=$(or $(ROWS),1000000) cargo test --release --locked --features failpoints --lib -- --ignored --nocapture a_tenant_of_a_million_rows_a_day
 
 bench: ## Measure: keying a row, and ROWS (500000) rows from portal to disk in ROUNDS (3) rounds, against a floor
 	cargo bench --locked --bench keys -- --quick
