@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use self::lines::Which;
 use super::screen::{self, Line, Tone};
 use super::{Usage, logging, out, terminal};
 use crate::config::{Config, Environment};
@@ -42,9 +43,9 @@ pub struct Live {
 /// Which command it is for, where that makes a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
-    /// A second between plain lines.
+    /// A second between plain lines, of every stream.
     Demo,
-    /// Ten seconds: somebody will read them all.
+    /// Ten seconds, of what changed: somebody will read them all.
     Once,
     /// A service has its log, and no end to sum up.
     Run,
@@ -165,7 +166,10 @@ impl Progress {
     fn show(&mut self, status: &Status) {
         match self.way {
             Way::Table => self.draw(status),
-            Way::Lines => self.lines.of(status).iter().for_each(out::say),
+            Way::Lines => {
+                let which = if self.work == Work::Demo { Which::All } else { Which::Changed };
+                self.lines.of(status, which).iter().for_each(out::say);
+            }
             Way::Log => lines::log(status),
             Way::Json => put(self.json.of(status, Instant::now())),
             Way::Quiet => {}

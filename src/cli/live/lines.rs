@@ -9,6 +9,13 @@ use crate::status::{Owed, Status};
 /// Streams of which one look or one summary tells.
 const MOST: usize = 30;
 
+/// Which streams are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    Changed,
+}
+
 /// What was told already.
 #[derive(Default)]
 pub(super) struct Told {
@@ -18,9 +25,9 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// What happened since: a line for each stream that was asked for or changed, and for each problem that
+    /// A line for each stream, or only for each that was asked for or changed since, and for each problem that
     /// is new or gone.
-    pub(super) fn of(&mut self, status: &Status) -> Vec<String> {
+    pub(super) fn of(&mut self, status: &Status, which: Which) -> Vec<String> {
         let mark = |row: &Row<'_>| {
             let stream = row.stream.map(|stream| (stream.rows, stream.requests)).unwrap_or_default();
             (title(row), (stream.0, stream.1, format!("{:?}", row.stream.map(|stream| stream.condition))))
@@ -29,7 +36,7 @@ impl Told {
         let now: BTreeMap<_, _> = all.iter().map(mark).collect();
         let changed = |row: &Row<'_>| {
             let (title, mark) = mark(row);
-            self.streams.get(&title) != Some(&mark)
+            which == Which::All || self.streams.get(&title) != Some(&mark)
         };
         let (shown, others) = worst(all.into_iter().filter(changed).collect(), MOST);
         let widest = shown.iter().map(|row| columns(&title(row))).max().unwrap_or(0);

@@ -117,21 +117,22 @@ fn where_it_is_shown_decides_how() {
 #[test]
 fn plain_lines_tell_what_changed_and_each_problem_once() {
     let (mut told, mut status) = (lines::Told::default(), demo());
-    let first = told.of(&status);
+    let first = told.of(&status, Which::Changed);
     assert_eq!(first.len(), 3, "{first:?}");
     let owing = "demo unified_audit table=1  ok, proven until 2026-02-28 12:00:00Z, 72851 rows (13254/s), \
                  182 requests, lag 1m6s; 14h26m of 23h53m left, about 12 min";
     assert_eq!(first[2], owing);
     status.sites[0].streams[0].lag_seconds = Some(90.0);
-    assert_eq!(told.of(&status), Vec::<String>::new(), "time alone is no news");
+    assert_eq!(told.of(&status, Which::Changed), Vec::<String>::new(), "time alone is no news");
     status.sites[0].streams[0].requests += 1;
     status.problems = vec!["the roof\u{1b}[2J is on fire".to_owned()];
-    let changed = told.of(&status);
+    let changed = told.of(&status, Which::Changed);
     assert!(changed.len() == 2 && changed[0].starts_with("demo computers"), "{changed:?}");
     assert_eq!(changed[1], "problem: the roof [2J is on fire");
-    assert!(told.of(&status).is_empty());
+    assert!(told.of(&status, Which::Changed).is_empty());
+    assert_eq!(told.of(&status, Which::All).len(), 3, "a demo tells of all, every second");
     status.problems.clear();
-    assert_eq!(told.of(&status), ["no problem is left"]);
+    assert_eq!(told.of(&status, Which::Changed), ["no problem is left"]);
 }
 
 #[test]
@@ -234,7 +235,7 @@ proptest! {
             prop_assert!(!line.chars().any(|letter| letter.is_control() || letter == '\u{202e}'), "{line:?}");
         }
         let mut told = lines::Told::default();
-        for line in told.of(&status).into_iter().chain(lines::summary(&status)) {
+        for line in told.of(&status, Which::Changed).into_iter().chain(lines::summary(&status)) {
             prop_assert!(!line.chars().any(char::is_control), "{line:?}");
         }
     }
