@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use chrono::{NaiveDate, NaiveTime};
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
@@ -11,48 +12,60 @@ use serde_json::value::RawValue;
 
 use crate::model::{Micros, SECOND};
 
-/// Takes the named fields of a JSON object without reading the others. Names match exactly or, since
-/// the vendor's casing varies, in any case. A repeated key counts once, the last.
+/// Takes the named fields of a JSON object without reading the others, and reads no further than the last
+/// of them: the row is known to be JSON. Names match exactly or, since the vendor's casing varies, in any
+/// case. A repeated key counts once, the first.
 pub fn fields<'a, const N: usize>(
     row: &'a str,
     names: &[&str; N],
 ) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_str(row);
-    let picked = Fields { names }.deserialize(&mut reader)?;
-    reader.end()?;
-    Ok(picked)
+    let mut picked = [None; N];
+    let read =
+        Fields { names, picked: &mut picked }.deserialize(&mut serde_json::Deserializer::from_str(row));
+    match read {
+        Err(error) if picked.iter().any(Option::is_none) => Err(error),
+        _ => Ok(picked),
+    }
 }
 
-struct Fields<'n, const N: usize> {
+struct Fields<'n, 'de, const N: usize> {
     names: &'n [&'n str; N],
+    picked: &'n mut [Option<&'de RawValue>; N],
 }
 
-impl<'de, const N: usize> DeserializeSeed<'de> for Fields<'_, N> {
-    type Value = [Option<&'de RawValue>; N];
+impl<'de, const N: usize> DeserializeSeed<'de> for Fields<'_, 'de, N> {
+    type Value = ();
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de, const N: usize> Visitor<'de> for Fields<'_, N> {
-    type Value = [Option<&'de RawValue>; N];
+impl<'de, const N: usize> Visitor<'de> for Fields<'_, 'de, N> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut picked = [None; N];
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut missing = N;
         while let Some(place) = map.next_key_seed(Place { names: self.names })? {
             match place {
-                Some(place) => picked[place] = Some(map.next_value()?),
-                None => {
+                Some(place) if self.picked[place].is_none() => {
+                    self.picked[place] = Some(map.next_value()?);
+                    missing -= 1;
+                    if missing == 0 {
+                        // The only way out of an object before its end.
+                        return Err(A::Error::custom("all there is to read was read"));
+                    }
+                }
+                _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(picked)
+        Ok(())
     }
 }
 
@@ -122,9 +135,12 @@ pub fn time(value: Option<&RawValue>) -> Option<Micros> {
 pub fn parse_time(text: &str) -> Option<Micros> {
     let text = text.trim();
     let (date, rest) = (text.get(..10)?, text.get(10..)?);
-    let date = NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?;
+    let [year, month, day] = numbers(date, b'-', [0..4, 5..7, 8..10])?;
+    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
     let mut rest = rest.strip_prefix(['T', 't', ' '])?;
-    let clock = NaiveTime::parse_from_str(rest.get(..8)?, "%H:%M:%S").ok()?;
+    let [hour, minute, second] = numbers(rest.get(..8)?, b':', [0..2, 3..5, 6..8])?;
+    // A leap second counts as the one before.
+    let clock = NaiveTime::from_hms_opt(hour, minute, if second == 60 { 59 } else { second })?;
     rest = rest.get(8..)?;
     let mut micros = 0;
     if let Some(fraction) = rest.strip_prefix(['.', ',']) {
@@ -143,6 +159,19 @@ pub fn parse_time(text: &str) -> Option<Micros> {
     }
     let seconds = date.and_time(clock).and_utc().timestamp() - offset(rest.trim())?;
     seconds.checked_mul(SECOND)?.checked_add(micros)
+}
+
+/// Three numbers of fixed width with a separator between them.
+fn numbers(text: &str, separator: u8, places: [Range<usize>; 3]) -> Option<[u32; 3]> {
+    let bytes = text.as_bytes();
+    let separated =
+        bytes.get(places[0].end) == Some(&separator) && bytes.get(places[1].end) == Some(&separator);
+    let number = |place: &Range<usize>| {
+        bytes.get(place.clone())?.iter().try_fold(0, |number, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
+        })
+    };
+    separated.then_some([number(&places[0])?, number(&places[1])?, number(&places[2])?])
 }
 
 /// Seconds east of UTC: empty, `Z`, `±hh:mm`, `±hhmm` or `±hh`.
@@ -213,3 +242,6 @@ pub fn digest(parts: &[&[u8]]) -> [u8; 16] {
     first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     first
 }
+
+#[cfg(test)]
+mod tests;

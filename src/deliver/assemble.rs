@@ -78,7 +78,7 @@ pub(super) fn assemble(
         encode,
         buffer: Vec::with_capacity(bounds.batch),
         records: Vec::new(),
-        slugs: HashMap::new(),
+        organizations: HashMap::new(),
     };
     let (mut positions, mut refused) = (Positions::new(), Vec::new());
     for kind in Lane::ALL {
@@ -121,7 +121,8 @@ struct Assembly<'a, E> {
     encode: E,
     buffer: Vec<u8>,
     records: Vec<Record>,
-    slugs: HashMap<(ConnectionId, OrganizationId), Arc<str>>,
+    /// By connection and by the id as it stands in the entry.
+    organizations: HashMap<ConnectionId, HashMap<String, (OrganizationId, Arc<str>)>>,
 }
 
 impl<E> Assembly<'_, E>
@@ -224,7 +225,7 @@ where
         site: &Arc<str>,
         source: &Arc<str>,
     ) -> Result<Record, StoreError> {
-        let organization = OrganizationId::new(entry.organization);
+        let (organization, slug) = self.organization(chunk.connection, entry.organization)?;
         Ok(Record {
             bytes: start..self.buffer.len(),
             connection: chunk.connection,
@@ -235,24 +236,26 @@ where
             day,
             site: Arc::clone(site),
             source: Arc::clone(source),
-            slug: self.slug(chunk.connection, &organization)?,
             organization,
+            slug,
         })
     }
 
-    fn slug(
+    /// An organization with its short name.
+    fn organization(
         &mut self,
         connection: ConnectionId,
-        organization: &OrganizationId,
-    ) -> Result<Arc<str>, StoreError> {
-        let key = (connection, organization.clone());
-        if let Some(slug) = self.slugs.get(&key) {
-            return Ok(Arc::clone(slug));
+        id: &str,
+    ) -> Result<(OrganizationId, Arc<str>), StoreError> {
+        let known = self.organizations.entry(connection).or_default();
+        if let Some((organization, slug)) = known.get(id) {
+            return Ok((organization.clone(), Arc::clone(slug)));
         }
+        let organization = OrganizationId::new(id);
         let slug: Arc<str> =
-            connections::slug_of(self.db, connection, organization)?.unwrap_or_default().into();
-        self.slugs.insert(key, Arc::clone(&slug));
-        Ok(slug)
+            connections::slug_of(self.db, connection, &organization)?.unwrap_or_default().into();
+        known.insert(id.to_owned(), (organization.clone(), Arc::clone(&slug)));
+        Ok((organization, slug))
     }
 
     fn finish(self, mut positions: Positions, refused: Vec<Refused>) -> Outcome {

@@ -32,6 +32,23 @@ pub const ACTION_TYPES: [&str; 15] = [
     "web",
 ];
 
+/// What tells rows without an id apart.
+const UNCHANGING: [&str; 13] = [
+    "organizationId",
+    "dateTime",
+    "dateTimeImported",
+    "computerId",
+    "hostname",
+    "username",
+    "actionType",
+    "actionId",
+    "fullPath",
+    "processPath",
+    "processId",
+    "hash",
+    "policyId",
+];
+
 impl Source for UnifiedAudit {
     fn name(&self) -> &'static str {
         "unified_audit"
@@ -83,33 +100,20 @@ impl Source for UnifiedAudit {
     }
 
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {
-        let picked = fields(
+        let [vendor_id, owner_name, owner, at, imported] = fields(
             row,
-            &[
-                "eActionLogId",
-                "organizationName",
-                "organizationId",
-                "dateTime",
-                "dateTimeImported",
-                "computerId",
-                "hostname",
-                "username",
-                "actionType",
-                "actionId",
-                "fullPath",
-                "processPath",
-                "processId",
-                "hash",
-                "policyId",
-            ],
+            &["eActionLogId", "organizationName", "organizationId", "dateTime", "dateTimeImported"],
         )?;
-        let [vendor_id, owner_name, owner, at, imported, ..] = picked;
         let vendor_id = id(vendor_id);
         let at = time(at);
+        let content = match vendor_id {
+            Some(_) => [0; 16],
+            None => content(row, at, &fields(row, &UNCHANGING)?),
+        };
         Ok(RowKey {
             organization: organization(owner),
             organization_name: text(owner_name),
-            content: if vendor_id.is_none() { content(row, at, &picked[2..]) } else { [0; 16] },
+            content,
             vendor_id,
             at,
             imported: time(imported),

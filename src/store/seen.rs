@@ -1,7 +1,7 @@
 //! The rows that were seen, with their time on the portal's axis: what makes a row new, and what a range
 //! should count. ◆ Kept as long as the portal may list them.
 //!
-//! Young rows are rows of the table `seen`, by uid. What closed a day ago is packed ([`pack()`]): some eleven
+//! Young rows are rows of the table `seen`, in order of time, found by uid through [`lookup`]. What closed a day ago is packed ([`pack()`]): some eleven
 //! bytes a row where the table takes a hundred. Every function answers for both together.
 //!
 //! A row of the table is known by its uid alone, a packed one as long as one of its two times lies in the hour
@@ -10,6 +10,7 @@
 //! portal gives two other times a day after it listed it, is taken for a new one: it is delivered again, under
 //! the uid that it had, and none is lost.
 
+pub(super) mod lookup;
 mod pack;
 mod packs;
 mod rhythm;
@@ -62,29 +63,45 @@ pub fn siblings(
 /// Remembers rows. Answers which of them were not known; a row that was gone and is back is known.
 pub fn insert(db: &Connection, set: i64, rows: &[SeenRow]) -> Result<Vec<bool>, StoreError> {
     let mut insert = db.prepare_cached(
-        "INSERT OR IGNORE INTO seen (set_id, uid, at, other, organization) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO seen (set_id, at, uid, other, organization) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
-    let mut back =
-        db.prepare_cached("UPDATE seen SET gone = 0 WHERE set_id = ?1 AND uid = ?2 AND gone = 1")?;
+    let mut back = db
+        .prepare_cached("UPDATE seen SET gone = 0 WHERE set_id = ?1 AND at = ?2 AND uid = ?3 AND gone = 1")?;
     let mut new = Vec::with_capacity(rows.len());
     for (row, packed) in rows.iter().zip(packs::find(db, set, rows, true)?) {
         let uid = row.uid.as_bytes().as_slice();
-        let inserted =
-            !packed && insert.execute(params![set, uid, row.at, row.other, row.organization])? == 1;
-        if !packed && !inserted {
-            back.execute(params![set, uid])?;
+        let mut is_new = !packed && lookup::add(db, set, row.uid, row.at)?;
+        if !packed && !is_new {
+            match young_at(db, set, row.uid)? {
+                Some(at) => drop(back.execute(params![set, at, uid])?),
+                None => {
+                    lookup::put(db, set, row.uid, row.at)?;
+                    is_new = true;
+                }
+            }
         }
-        new.push(inserted);
+        if is_new {
+            insert.execute(params![set, row.at, uid, row.other, row.organization])?;
+        }
+        new.push(is_new);
     }
     Ok(new)
+}
+
+/// By which time the table has a row, if it has it.
+fn young_at(db: &Connection, set: i64, uid: Uuid) -> Result<Option<Micros>, StoreError> {
+    let Some(at) = lookup::find(db, set, uid)? else { return Ok(None) };
+    let young = db
+        .prepare_cached("SELECT 1 FROM seen WHERE set_id = ?1 AND at = ?2 AND uid = ?3")?
+        .exists(params![set, at, uid.as_bytes().as_slice()])?;
+    Ok(young.then_some(at))
 }
 
 /// Which of the rows a set knows.
 pub fn known(db: &Connection, set: i64, rows: &[SeenRow]) -> Result<Vec<bool>, StoreError> {
     let mut known = packs::find(db, set, rows, false)?;
-    let mut young = db.prepare_cached("SELECT 1 FROM seen WHERE set_id = ?1 AND uid = ?2")?;
     for (row, known) in rows.iter().zip(&mut known) {
-        *known = *known || young.exists(params![set, row.uid.as_bytes().as_slice()])?;
+        *known = *known || young_at(db, set, row.uid)?.is_some();
     }
     Ok(known)
 }
@@ -137,9 +154,10 @@ pub fn set_gone(
     listed: &HashSet<u128>,
 ) -> Result<u64, StoreError> {
     let young = young_unlisted(db, set, organization, (from, to), listed)?;
-    let mut update = db.prepare_cached("UPDATE seen SET gone = 1 WHERE set_id = ?1 AND uid = ?2")?;
-    for uid in &young {
-        update.execute(params![set, uid.as_bytes().as_slice()])?;
+    let mut update =
+        db.prepare_cached("UPDATE seen SET gone = 1 WHERE set_id = ?1 AND at = ?2 AND uid = ?3")?;
+    for (at, uid) in &young {
+        update.execute(params![set, at, uid.as_bytes().as_slice()])?;
     }
     let places = (place(from), place(to));
     let packed = packs::unlisted(db, set, organization, places, &short_ids(listed), true)?;
@@ -156,31 +174,32 @@ fn young_unlisted(
     organization: Option<i64>,
     (from, to): (Micros, Micros),
     listed: &HashSet<u128>,
-) -> Result<Vec<Uuid>, StoreError> {
+) -> Result<Vec<(Micros, Uuid)>, StoreError> {
     let mut rows = db.prepare_cached(
-        "SELECT uid FROM seen
+        "SELECT at, uid FROM seen
          WHERE set_id = ?1 AND at >= ?2 AND at < ?3 AND gone = 0 AND (?4 IS NULL OR organization = ?4)",
     )?;
-    let rows = rows.query_map(params![set, from, to, organization], uid)?;
+    let rows = rows.query_map(params![set, from, to, organization], time_and_uid)?;
     let mut unlisted = Vec::new();
-    for uid in rows {
-        let uid = uid?;
+    for row in rows {
+        let (at, uid) = row?;
         if !listed.contains(&uid.as_u128()) {
-            unlisted.push(uid);
+            unlisted.push((at, uid));
         }
     }
     Ok(unlisted)
 }
 
-/// The uid in the first column.
-fn uid(row: &rusqlite::Row<'_>) -> rusqlite::Result<Uuid> {
-    let bytes: [u8; 16] = row.get(0)?;
-    Ok(Uuid::from_bytes(bytes))
+/// A row's name in the table: the first two columns.
+fn time_and_uid(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Micros, Uuid)> {
+    let uid: [u8; 16] = row.get(1)?;
+    Ok((row.get(0)?, Uuid::from_bytes(uid)))
 }
 
 /// Files every row by its other time. Reads and writes every pack of the set, a few at a time.
 pub fn swap_axis(db: &Connection, set: i64) -> Result<(), StoreError> {
     db.execute("UPDATE seen SET at = other, other = at WHERE set_id = ?1 AND other IS NOT NULL", [set])?;
+    lookup::put_all(db, Some(set))?;
     packs::swap_axis(db, set)
 }
 
@@ -194,44 +213,49 @@ pub fn packed_before(now: Micros) -> Micros {
 pub fn pack(db: &Connection, set: i64, before: Micros) -> Result<u64, StoreError> {
     // The microsecond marks rows that say no time.
     let mut oldest = db.prepare_cached(
-        "SELECT uid, at, other, organization, gone FROM seen INDEXED BY seen_time
+        "SELECT at, uid, other, organization, gone FROM seen
          WHERE set_id = ?1 AND at < ?2 AND at % 1000000 <> 1 ORDER BY at LIMIT ?3",
     )?;
     let mut rows = oldest.query(params![set, before, PACKED_ROWS])?;
-    let mut uids = Vec::new();
+    let mut packed = Vec::new();
     let mut organizations: BTreeMap<i64, Vec<PackedRow>> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let uid = uid(row)?;
-        uids.push(uid);
-        let packed = PackedRow::new(uid, row.get(1)?, row.get(2)?, row.get(4)?);
-        organizations.entry(row.get(3)?).or_default().push(packed);
+        let (at, uid) = time_and_uid(row)?;
+        packed.push((at, uid));
+        organizations.entry(row.get(3)?).or_default().push(PackedRow::new(uid, at, row.get(2)?, row.get(4)?));
     }
     drop(rows);
     for (organization, rows) in organizations {
         packs::put(db, set, organization, rows)?;
     }
-    // In order, so that neighbours in the table go together.
-    uids.sort_unstable();
-    let mut delete = db.prepare_cached("DELETE FROM seen WHERE set_id = ?1 AND uid = ?2")?;
-    for uid in &uids {
-        delete.execute(params![set, uid.as_bytes().as_slice()])?;
+    forget(db, set, &packed)?;
+    Ok(packed.len() as u64)
+}
+
+/// Takes rows from the table.
+fn forget(db: &Connection, set: i64, rows: &[(Micros, Uuid)]) -> Result<(), StoreError> {
+    let mut delete = db.prepare_cached("DELETE FROM seen WHERE set_id = ?1 AND at = ?2 AND uid = ?3")?;
+    for (at, uid) in rows {
+        delete.execute(params![set, at, uid.as_bytes().as_slice()])?;
+        lookup::remove(db, set, *uid)?;
     }
-    Ok(uids.len() as u64)
+    Ok(())
 }
 
 /// Forgets rows with both times before `before`, a whole second, a bounded number at a time; with `gone_only`
 /// what the portal still lists is kept. Answers how many.
 pub fn prune(db: &Connection, set: i64, before: Micros, gone_only: bool) -> Result<u64, StoreError> {
-    let young = db
+    let young: Vec<_> = db
         .prepare_cached(
-            "DELETE FROM seen WHERE set_id = ?1 AND uid IN (
-               SELECT uid FROM seen WHERE set_id = ?1 AND at < ?2 AND (other IS NULL OR other < ?2)
-                 AND (gone = 1 OR NOT ?3) LIMIT 20000)",
+            "SELECT at, uid FROM seen WHERE set_id = ?1 AND at < ?2 AND (other IS NULL OR other < ?2)
+               AND (gone = 1 OR NOT ?3) LIMIT 20000",
         )?
-        .execute(params![set, before, gone_only])?;
+        .query_map(params![set, before, gone_only], time_and_uid)?
+        .collect::<Result<_, _>>()?;
+    forget(db, set, &young)?;
     db.prepare_cached("DELETE FROM hourly WHERE set_id = ?1 AND hour < ?2")?
         .execute(params![set, before.div_euclid(HOUR)])?;
-    Ok(young as u64 + packs::prune(db, set, place(before), gone_only)?)
+    Ok(young.len() as u64 + packs::prune(db, set, place(before), gone_only)?)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use rustix::fs::Access;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::seen::lookup;
 use crate::clock::Clock;
 
 /// One script a version, in order; `PRAGMA user_version` counts how many have run.
@@ -18,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_clock.sql"),
     include_str!("migrations/0003_backfill.sql"),
     include_str!("migrations/0004_packs.sql"),
+    include_str!("migrations/0005_seen_by_time.sql"),
 ];
 
 /// A write-ahead log above this is folded into the database, and the file cut back to it.
@@ -49,19 +51,33 @@ pub(super) fn open_writer(path: &Path, clock: &Clock) -> Result<(Connection, Ide
     )?;
     // Takes effect only before the first table, so it comes before everything that writes.
     db.pragma_update(None, "auto_vacuum", "incremental")?;
-    set_up(&db, 8 * 1024)?;
+    set_up(&db, 4 * 1024)?;
     let mode: String = db.query_row("PRAGMA journal_mode = wal", [], |row| row.get(0))?;
     if mode != "wal" {
         let detail = format!("the write-ahead log cannot be turned on, the mode stays `{mode}`");
         return Err(StoreError::Corrupt { path: path.to_path_buf(), detail });
     }
     db.pragma_update(None, "synchronous", "full")?;
-    db.pragma_update(None, "wal_autocheckpoint", 1000)?;
+    db.pragma_update(None, "wal_autocheckpoint", 4000)?;
     db.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
     check_integrity(&db, path)?;
     migrate(&mut db, path, clock)?;
     let identity = identity(&db, path)?;
+    let lookup = lookup::path(path);
+    remove_lookup(&lookup)?;
+    create_private(&lookup)?;
+    lookup::attach(&db, Some(&lookup))?;
     Ok((db, identity))
+}
+
+/// Takes away what an earlier life of the program left, or this one has no more use for.
+pub(super) fn remove_lookup(lookup: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(lookup) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", lookup, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens a state that lives as long as its connection.
@@ -71,6 +87,7 @@ pub(super) fn open_memory(clock: &Clock) -> Result<(Connection, Identity), Store
     set_up(&db, 8 * 1024)?;
     migrate(&mut db, path, clock)?;
     let identity = identity(&db, path)?;
+    lookup::attach(&db, None)?;
     Ok((db, identity))
 }
 

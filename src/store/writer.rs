@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::lock::DirectoryLock;
+use super::seen::lookup;
 use super::{StoreError, sqlite};
 
 /// Jobs waiting before callers have to wait themselves; also the most that share one commit.
@@ -103,6 +104,11 @@ impl Writer {
             tracing::warn!(path = %self.path.display(), %error, "the log is left for the next start");
         }
         drop(self.db);
+        if self.lock.is_some()
+            && let Err(error) = sqlite::remove_lookup(&lookup::path(&self.path))
+        {
+            tracing::debug!(%error, "the next start removes it");
+        }
         drop(self.lock);
         // Dropping them is the answer: whoever waits for the end hears it now.
         drop(closing);

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use super::Settings;
 use super::state::{Closing, Name, Open, State};
-use super::template::FileName;
+use super::template::{FileName, PathTemplate};
 use crate::durable::{self, fault};
 use crate::sink::{Batch, SinkError, SinkState};
 
@@ -102,9 +102,15 @@ impl Files {
 
     fn group(&self, batch: &Batch) -> BTreeMap<FileName, Group> {
         let mut groups: BTreeMap<FileName, Group> = BTreeMap::new();
+        // Few records differ from all before in what their file is named by: a name is made once.
+        let mut names: HashMap<_, FileName> = HashMap::new();
         for record in batch.records.iter() {
-            let group =
-                groups.entry(self.settings.path.render(record)).or_insert_with(|| Group::new(record.day));
+            let name =
+                names.entry(PathTemplate::key(record)).or_insert_with(|| self.settings.path.render(record));
+            let group = match groups.get_mut(name) {
+                Some(group) => group,
+                None => groups.entry(name.clone()).or_insert_with(|| Group::new(record.day)),
+            };
             group.add(record.bytes.clone(), record.day);
         }
         groups

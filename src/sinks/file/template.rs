@@ -3,8 +3,10 @@
 use std::fmt::{self, Write};
 use std::path::PathBuf;
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
+use crate::model::Kind;
 use crate::sink::Record;
 
 /// Longest name that one value may give, in bytes; a file system takes 255 for a whole component.
@@ -120,6 +122,12 @@ impl PathTemplate {
     /// True when the path tells days apart.
     pub(super) fn has_date(&self) -> bool {
         self.parts.contains(&Part::Date)
+    }
+
+    /// All that a name can be made of: records with the same key have the same name.
+    pub(super) fn key(record: &Record) -> (&str, &str, &str, &str, Kind, NaiveDate) {
+        let Record { site, organization, slug, source, kind, day, .. } = record;
+        (site, organization.as_str(), slug, source, *kind, *day)
     }
 
     pub(super) fn render(&self, record: &Record) -> FileName {

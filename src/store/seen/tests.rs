@@ -274,6 +274,31 @@ fn a_packed_row_is_known_also_once_its_portal_tells_its_times_more_precisely() {
 }
 
 #[test]
+fn a_young_row_is_known_by_its_uid_whatever_times_it_comes_with() {
+    let db = memory();
+    let row = SeenRow { uid: uid_of(1), at: 90 * SECOND, other: None, organization: 1 };
+    insert(&db, 1, &[row]).unwrap();
+    let moved = SeenRow { at: 20 * HOUR, other: Some(40 * HOUR), ..row };
+    assert_eq!(insert(&db, 1, &[moved]).unwrap(), [false]);
+    assert_eq!(known(&db, 2, &[row]).unwrap(), [false], "in another set it is another row");
+    set_gone(&db, 1, None, (0, HOUR), &HashSet::new()).unwrap();
+    assert_eq!(insert(&db, 1, &[moved]).unwrap(), [false]);
+    assert_eq!(held(&db, 1, None, 0, HOUR).unwrap(), 1, "it is back where it was");
+}
+
+#[test]
+fn a_row_that_left_the_table_by_another_way_is_new_again() {
+    let db = memory();
+    let row = SeenRow { uid: uid_of(1), at: 90 * SECOND, other: None, organization: 1 };
+    insert(&db, 1, &[row]).unwrap();
+    db.execute("DELETE FROM seen", []).unwrap();
+    assert_eq!(known(&db, 1, &[row]).unwrap(), [false]);
+    let moved = SeenRow { at: 91 * SECOND, ..row };
+    assert_eq!(insert(&db, 1, &[moved]).unwrap(), [true]);
+    assert_eq!(insert(&db, 1, &[row]).unwrap(), [false]);
+}
+
+#[test]
 fn a_damaged_pack_is_an_error_that_names_it() {
     let db = memory();
     insert(&db, 1, &crowd(10)).unwrap();

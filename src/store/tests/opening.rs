@@ -71,7 +71,7 @@ async fn the_state_is_private() {
     store.write(put("k1")).await.unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir), 0o700);
-    for file in ["lock", "state.db", "state.db-wal", "state.db-shm"] {
+    for file in ["lock", "state.db", "state.db-wal", "state.db-shm", "seen-lookup.db"] {
         assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
     }
 }
@@ -85,9 +85,17 @@ async fn a_state_of_a_newer_version_is_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     for error in [Store::open(dir.path(), clock()).err(), Store::open_read_only(dir.path()).err()] {
         let error = error.unwrap();
-        assert!(matches!(&error, StoreError::Newer { found: 99, known: 4, .. }), "{error}");
+        assert!(matches!(&error, StoreError::Newer { found: 99, known: 5, .. }), "{error}");
     }
 }
+
+/// The table of seen rows up to the fourth version.
+const SEEN_BY_UID: &str = "DROP TABLE seen;
+    CREATE TABLE seen (
+      set_id INTEGER NOT NULL, uid BLOB NOT NULL, at INTEGER NOT NULL, other INTEGER,
+      organization INTEGER NOT NULL, gone INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (set_id, uid)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX seen_time ON seen (set_id, at, organization, gone);";
 
 #[tokio::test]
 async fn a_state_of_the_first_version_is_brought_up_to_date_by_who_may_write() {
@@ -98,6 +106,7 @@ async fn a_state_of_the_first_version_is_brought_up_to_date_by_who_may_write() {
     store.close().await;
     let old = Connection::open(&path).unwrap();
     old.execute_batch("ALTER TABLE connection DROP COLUMN clock_offset; DROP TABLE withheld; DROP TABLE backfill; DROP TABLE seen_pack; PRAGMA user_version = 1").unwrap();
+    old.execute_batch(SEEN_BY_UID).unwrap();
     drop(old);
     let error = Store::open_read_only(dir.path()).err().unwrap();
     assert!(matches!(&error, StoreError::Older { .. }), "{error}");
@@ -123,6 +132,7 @@ async fn what_a_state_of_the_third_version_has_seen_is_packed_and_stays_known() 
     };
     let rows: Vec<_> = (0..1_000).map(row).collect();
     old.execute_batch("DROP TABLE seen_pack; PRAGMA user_version = 3").unwrap();
+    old.execute_batch(SEEN_BY_UID).unwrap();
     for row in &rows {
         let values = params![row.uid.as_bytes(), row.at, row.other];
         old.execute("INSERT INTO seen VALUES (1, ?1, ?2, ?3, 1, 0)", values).unwrap();
@@ -137,6 +147,22 @@ async fn what_a_state_of_the_third_version_has_seen_is_packed_and_stays_known() 
         .await
         .unwrap();
     assert_eq!((packed, new, held), (500, vec![false; 1_000], 750));
+}
+
+#[tokio::test]
+async fn what_was_seen_is_known_after_any_end_of_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = SeenRow { uid: Uuid::from_u128(7), at: SECOND, other: None, organization: 1 };
+    let insert = move |db: &Connection| seen::insert(db, 1, &[row]);
+    for (expected, leftover) in [(true, &b""[..]), (false, b""), (false, b"left by a kill")] {
+        if !leftover.is_empty() {
+            std::fs::write(dir.path().join("seen-lookup.db"), leftover).unwrap();
+        }
+        let store = open(&dir);
+        assert_eq!(store.write(insert).await.unwrap(), [expected]);
+        store.close().await;
+        assert!(!dir.path().join("seen-lookup.db").exists());
+    }
 }
 
 #[tokio::test]
