@@ -7,6 +7,7 @@ mod bad_input;
 mod cost;
 mod crash;
 mod docs;
+mod house;
 mod late;
 mod live;
 mod outage;
