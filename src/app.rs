@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::budget::Budget;
 use crate::clock::Clock;
@@ -218,16 +219,16 @@ impl App {
                 continue;
             }
             site.only = sources.to_vec();
-            let (name, around) = (site.config.site.clone(), self.around.clone());
-            passes.push((name, collecting.spawn(site.once(around))));
+            let (name, span, around) = (site.config.site.clone(), site.span(), self.around.clone());
+            passes.push((name, collecting.spawn(site.once(around).instrument(span))));
         }
         let delivering = self.delivering();
         let mut deliveries = Vec::new();
         let done = CancellationToken::new();
         for worker in std::mem::take(&mut self.workers) {
             let name = worker.status().borrow().name.clone();
-            let (stop, done) = (self.stop_delivery.clone(), done.clone());
-            deliveries.push((name, delivering.spawn(deliver_all(worker, done, stop))));
+            let (span, stop, done) = (worker.span(), self.stop_delivery.clone(), done.clone());
+            deliveries.push((name, delivering.spawn(deliver_all(worker, done, stop).instrument(span))));
         }
         for (name, pass) in passes {
             match pass.await {

@@ -143,7 +143,9 @@ fn logging(log: &crate::config::Log, quiet: bool, colours: bool) {
         .with_default(level(LevelFilter::WARN));
     let writer = || screen::Above;
     let plain = (!log.json).then(|| tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer));
-    let json = log.json.then(|| tracing_subscriber::fmt::layer().json().with_writer(writer));
+    // One span names the part that speaks; the list of those around it would say it twice.
+    let json = || tracing_subscriber::fmt::layer().json().with_span_list(false).with_writer(writer);
+    let json = log.json.then(json);
     // A second start in one process keeps the first log.
     drop(tracing_subscriber::registry().with(plain).with(json).with(filter).try_init());
 }

@@ -156,6 +156,12 @@ impl Worker {
         }
     }
 
+    /// What the log shows of it with every line; to be entered by whoever runs it.
+    pub fn span(&self) -> tracing::Span {
+        // A span below the level of the log would not be shown with the lines in it.
+        tracing::error_span!("sink", sink = self.name)
+    }
+
     /// What the worker tells of itself, kept up to date.
     pub fn status(&self) -> watch::Receiver<SinkStatus> {
         self.status.subscribe()
@@ -243,12 +249,7 @@ impl Worker {
         };
         self.status.send_modify(|status| {
             if status.last_error.as_ref() != Some(&text) {
-                tracing::warn!(
-                    sink = self.name,
-                    error = text,
-                    held = condition == SinkCondition::Held,
-                    "delivery failed"
-                );
+                tracing::warn!(error = text, held = condition == SinkCondition::Held, "delivery failed");
             }
             status.become_condition(condition, now);
             status.last_error = Some(text);
@@ -369,12 +370,7 @@ impl Worker {
         if self.settings.most_refused.is_some_and(|percent| refusals.too_many(percent)) {
             return Err(DeliverError::Refused { refused: refusals.count(), reason: last.reason.clone() });
         }
-        tracing::warn!(
-            sink = self.name,
-            count = refused.len(),
-            reason = last.reason,
-            "entries became dead letters"
-        );
+        tracing::warn!(count = refused.len(), reason = last.reason, "entries became dead letters");
         let (name, limit) = (self.name.clone(), self.settings.dead_letter_bytes);
         let stored: Micros = self.clock.now().timestamp_micros();
         let buried = self.store.write(move |db| {
@@ -422,7 +418,7 @@ impl Worker {
     }
 
     fn note(&self, text: String) {
-        tracing::warn!(sink = self.name, "{text}");
+        tracing::warn!("{text}");
         let now = self.clock.now();
         self.status.send_modify(|status| status.note(text, now));
     }

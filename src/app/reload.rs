@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::build::Builder;
 use crate::config::{Config, ConfigError, Connection, Limits, Origin, Stamp};
@@ -94,7 +95,8 @@ impl Running {
         let (name, portal) = (site.config.site.clone(), site.portal.clone());
         let stop = self.around.stop.child_token();
         let around = Surroundings { stop: stop.clone(), ..self.around.clone() };
-        let ended = self.collecting.spawn(site.run(around));
+        let span = site.span();
+        let ended = self.collecting.spawn(site.run(around).instrument(span));
         self.sites.insert(name, RunningSite { portal, task: Task { stop, ended } });
     }
 
@@ -103,7 +105,8 @@ impl Running {
         let name = status.borrow().name.clone();
         let stop = self.stop_delivery.child_token();
         let until = stop.clone();
-        let ended = self.delivering.spawn(async move { worker.run(&until).await });
+        let span = worker.span();
+        let ended = self.delivering.spawn(async move { worker.run(&until).await }.instrument(span));
         self.sinks.insert(name, RunningSink { status, task: Task { stop, ended } });
     }
 

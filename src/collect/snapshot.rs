@@ -149,7 +149,7 @@ impl<L: Listing> SnapshotStream<L> {
             self.requests += 1;
             let answer = match self.listing.list(&query).await {
                 Err(CollectError::PageTooLarge(error)) if self.settings.page_size > SAFE_PAGE_SIZE => {
-                    tracing::warn!(source = self.settings.source, %error, "smaller pages are asked from now on");
+                    tracing::warn!(%error, "smaller pages are asked from now on");
                     self.settings.page_size = SAFE_PAGE_SIZE;
                     return Ok(Err(Unfinished::Walk("the portal takes smaller pages only")));
                 }

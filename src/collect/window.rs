@@ -175,11 +175,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         if self.coverage.end().is_none_or(|end| end <= edge + CLOCK_SLACK) {
             return;
         }
-        tracing::warn!(
-            source = self.settings.source,
-            edge,
-            "the portal's clock was set back: later time is pending again"
-        );
+        tracing::warn!(edge, "the portal's clock was set back: later time is pending again");
         self.coverage.forget(edge, Seconds::MAX);
         let notes = &mut self.notes;
         for (checked, age) in notes.checked.iter_mut().zip(recheck::AGES) {

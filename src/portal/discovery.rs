@@ -69,7 +69,7 @@ impl Portal {
                     Failure::MissingRole(_) | Failure::Rejected { .. } | Failure::Answer(_)
                 ) =>
             {
-                tracing::info!(site = self.site(), %error, "computers do not tell the organization; asking for the list of organizations");
+                tracing::info!(%error, "computers do not tell the organization; asking for the list of organizations");
             }
             Err(error) => return Err(error),
         }

@@ -74,7 +74,7 @@ impl Portal {
             if let Some(wait) = wait {
                 credential.hold(Instant::now() + wait);
             }
-            tracing::debug!(site = settings.site, endpoint = request.endpoint.path(), attempt, %failure, ?wait, ?pause, "no page");
+            tracing::debug!(endpoint = request.endpoint.path(), attempt, %failure, ?wait, ?pause, "no page");
             match wait {
                 Some(wait) if attempt >= tries => return Err(self.throttled(wait)),
                 None if attempt >= tries => return Err(failure),

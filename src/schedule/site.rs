@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::stream::{Stream, Unfinished, query_name};
 use super::{LONGEST_PAUSE, Surroundings};
@@ -66,6 +67,12 @@ pub struct Site {
 }
 
 impl Site {
+    /// What the log shows of it with every line; to be entered by whoever runs it.
+    pub fn span(&self) -> tracing::Span {
+        // A span below the level of the log would not be shown with the lines in it.
+        tracing::error_span!("site", site = self.config.site)
+    }
+
     /// Runs every stream until told to stop; looks for new organizations now and then.
     pub async fn run(self, around: Surroundings) {
         let streams = TaskTracker::new();
@@ -97,7 +104,8 @@ impl Site {
                         let key =
                             format!("{}/{}/{}", stream.source.name(), stream.scope.name(), stream.name());
                         if running.insert(key) {
-                            streams.spawn(stream.run(around.clone()));
+                            let span = stream.span();
+                            streams.spawn(stream.run(around.clone()).instrument(span));
                         }
                     }
                     around.clock.jittered(self.config.discover_every, 0.1)
@@ -137,11 +145,15 @@ impl Site {
             unfinished.push(Unfinished { site, source: "organizations", unproven: Vec::new(), error });
         }
         for stream in snapshots {
-            unfinished.push(stream.once(around.clone()).await);
+            let span = stream.span();
+            unfinished.push(stream.once(around.clone()).instrument(span).await);
         }
         let streams = TaskTracker::new();
-        let passes: Vec<_> =
-            windows.into_iter().map(|stream| streams.spawn(stream.once(around.clone()))).collect();
+        let start = |stream: Stream| {
+            let span = stream.span();
+            streams.spawn(stream.once(around.clone()).instrument(span))
+        };
+        let passes: Vec<_> = windows.into_iter().map(start).collect();
         for pass in passes {
             unfinished.push(pass.await.map_err(|error| SiteError::Broken(error.to_string()))?);
         }
@@ -155,7 +167,7 @@ impl Site {
                 && let Some(text) = &text
             {
                 let (what, remedy) = error.map(SiteError::advice).unwrap_or_default();
-                tracing::warn!(site = self.config.site, error = text, remedy, "{what}");
+                tracing::warn!(error = text, remedy, "{what}");
             }
             Failing::note(&mut entry.failing, error.map(SiteError::advice), began);
             entry.last_error = text;
@@ -193,7 +205,7 @@ impl Site {
             // Names are a comfort where the whole tree or nothing but the own organization is asked.
             // But no stream starts before the portal has told its time: ours may be wrong by days.
             Err(error) if !matches!(self.config.organizations, Organizations::Only(_)) && self.answered() => {
-                tracing::debug!(site = self.config.site, %error, "the list of organizations is not to be had");
+                tracing::debug!(%error, "the list of organizations is not to be had");
                 Vec::new()
             }
             Err(error) => return Err(error.into()),
@@ -221,7 +233,7 @@ impl Site {
             return Ok(own);
         }
         let own = self.portal.discover_organization().await?;
-        tracing::info!(site = self.config.site, organization = %own, "discovered the token's own organization");
+        tracing::info!(organization = %own, "discovered the token's own organization");
         Ok(own)
     }
 
@@ -246,8 +258,7 @@ impl Site {
             })
             .await?;
         if let Some(before) = inherited {
-            let site = &self.config.site;
-            tracing::warn!(site, before, "the site has another name: it goes on where it was");
+            tracing::warn!(before, "the site has another name: it goes on where it was");
         }
         Ok(())
     }

@@ -61,6 +61,15 @@ impl Stream {
         query_name(self.part, &self.filter)
     }
 
+    /// What the log shows of it with every line; to be entered by whoever runs it.
+    pub fn span(&self) -> tracing::Span {
+        let (site, source) = (&self.connection.site, self.source.name());
+        let (scope, query) = (self.scope.name(), Some(self.name()).filter(|name| !name.is_empty()));
+        // A span below the level of the log would not be shown with the lines in it. It stands alone: it names
+        // its site itself.
+        tracing::error_span!(parent: None, "stream", site, source, scope, query)
+    }
+
     /// Polls until told to stop.
     pub async fn run(self, around: Surroundings) {
         let mut status = self.blank();
@@ -237,12 +246,7 @@ impl Stream {
 
     fn well(&self, status: &mut StreamStatus, around: &Surroundings) {
         if status.condition != StreamCondition::Ok {
-            tracing::info!(
-                site = self.connection.site,
-                source = self.source.name(),
-                scope = self.scope.name(),
-                "collecting"
-            );
+            tracing::info!("collecting");
         }
         status.condition = StreamCondition::Ok;
         status.last_error = None;
@@ -267,13 +271,7 @@ impl Stream {
         }
         Failing::note(&mut status.failing, Some((what, remedy)), began);
         if status.condition != condition {
-            tracing::warn!(
-                site = self.connection.site,
-                source = self.source.name(),
-                scope = self.scope.name(),
-                error = text,
-                "the poll failed"
-            );
+            tracing::warn!(error = text, "the poll failed");
         }
         status.condition = condition;
         status.last_error = Some(text);
@@ -293,7 +291,7 @@ impl Stream {
             }
             None => {}
         }
-        self.tell_disbelief(&before, &disbelieved(status));
+        tell_disbelief(&before, &disbelieved(status));
         around.board.set_stream(&self.connection.site, status.clone());
     }
 
@@ -307,21 +305,6 @@ impl Stream {
         status.requests = window.requests;
         status.observed = Some(window.notes.observed.clone());
         status.scrubbed = utc(window.notes.scrubbed).filter(|_| window.notes.scrubbed > 0);
-    }
-
-    /// Logs when the portal is not believed any more about an organization, and when it is again.
-    fn tell_disbelief(
-        &self,
-        before: &BTreeMap<(String, String), String>,
-        now: &BTreeMap<(String, String), String>,
-    ) {
-        let (site, source) = (&self.connection.site, self.source.name());
-        for ((organization, state), reason) in now.iter().filter(|(key, _)| !before.contains_key(*key)) {
-            tracing::warn!(site, source, organization, state, reason, "the portal's answer is not believed");
-        }
-        for (organization, state) in before.keys().filter(|key| !now.contains_key(*key)) {
-            tracing::info!(site, source, organization, state, "the portal's answer is believed again");
-        }
     }
 
     async fn load(&self, store: &Store, around: &Surroundings) -> Result<Loaded, StoreError> {
@@ -413,6 +396,16 @@ fn disbelieved(status: &StreamStatus) -> BTreeMap<(String, String), String> {
     let states = [State::EmptyUnconfirmed.as_str(), "unknown"];
     let listed = status.unproven.iter().filter(|one| states.contains(&one.state.as_str()));
     listed.map(|one| ((one.organization.clone(), one.state.clone()), one.reason.clone())).collect()
+}
+
+/// Logs when the portal is not believed any more about an organization, and when it is again.
+fn tell_disbelief(before: &BTreeMap<(String, String), String>, now: &BTreeMap<(String, String), String>) {
+    for ((organization, state), reason) in now.iter().filter(|(key, _)| !before.contains_key(*key)) {
+        tracing::warn!(organization, state, reason, "the portal's answer is not believed");
+    }
+    for (organization, state) in before.keys().filter(|key| !now.contains_key(*key)) {
+        tracing::info!(organization, state, "the portal's answer is believed again");
+    }
 }
 
 /// Notes as stored; a new stream has none.

@@ -10,6 +10,7 @@ mod docs;
 mod house;
 mod late;
 mod live;
+mod log;
 mod outage;
 mod own_reads;
 mod reload;

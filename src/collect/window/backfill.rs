@@ -29,13 +29,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 self.coverage.forget(from, to);
             }
             self.notes.start = Some(start.min(from));
-            tracing::info!(
-                source = self.settings.source,
-                scope = self.settings.scope.name(),
-                from,
-                to,
-                "older time is collected, as an operator asked"
-            );
+            tracing::info!(from, to, "older time is collected, as an operator asked");
         }
         self.save(Commit { taken_up: Some(asked), ..Commit::default() }).await?;
         Ok(())

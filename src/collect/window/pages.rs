@@ -77,11 +77,11 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 if walked.is_err() {
                     return Err(CollectError::Refused(refusal));
                 }
-                tracing::info!(source = self.settings.source, %refusal, "asked with the child flag from now on");
+                tracing::info!(%refusal, "asked with the child flag from now on");
                 walked
             }
             Err(CollectError::PageTooLarge(error)) if self.settings.page_size > SAFE_PAGE_SIZE => {
-                tracing::warn!(source = self.settings.source, %error, "smaller pages are asked from now on");
+                tracing::warn!(%error, "smaller pages are asked from now on");
                 self.settings.page_size = SAFE_PAGE_SIZE;
                 self.walk_to(depth, request, lane, split, enter).await
             }

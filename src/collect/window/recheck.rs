@@ -113,8 +113,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let checked = self.listing.now();
         for &(from, to) in &gaps {
             let reason = Some("the portal's retention ended before it was collected".to_owned());
-            let (source, scope) = (self.settings.source, self.settings.scope.name());
-            tracing::warn!(source, scope, from, to, "a gap has left the portal's retention: it stays one");
+            tracing::warn!(from, to, "a gap has left the portal's retention: it stays one");
             self.coverage.set(Interval {
                 from,
                 to,
@@ -283,13 +282,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
 
     fn make_pending(&mut self, pieces: &[(Seconds, Seconds)]) {
         for &(from, to) in pieces {
-            tracing::info!(
-                source = self.settings.source,
-                scope = self.settings.scope.name(),
-                from,
-                to,
-                "the portal counts other rows than are held: walking again"
-            );
+            tracing::info!(from, to, "the portal counts other rows than are held: walking again");
             self.coverage.forget(from, to);
         }
     }

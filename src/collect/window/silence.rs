@@ -66,7 +66,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             .map(|(organization, since)| (organization.clone(), *since))
             .collect();
         for (organization, since) in returned {
-            tracing::info!(%organization, source = self.settings.source, "an organization lists rows again");
+            tracing::info!(%organization, "an organization lists rows again");
             let from = since.div_euclid(SECOND).max(self.notes.start.unwrap_or_default());
             self.forget_owed(from, self.edge());
             self.forget_asked_since(since);

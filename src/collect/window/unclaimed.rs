@@ -224,7 +224,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 }
                 // Not worth holding up the rest: this time is in no coverage.
                 Err(CollectError::Portal(error)) if error.remedy() == Remedy::SmallerPage => {
-                    tracing::warn!(source = self.settings.source, %error, "a row from before the retention");
+                    tracing::warn!(%error, "a row from before the retention");
                 }
                 Err(error) => return Err(error),
             }
