@@ -107,6 +107,12 @@ const UNDECODABLE_SPAN: Seconds = 900;
 /// What is asked at once where more is refused: a day with the second before.
 const NEARLY_A_DAY: Seconds = DAY - 1;
 
+/// The oldest time that is worth beginning with: what the portal drops within the hour (or a 24th of a short
+/// retention) would lapse while it is walked.
+pub fn lasting(now: Seconds, retention: Seconds) -> Seconds {
+    now - retention + (retention / 24).min(3_600)
+}
+
 impl<L: Listing, S: Ledger> WindowStream<L, S> {
     pub fn new(
         settings: WindowSettings,
@@ -157,7 +163,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         if let Some(start) = self.notes.start {
             return Ok(start);
         }
-        let start = edge - self.settings.backfill;
+        let start = (edge - self.settings.backfill).max(self.lasting());
         self.notes.start = Some(start);
         self.notes.first_contact = self.listing.now();
         self.notes.scrubbed = edge;

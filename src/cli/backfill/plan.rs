@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::moment::Moment;
 use crate::cli::table::time;
-use crate::collect::window::Notes;
+use crate::collect::window::{Notes, lasting};
 use crate::config::{Connection, SourceConfig};
 use crate::coverage::{Coverage, Interval, State};
 use crate::model::{Micros, SECOND, Seconds};
@@ -18,8 +18,6 @@ use crate::store::streams::StoredStream;
 use crate::store::{StoreError, connections, streams};
 
 const DAY: Seconds = 86_400;
-/// The oldest time that the portal keeps would lapse while it is walked, since older time comes last.
-const MARGIN: Seconds = 3_600;
 
 /// What is asked for, on the portal's time; without an end, up to where coverage begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,12 +145,13 @@ fn stream(
 ) -> StreamPlan {
     let whole = |length: Duration| Seconds::try_from(length.as_secs()).unwrap_or(Seconds::MAX / 2);
     let (now, mut note) = (now.div_euclid(SECOND), None);
-    let (horizon, edge) = (now - whole(config.retention), now - whole(config.settle));
+    let edge = now - whole(config.settle);
     let mut begin = span.from;
-    if begin < horizon {
-        begin = horizon + MARGIN;
+    let first = lasting(now, whole(config.retention));
+    if begin < first {
+        begin = first;
         note = Some(format!(
-            "the portal keeps {}, so older time cannot be had; begins an hour behind that, since the oldest is walked last",
+            "the portal keeps {}, so older time cannot be had; begins a little behind that, since the oldest is walked last",
             crate::config::human(config.retention)
         ));
     }

@@ -13,7 +13,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             return Ok(());
         };
         let horizon = self.horizon();
-        let (from, to) = (asked.0.max(horizon), asked.1.min(self.edge()));
+        let (from, to) = (asked.0.max(self.lasting()), asked.1.min(self.edge()));
         if from < to {
             if !self.coverage.gaps(to.max(horizon), start).is_empty() {
                 // What stays unclaimed in between is told from pending time by its count: that comes first.
@@ -50,7 +50,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             .map(|one| (one.from.max(from), one.to.min(to)))
             .collect();
         for (from, to) in owed {
-            self.coverage.forget(from, to);
+            self.reopen(from, to);
         }
     }
 }

@@ -51,7 +51,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     pub async fn everything(&mut self, mut told: impl FnMut(&Self)) -> Result<(), CollectError> {
         if self.notes.observed.totals == Some(false) {
             // Counts will not tell what came to the youngest time since it was walked.
-            self.coverage.forget(self.notes.checked[0], self.edge());
+            self.reopen(self.notes.checked[0], self.edge());
         }
         self.live().await?;
         self.exhaust(&mut told).await?;
@@ -78,6 +78,12 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     /// The oldest second that the portal still keeps.
     pub(super) fn horizon(&self) -> Seconds {
         self.listing.now().div_euclid(SECOND) - self.settings.retention
+    }
+
+    /// Where the time begins that is looked at again. What is older is left as it was found: its rows may be
+    /// gone before it is walked, which would say nothing of what was proven.
+    pub(super) fn lasting(&self) -> Seconds {
+        super::lasting(self.listing.now().div_euclid(SECOND), self.settings.retention)
     }
 
     pub(super) fn longest(&self) -> Seconds {
@@ -235,6 +241,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         to: Seconds,
         uncounted: Uncounted,
     ) -> Result<Option<Seconds>, CollectError> {
+        let from = from.max(self.lasting());
         let held = |one: &&Interval| matches!(one.state, State::Proven | State::EmptyUnconfirmed);
         let wanted = |one: &&Interval| held(one) || one.state == State::StableUnproven;
         let Some(first) = self.coverage.within(from, to).find(wanted).cloned() else { return Ok(None) };
@@ -283,8 +290,13 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     fn make_pending(&mut self, pieces: &[(Seconds, Seconds)]) {
         for &(from, to) in pieces {
             tracing::info!(from, to, "the portal counts other rows than are held: walking again");
-            self.coverage.forget(from, to);
+            self.reopen(from, to);
         }
+    }
+
+    /// Makes of `[from, to)` pending again what can still be walked.
+    pub(super) fn reopen(&mut self, from: Seconds, to: Seconds) {
+        self.coverage.forget(from.max(self.lasting()).min(to), to);
     }
 
     /// Once a day, and when an organization joins: counts the whole retention, walks a rotating share of it
@@ -360,6 +372,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     /// meanwhile.
     async fn walk_share_again(&mut self) -> Result<bool, CollectError> {
         let Some((from, to)) = self.notes.rewalking else { return Ok(false) };
+        let from = from.max(self.lasting());
         let Some((first, last)) = self.last_covered(from, to) else {
             self.notes.rewalking = None;
             self.save(Commit::default()).await?;
@@ -398,7 +411,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         if held >= self.notes.observed.depth() / 2 {
             return None;
         }
-        self.coverage.forget(first, last);
+        self.reopen(first, last);
         Some(last)
     }
 }

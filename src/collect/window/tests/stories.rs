@@ -2,7 +2,7 @@
 
 use super::memory::{BEGIN, DAY, Portal, Store, World, organization, ready, row, settings};
 use crate::collect::window::{WindowSettings, WindowStream};
-use crate::coverage::State;
+use crate::coverage::{Interval, State};
 use crate::model::{SECOND, Seconds};
 use crate::simulator::answer::Row;
 use crate::simulator::dialect::{Axis, Dialect, Totals};
@@ -389,7 +389,83 @@ fn a_backfill_from_before_the_retention_begins_with_it() {
     story.ask_back(-9 * DAY, 0);
     story.poll(300, 2 * 3_600);
     let start = story.stream.notes.start.unwrap();
-    assert!((BEGIN - 3 * DAY..BEGIN - 3 * DAY + 7_200).contains(&start), "{}", start - BEGIN);
-    assert_eq!(story.entered(-3 * DAY + 2 * 3_600, 3_600), (1, 1));
+    assert!((BEGIN - 3 * DAY..BEGIN - 3 * DAY + 3 * 3_600).contains(&start), "{}", start - BEGIN);
+    assert_eq!(story.entered(-3 * DAY + 3 * 3_600, 3_600), (1, 1));
     assert_eq!(story.entered(-9 * DAY, -3 * DAY - 600), (0, 0));
+}
+
+impl Story {
+    /// A stream of three organizations with a row every ten minutes for ten days and more, of a portal that keeps
+    /// its rows for three days and as long as it says.
+    fn of_three_days(backfill: Seconds) -> Self {
+        let rows = (-500..1_700).map(|id| {
+            let organization = u16::try_from(id + 500).unwrap() % 3;
+            Row { organization, ..row(u64::try_from(id + 500).unwrap(), (BEGIN + id * 600) * SECOND) }
+        });
+        let mut story = Self::new(rows.collect(), Dialect { retention_days: Some(3), ..Dialect::default() });
+        story.stream.settings.retention = 3 * DAY;
+        story.stream.settings.backfill = backfill;
+        // Shorter than an organization's gaps: behind a leap of the clock each seems silent at first.
+        story.stream.settings.live_span = 900;
+        story
+    }
+
+    /// What is said of time other than that it is proven, or was never owed.
+    fn doubts(&self) -> Vec<(State, Seconds, Seconds)> {
+        let doubt = |one: &&Interval| !matches!(one.state, State::Proven | State::Baseline);
+        let told = |one: &Interval| (one.state, one.from - BEGIN, one.to - BEGIN);
+        self.stream.coverage.intervals().filter(doubt).map(told).collect()
+    }
+}
+
+#[test]
+fn a_backfill_as_long_as_the_retention_calls_nothing_expired() {
+    let mut story = Story::of_three_days(3 * DAY);
+    story.poll(60, 3_600);
+    assert_eq!(story.doubts(), []);
+    let start = story.stream.notes.start.unwrap();
+    assert!(start < BEGIN - 3 * DAY + 7_200, "{}", start - BEGIN);
+}
+
+#[test]
+fn older_time_asked_for_up_to_the_very_retention_calls_nothing_expired() {
+    let mut story = Story::of_three_days(DAY);
+    story.poll(60, 3_600);
+    story.ask_back(3_600 - 3 * DAY, 0);
+    story.poll(60, 2 * 3_600);
+    assert_eq!(story.doubts(), []);
+    let start = story.stream.notes.start.unwrap();
+    assert!(start < BEGIN - 3 * DAY + 3 * 3_600, "{}", start - BEGIN);
+}
+
+#[test]
+fn what_was_proven_stays_so_when_the_portal_drops_its_rows() {
+    let mut story = Story::of_three_days(DAY);
+    // A little sooner than it says.
+    story.stream.settings.retention = 3 * DAY + 1_800;
+    for hour in 1..9 * 24 {
+        story.poll(1_800, hour * 3_600);
+        assert_eq!(story.doubts(), [], "hour {hour}");
+    }
+}
+
+#[test]
+fn what_was_proven_stays_so_over_leaps_of_the_clock() {
+    let mut story = Story::of_three_days(DAY);
+    story.poll(60, 3_600);
+    for leap in 1..7 {
+        story.portal.wait(DAY);
+        let until = leap * (DAY + 600) + 3_600;
+        story.poll(60, until);
+        assert_eq!(story.doubts(), [], "leap {leap}");
+    }
+}
+
+#[test]
+fn what_was_proven_before_two_days_of_rest_stays_so() {
+    let mut story = Story::of_three_days(DAY);
+    story.poll(600, 2 * DAY);
+    story.portal.wait(2 * DAY + DAY / 2);
+    story.poll(600, 5 * DAY);
+    assert_eq!(story.doubts(), []);
 }
