@@ -2,7 +2,7 @@
 //! JSON, or nothing. All of it is the picture of `status`, taken again and again.
 
 mod columns;
-mod frame;
+pub(super) mod frame;
 mod json;
 mod lines;
 #[cfg(test)]

@@ -236,7 +236,7 @@ fn clock(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     at.format(if today { "%H:%M:%SZ" } else { "%m-%d %H:%M" }).to_string()
 }
 
-fn rate(rows_per_second: Option<f64>) -> String {
+pub(in crate::cli) fn rate(rows_per_second: Option<f64>) -> String {
     match rows_per_second {
         None => "-".to_owned(),
         Some(rate) if rate > 0.0 && rate < 9.95 => format!("{rate:.1}"),
@@ -245,7 +245,7 @@ fn rate(rows_per_second: Option<f64>) -> String {
 }
 
 /// How much of what is owed is left, and about how long that takes, where there is enough to tell.
-pub(super) fn backfill(owed: Owed) -> String {
+pub(in crate::cli) fn backfill(owed: Owed) -> String {
     let mut text = format!("{} of {} left", span(owed.seconds), span(owed.of_seconds));
     if let Some(remaining) = owed.remaining_seconds {
         text += &format!(", {}", about(remaining));

@@ -4,6 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
+use crate::cli::live::frame::{backfill, rate};
 use crate::cli::table::{Table, bytes, harmless, span, time};
 use crate::portal::CredentialState;
 use crate::status::{SiteStatus, Status, StreamStatus, Unproven};
@@ -82,8 +83,17 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
     if site.streams.is_empty() {
         return writeln!(f, "  nothing is collected yet");
     }
-    let titles =
-        ["SOURCE", "SCOPE", "CONDITION", "PROVEN UNTIL", "LIVE LAG", "ROWS", "NEXT POLL", "LAST ERROR"];
+    let titles = [
+        "SOURCE",
+        "SCOPE",
+        "CONDITION",
+        "PROVEN UNTIL",
+        "LIVE LAG",
+        "ROWS",
+        "ROWS/S",
+        "NEXT POLL",
+        "LAST ERROR",
+    ];
     let mut table = Table::new(&titles).indented();
     for stream in &site.streams {
         let lag = stream.lag_seconds.map_or_else(|| "-".to_owned(), span);
@@ -94,11 +104,15 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
             time(stream.proven_until),
             if stream.stale { format!("{lag} STALE") } else { lag },
             stream.rows.to_string(),
+            rate(stream.rows_per_second),
             stream.next_poll.map_or_else(|| "-".to_owned(), |next| due(next, now)),
             stream.last_error.clone().unwrap_or_default(),
         ]);
     }
     write!(f, "{table}")?;
+    for (stream, owed) in site.streams.iter().filter_map(|stream| Some((stream, stream.owed?))) {
+        writeln!(f, "  {}: backfill, {}", stream.title(), backfill(owed))?;
+    }
     if site.streams.iter().any(|stream| owed(stream).next().is_some()) {
         writeln!(f, "  not proven:")?;
     }

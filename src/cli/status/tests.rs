@@ -4,6 +4,7 @@ use super::*;
 use crate::config::Config;
 use crate::coverage::{Interval, State};
 use crate::model::Lane;
+use crate::status::Owed;
 use crate::status::tests::{at, populated};
 use crate::store::outbox::NewEntry;
 use crate::store::streams::StreamKey;
@@ -12,6 +13,22 @@ use crate::store::{connections, outbox, sinks, streams};
 #[test]
 fn the_page_tells_what_is_wrong_first() {
     assert_snapshot!(Page(&populated()).to_string());
+}
+
+#[test]
+fn the_page_tells_how_fast_a_stream_is_and_how_long_what_it_owes_will_take() {
+    let mut status = populated();
+    let stream = &mut status.sites[0].streams[0];
+    stream.rows_per_second = Some(250.0);
+    stream.owed =
+        Some(Owed { seconds: 86_400.0, of_seconds: 10.0 * 86_400.0, remaining_seconds: Some(600.0) });
+    let page = Page(&status).to_string();
+    let line = |start: &str| page.lines().find(|line| line.trim_start().starts_with(start)).unwrap();
+    assert!(line("SOURCE").contains("ROWS/S"), "{page}");
+    assert!(line("unified_audit table=1  tree").contains(" 1234  250 "), "{page}");
+    let told = line("unified_audit table=1 of tree: backfill, ");
+    assert!(told.ends_with("1d of 10d left, about 10 min"), "{told}");
+    assert!(!page.contains("computers of north: backfill"), "{page}");
 }
 
 /// A configuration of two sites in a folder of its own.
