@@ -45,6 +45,9 @@ pub struct Listed {
     pub reservation: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
+/// The fault point behind each poll.
+pub const FAULT_POINTS: &[&str] = &["collect.poll.after"];
+
 /// One row of a page.
 #[derive(Clone, Debug)]
 pub struct ListedRow {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Reservation};
 use crate::clock::Clock;
+use crate::epitaph::{Epitaph, REMEDY};
 use crate::format::{Format, Origin};
 use crate::model::{Entry, Micros, Positions};
 use crate::sink::{Remedy, Sink, SinkConfig, SinkError, SinkState};
@@ -169,6 +170,15 @@ impl Worker {
 
     /// Delivers until stopped; finishes the batch in hand.
     pub async fn run(&mut self, stop: &CancellationToken) {
+        let (status, clock) = (self.status.clone(), self.clock.clone());
+        let _epitaph = Epitaph(|| {
+            let what = "its worker broke off, which is a mistake in lockstep";
+            tracing::error!("{what}: {REMEDY}");
+            status.send_modify(|status| {
+                status.become_condition(SinkCondition::Broken, clock.now());
+                status.last_error = Some(format!("{what}: {REMEDY}"));
+            });
+        });
         let mut failures = 0;
         while !stop.is_cancelled() {
             let pause = match self.round(stop).await {

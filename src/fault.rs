@@ -15,14 +15,15 @@ use anyhow::Context;
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::format::FormatError;
-use crate::{deliver, durable, store};
+use crate::{collect, deliver, durable, store};
 
 /// Of how many events one is refused.
 static REFUSED: OnceLock<u64> = OnceLock::new();
 
 /// Every point at which a test can stop the program.
 pub fn points() -> impl Iterator<Item = &'static str> {
-    [store::FAULT_POINTS, durable::FAULT_POINTS, deliver::FAULT_POINTS].into_iter().flatten().copied()
+    let all = [store::FAULT_POINTS, durable::FAULT_POINTS, collect::FAULT_POINTS, deliver::FAULT_POINTS];
+    all.into_iter().flatten().copied()
 }
 
 /// Does what the variables say.

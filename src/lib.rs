@@ -17,6 +17,7 @@ pub mod coverage;
 pub mod credentials;
 pub mod deliver;
 pub mod durable;
+mod epitaph;
 #[cfg(feature = "failpoints")]
 pub mod fault;
 pub mod format;

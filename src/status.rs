@@ -28,6 +28,7 @@ use crate::collect::snapshot;
 use crate::config::TokenExpiry;
 use crate::coverage::Observed;
 use crate::deliver::SinkStatus;
+use crate::epitaph::REMEDY;
 use crate::model::{OrganizationId, Seconds};
 use crate::portal::{CredentialHealth, OwnReadsReport, Portal};
 use crate::store::connections::{self, ClaimedElsewhere};
@@ -114,18 +115,21 @@ pub enum StreamCondition {
     MissingRole,
     /// The outbox is full: collecting waits, the portal still has the data.
     Paused,
+    /// Its task panicked, and nothing begins it anew.
+    Broken,
     /// No service is running.
     Stopped,
 }
 
 impl StreamCondition {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Starting,
         Self::Ok,
         Self::Failing,
         Self::Rejected,
         Self::MissingRole,
         Self::Paused,
+        Self::Broken,
         Self::Stopped,
     ];
 
@@ -138,6 +142,7 @@ impl StreamCondition {
             Self::Rejected => "rejected",
             Self::MissingRole => "missing_role",
             Self::Paused => "paused",
+            Self::Broken => "broken",
             Self::Stopped => "stopped",
         }
     }
@@ -312,6 +317,20 @@ impl Board {
             let shown = entry.streams.entry(key).or_default();
             shown.pace.note(&status, Instant::now());
             shown.status = status;
+        });
+    }
+
+    /// Says that the task of a stream panicked. `blank`: the stream as it is before it says anything.
+    pub fn break_stream(&self, site: &str, blank: StreamStatus) {
+        let (what, began) = ("a stream broke off, which is a mistake in lockstep", self.0.clock.now());
+        tracing::error!("{what}: {REMEDY}");
+        let key = (blank.source.clone(), blank.scope.clone(), blank.query.clone());
+        self.update_site(site, |entry| {
+            let pace = Pace::default();
+            let shown = entry.streams.entry(key).or_insert_with(|| Shown { status: blank, pace });
+            shown.status.condition = StreamCondition::Broken;
+            shown.status.last_error = Some(what.to_owned());
+            Failing::note(&mut shown.status.failing, Some((what, REMEDY)), began);
         });
     }
 

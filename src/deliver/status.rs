@@ -49,12 +49,14 @@ pub enum SinkCondition {
     Retrying,
     /// An operator has to act; the error says how.
     Held,
+    /// Its worker panicked, and nothing begins it anew.
+    Broken,
     /// Its worker has ended.
     Stopped,
 }
 
 impl SinkCondition {
-    pub const ALL: [Self; 4] = [Self::Ok, Self::Retrying, Self::Held, Self::Stopped];
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Retrying, Self::Held, Self::Broken, Self::Stopped];
 
     /// As in JSON and in metrics.
     pub fn as_str(self) -> &'static str {
@@ -62,6 +64,7 @@ impl SinkCondition {
             Self::Ok => "ok",
             Self::Retrying => "retrying",
             Self::Held => "held",
+            Self::Broken => "broken",
             Self::Stopped => "stopped",
         }
     }

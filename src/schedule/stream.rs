@@ -14,6 +14,7 @@ use crate::collect::snapshot::{SnapshotNotes, SnapshotSettings, SnapshotStream};
 use crate::collect::window::{Notes, WindowSettings, WindowStream};
 use crate::config::SourceConfig;
 use crate::coverage::State;
+use crate::epitaph::Epitaph;
 use crate::model::{OrganizationId, SECOND, Seconds};
 use crate::portal::Portal;
 use crate::source::{Filter, Scope, Shape, Source};
@@ -73,6 +74,7 @@ impl Stream {
     /// Polls until told to stop.
     pub async fn run(self, around: Surroundings) {
         let mut status = self.blank();
+        let _epitaph = Epitaph(|| around.board.break_stream(&self.connection.site, self.blank()));
         let mut loaded = None;
         let mut failures = 0;
         loop {
@@ -86,6 +88,7 @@ impl Stream {
             }
             let began = around.clock.now();
             let outcome = self.poll(&mut loaded, &mut status, due, &around).await;
+            fail::fail_point!("collect.poll.after");
             if around.stop.is_cancelled() {
                 break;
             }

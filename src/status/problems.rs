@@ -109,7 +109,8 @@ struct Cause<'a> {
 fn causes(site: &SiteStatus) -> Vec<Cause<'_>> {
     let of_streams = site.streams.iter().filter_map(|stream| {
         // What only the user can mend is not waited for.
-        let stuck = matches!(stream.condition, StreamCondition::Rejected | StreamCondition::MissingRole);
+        use StreamCondition::{Broken, MissingRole, Rejected};
+        let stuck = matches!(stream.condition, Broken | Rejected | MissingRole);
         Some(Cause {
             failing: stream.failing.clone()?,
             streams: vec![stream],
@@ -199,7 +200,7 @@ fn of_stream(stream: &StreamStatus) -> Vec<String> {
 
 fn of_sink(sink: &SinkStatus, since: Duration) -> Option<Problem> {
     let missing = match sink.state {
-        SinkCondition::Held => true,
+        SinkCondition::Held | SinkCondition::Broken => true,
         SinkCondition::Retrying => since > PATIENCE,
         SinkCondition::Stopped if since > PATIENCE => true,
         _ => return None,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// From the bottom up: a module may name those of lower floors, and its own family.
 const FLOORS: [&[&str]; 13] = [
-    &["model"],
+    &["epitaph", "model"],
     &["clock", "coverage", "credentials", "durable", "normalise"],
     &["budget", "simulator"],
     &["portal"],

@@ -4,6 +4,7 @@
 
 mod backfill;
 mod bad_input;
+mod broken_parts;
 mod cost;
 mod crash;
 mod docs;

@@ -53,12 +53,12 @@ pub(super) fn worst<'a>(mut rows: Vec<Row<'a>>, most: usize) -> (Vec<Row<'a>>, O
 
 impl Row<'_> {
     pub(super) fn rank(&self) -> Rank {
-        use StreamCondition::{Failing, MissingRole, Ok, Paused, Rejected, Starting, Stopped};
+        use StreamCondition::{Broken, Failing, MissingRole, Ok, Paused, Rejected, Starting, Stopped};
         let Some(stream) = self.stream else {
             return if self.site.failing.is_some() { Rank::Bad } else { Rank::Busy };
         };
         match stream.condition {
-            Failing | Rejected | MissingRole => Rank::Bad,
+            Broken | Failing | Rejected | MissingRole => Rank::Bad,
             _ if stream.stale => Rank::Bad,
             Starting | Paused => Rank::Busy,
             Ok | Stopped if stream.owed.is_some() => Rank::Busy,
