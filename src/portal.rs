@@ -8,6 +8,7 @@
 //! - an answer is read within the memory [`Budget`], and a [`Page`] holds its share until it is dropped;
 //! - the token is in no message.
 
+mod body;
 mod credential;
 mod discovery;
 mod error;

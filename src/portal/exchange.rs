@@ -4,12 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::body::{Body, Coding, Refused, STEP};
 use super::credential::Credential;
 use super::error::{Answer, Failure, clean};
 use super::page::Unreadable;
@@ -17,11 +18,8 @@ use super::settings::chain;
 use super::{Page, PageRequest, Portal, page, retry};
 use crate::budget::Reservation;
 
-/// Reserved for an answer of unknown size, and the least step by which a reservation grows.
-const STEP: u64 = 256 * 1024;
-
 /// Bytes of an answer that is no page.
-const LONGEST_ERROR: usize = 16 * 1024;
+const LONGEST_ERROR: u64 = 16 * 1024;
 
 /// How one try ended without a page.
 enum Trouble {
@@ -145,7 +143,15 @@ impl Portal {
         }
         let page_size = page_size_of(request);
         if !(200..300).contains(&status) {
-            let body = beginning(&mut response).await;
+            let coding = Coding::of(&headers).unwrap_or(Coding::Plain);
+            let limit = LONGEST_ERROR;
+            let mut body = Body::new(coding, &mut reservation, 0, limit)
+                .map_err(|refused| Trouble::of(refused, limit))?;
+            // A line that breaks off ends it, too.
+            while let Ok(Some(chunk)) = response.chunk().await
+                && body.take(&chunk).is_ok()
+            {}
+            let body = body.beginning();
             let answer = Answer::read(status, &body, page_size, secret);
             // Measured from the answer's own date: whoever sent it, both are by the same clock.
             let now = retry::date(&headers).unwrap_or_else(|| self.now());
@@ -158,20 +164,15 @@ impl Portal {
         credential.pace.observe(sent.elapsed());
 
         let limit = self.0.settings.body_limit;
+        let unread = |reason: String| Trouble::Final(Failure::Undecodable { reason: clean(&reason, secret) });
+        let coding = Coding::of(&headers).map_err(unread)?;
         let announced = response.content_length().unwrap_or(0);
-        let mut body = Vec::new();
-        if announced > limit {
-            return Err(Trouble::Final(Failure::TooLarge { limit }));
-        }
-        make_room(&mut body, &mut reservation, announced, limit)?;
+        let refused = |refused| Trouble::of(refused, limit);
+        let mut body = Body::new(coding, &mut reservation, announced, limit).map_err(refused)?;
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            let length = (body.len() + chunk.len()) as u64;
-            if length > limit {
-                return Err(Trouble::Final(Failure::TooLarge { limit }));
-            }
-            make_room(&mut body, &mut reservation, length, limit)?;
-            body.extend_from_slice(&chunk);
+            body.take(&chunk).map_err(refused)?;
         }
+        let mut body = body.finish().map_err(refused)?;
 
         // Without the spare room: the page keeps only what it is accounted for.
         body.shrink_to_fit();
@@ -216,7 +217,10 @@ impl Portal {
             .or_else(|_| HeaderValue::from_bytes(secret.as_bytes()))
             .expect("a secret is read without control characters");
         authorization.set_sensitive(true);
-        builder = builder.header(AUTHORIZATION, authorization).header(ACCEPT, "application/json");
+        builder = builder
+            .header(AUTHORIZATION, authorization)
+            .header(ACCEPT, "application/json")
+            .header(ACCEPT_ENCODING, "gzip");
         if let Some(organization) = &request.organization {
             builder = builder
                 .header("ManagedOrganizationId", organization.as_str())
@@ -245,33 +249,17 @@ impl Portal {
     }
 }
 
-/// Makes room for `length` bytes, first in the budget and then in memory.
-fn make_room(
-    body: &mut Vec<u8>,
-    reservation: &mut Reservation,
-    length: u64,
-    limit: u64,
-) -> Result<(), Trouble> {
-    if length <= body.capacity() as u64 {
-        return Ok(());
+impl Trouble {
+    fn of(refused: Refused, limit: u64) -> Self {
+        match refused {
+            Refused::TooLarge => Self::Final(Failure::TooLarge { limit }),
+            Refused::Outgrown(need) => Self::Outgrown { need },
+            Refused::Damaged(why) => {
+                let failure = Failure::Unreachable(format!("its body cannot be unpacked: {why}"));
+                Self::Passing { failure, wait: None }
+            }
+        }
     }
-    let wanted =
-        length.max(body.capacity() as u64 + (body.capacity() as u64 / 2).max(STEP)).min(limit.max(length));
-    if wanted > reservation.bytes() && !reservation.try_grow(wanted) {
-        return Err(Trouble::Outgrown { need: wanted.saturating_mul(2) });
-    }
-    body.reserve_exact(usize::try_from(wanted).unwrap_or(usize::MAX) - body.len());
-    Ok(())
-}
-
-/// The beginning of a body that is no page; a line that breaks off there ends it, too.
-async fn beginning(response: &mut reqwest::Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let (true, Ok(Some(chunk))) = (body.len() < LONGEST_ERROR, response.chunk().await) {
-        body.extend_from_slice(&chunk);
-    }
-    body.truncate(LONGEST_ERROR);
-    body
 }
 
 /// The same request for its first row only.

@@ -708,3 +708,76 @@ async fn health_is_shown_without_the_token() {
         "{shown}"
     );
 }
+
+/// A list, packed as one gzip member a part.
+fn packed(parts: &[&[u8]]) -> Vec<u8> {
+    use std::io::Write;
+    let mut members = Vec::new();
+    for part in parts {
+        let mut packer = flate2::write::GzEncoder::new(&mut members, flate2::Compression::best());
+        packer.write_all(part).unwrap();
+        packer.finish().unwrap();
+    }
+    members
+}
+
+#[tokio::test]
+async fn a_packed_body_is_read_whatever_its_coding_is_called_and_however_many_members_it_has() {
+    for coding in ["gzip", "GZIP", "x-gzip", "identity, Gzip"] {
+        let body = packed(&[b"[\"one\",", b"\"two\"", b"]"]);
+        let desk =
+            Desk::open(move |_, _| Reply::new(200, body.clone()).with("Content-Encoding", coding)).await;
+        let page = desk.portal().fetch(&request(COMPUTERS)).await.unwrap();
+        assert_eq!(page.rows().collect::<Vec<_>>(), ["\"one\"", "\"two\""], "{coding}");
+        let asked = desk.seen.lock().unwrap()[0].header("Accept-Encoding").map(str::to_owned);
+        assert_eq!(asked.as_deref(), Some("gzip"));
+    }
+}
+
+#[tokio::test]
+async fn a_bomb_of_many_members_is_cut_off_at_the_body_limit() {
+    let mut parts: Vec<&[u8]> = vec![b"[\""];
+    let long = vec![b'a'; 1 << 20];
+    parts.extend(std::iter::repeat_n(long.as_slice(), 8));
+    parts.push(b"\"]");
+    let bomb = packed(&parts);
+    let desk = Desk::open(move |_, _| Reply::new(200, bomb.clone()).with("Content-Encoding", "gzip")).await;
+    let budget = Budget::new(16 << 20);
+    let settings = PortalSettings { body_limit: 2 << 20, ..desk.settings() };
+    let portal = Portal::new(settings, &Pacers::new([1; 32]), budget.clone(), Clock::system()).unwrap();
+    let error = portal.fetch(&request(COMPUTERS)).await.unwrap_err();
+    assert!(matches!(error.failure, Failure::TooLarge { .. }), "{error}");
+    assert_eq!((budget.used(), desk.count()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_packed_body_that_is_cut_off_is_asked_for_again() {
+    let whole = packed(&[b"[\"one\",", b"\"two\"]"]);
+    let second = packed(&[b"[\"one\","]).len();
+    for cut in [10, second - 1, second + 10, whole.len() - 9, whole.len() - 1] {
+        let whole = whole.clone();
+        let answer = move |_: &Seen, number| if number == 0 { whole[..cut].to_vec() } else { whole.clone() };
+        let desk = Desk::open(move |seen, number| {
+            Reply::new(200, answer(seen, number)).with("Content-Encoding", "gzip")
+        });
+        let desk = desk.await;
+        let page = desk.portal().fetch(&request(COMPUTERS)).await.unwrap();
+        assert_eq!((page.rows.len(), desk.count()), (2, 2), "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn a_packed_error_is_read_as_a_plain_one() {
+    let body =
+        packed(&[br#"{"StatusCode":403,"Message":"Missing the "#, br#"'View Computers' permission"}"#]);
+    let desk = Desk::open(move |_, _| Reply::new(403, body.clone()).with("Content-Encoding", "X-GZIP")).await;
+    let error = desk.portal().fetch(&request(COMPUTERS)).await.unwrap_err();
+    assert!(error.to_string().contains("View Computers"), "{error}");
+}
+
+#[tokio::test]
+async fn a_coding_that_was_not_asked_for_is_named() {
+    let desk = Desk::open(|_, _| Reply::new(200, "[]").with("Content-Encoding", "br")).await;
+    let error = desk.portal().fetch(&request(COMPUTERS)).await.unwrap_err();
+    assert!(error.to_string().contains("br"), "{error}");
+}
