@@ -102,6 +102,21 @@ pub fn set(
     Ok(())
 }
 
+/// Changes by what the last known row of a thing is compared, and nothing else.
+pub fn set_fingerprint(
+    db: &Connection,
+    set: i64,
+    organization: i64,
+    vendor_id: &str,
+    fingerprint: &[u8],
+) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE snapshot SET fingerprint = ?4 WHERE set_id = ?1 AND organization = ?2 AND vendor_id = ?3",
+    )?
+    .execute(params![set, organization, vendor_id, fingerprint])?;
+    Ok(())
+}
+
 /// Changes what is believed of one thing's presence, and nothing else.
 pub fn set_presence(
     db: &Connection,

@@ -73,10 +73,16 @@ impl Page {
         let (set, Some(vendor_id)) = (self.settings.set, row.vendor_id.as_deref()) else { return Ok(None) };
         // As the uid does: a portal that changes the case of a GUID means the same thing.
         let vendor_id = &*folded(vendor_id);
-        let text = std::str::from_utf8(&row.body).expect("a listed row is checked text");
-        let print =
-            fingerprint(text, self.settings.volatile).unwrap_or_else(|_| digest(&[&row.body])).to_vec();
-        let known = snapshots::get(db, set, organization, vendor_id)?;
+        let print = self.print(&row.body);
+        let mut known = snapshots::get(db, set, organization, vendor_id)?;
+        if let Some(known) = known.as_mut().filter(|known| known.fingerprint != print) {
+            // An older program may have left out other things: the row that it stored tells.
+            let anew = self.print(&known.row);
+            if known.presence != Presence::Removed && known.fingerprint != anew {
+                snapshots::set_fingerprint(db, set, organization, vendor_id, &anew)?;
+                known.fingerprint = anew;
+            }
+        }
         let restated = self.restating.unwrap_or(0);
         let (change, previous) = match &known {
             None => (Change::New, None),
@@ -104,6 +110,12 @@ impl Page {
         let before = snapshots::enter(db, set, organization, vendor_id, &print)?;
         let occurrence = format!("{}/{before}", hex(&print));
         Ok(Some(self.made(row, change, &occurrence, previous)))
+    }
+
+    fn print(&self, row: &[u8]) -> Vec<u8> {
+        let print =
+            std::str::from_utf8(row).ok().and_then(|row| fingerprint(row, self.settings.volatile).ok());
+        print.unwrap_or_else(|| digest(&[row])).to_vec()
     }
 
     fn made(&self, row: &ListedRow, change: Change, occurrence: &str, previous: Option<&Vec<u8>>) -> Made {
