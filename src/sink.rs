@@ -121,7 +121,9 @@ pub enum SinkError {
         path.display()
     )]
     Changed { path: PathBuf },
-    #[error("cannot write to standard output: {0}; start lockstep again with a reader that stays")]
+    #[error(
+        "cannot write to standard output: {0}; start lockstep again where it can be written to, with a reader that stays"
+    )]
     Stdout(io::Error),
     #[error("the saved state of this sink cannot be read ({0}); was it written by a newer version?")]
     State(String),

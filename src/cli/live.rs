@@ -20,6 +20,7 @@ use super::screen::{self, Line, Tone};
 use super::{Usage, logging, out, terminal};
 use crate::config::{Config, Environment};
 use crate::sink::SinkKind;
+use crate::sinks::stdout::is_closed;
 use crate::status::{Board, Status};
 
 /// How progress is shown.
@@ -106,6 +107,10 @@ impl Live {
         let records = config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout));
         if self.json && records {
             let text = "--json would write between the records of the sink of type stdout; leave it out, or deliver to files";
+            return Err(Usage(text.to_owned()));
+        }
+        if records && is_closed() {
+            let text = "standard output is closed, and the sink of type stdout writes there; give it a reader, or deliver to files";
             return Err(Usage(text.to_owned()));
         }
         let set =

@@ -3,18 +3,33 @@
 
 use std::io::{self, Write};
 
+use rustix::fs::OFlags;
+
 use crate::sink::{Batch, SinkError, SinkState};
 
 /// Writes records to standard output, which should carry nothing else.
 #[derive(Debug, Default)]
 pub struct StdoutSink {
-    /// Why a write failed: the reader went away; what it missed nobody can tell, so it does not come back by itself.
-    broken: Option<io::ErrorKind>,
+    /// Why a write failed: what the reader missed nobody can tell, so it does not come back by itself.
+    broken: Option<Broken>,
+}
+
+/// An error that can be told again and again.
+#[derive(Clone, Copy, Debug)]
+enum Broken {
+    Os(i32),
+    Other(io::ErrorKind),
 }
 
 impl StdoutSink {
     pub(crate) fn recover(&mut self) -> Result<(), SinkError> {
-        self.broken.map_or(Ok(()), |kind| Err(SinkError::Stdout(kind.into())))
+        let error = match self.broken {
+            Some(Broken::Os(code)) => io::Error::from_raw_os_error(code),
+            Some(Broken::Other(kind)) => kind.into(),
+            None if is_closed() => io::Error::other("it is closed"),
+            None => return Ok(()),
+        };
+        Err(SinkError::Stdout(error))
     }
 
     /// Returns once the system has taken every byte.
@@ -26,9 +41,22 @@ impl StdoutSink {
     }
 
     fn note(&mut self, written: io::Result<()>) -> Result<SinkState, SinkError> {
-        self.broken = self.broken.or(written.as_ref().err().map(io::Error::kind));
-        written.map(|()| SinkState::default()).map_err(SinkError::Stdout)
+        written.map(|()| SinkState::default()).map_err(|error| {
+            let broken = error.raw_os_error().map_or(Broken::Other(error.kind()), Broken::Os);
+            self.broken.get_or_insert(broken);
+            SinkError::Stdout(error)
+        })
     }
+}
+
+/// Whether the program was started without a standard output. The runtime puts the null device in its place, open
+/// for reading, too, which nobody does who wants to throw the records away.
+pub(crate) fn is_closed() -> bool {
+    let out = io::stdout();
+    let null = rustix::fs::stat("/dev/null").map(|null| null.st_rdev);
+    let is_null = rustix::fs::fstat(&out).is_ok_and(|out| Ok(out.st_rdev) == null && out.st_rdev != 0);
+    let reads = |flags: OFlags| flags & OFlags::RWMODE == OFlags::RDWR;
+    is_null && rustix::fs::fcntl_getfl(&out).is_ok_and(reads)
 }
 
 fn write_all(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! A part that breaks off while the others go on, and outputs that lead nowhere.
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use lockstep::simulator::world::{World, WorldOptions};
@@ -80,4 +80,40 @@ async fn a_stream_that_breaks_off_is_a_problem_at_once_and_the_others_go_on() {
         streams.iter().filter(|stream| stream["condition"] == "ok").count() == 2
     })
     .await;
+}
+
+/// `once` into a sink of standard output, which is as the shell says.
+async fn into(redirection: &str) -> Output {
+    let portal = portal().await;
+    let place = Place::new(&portal, "64KiB");
+    let config = std::fs::read_to_string(place.path("lockstep.yaml")).unwrap();
+    let head = config.split("sinks:").next().unwrap();
+    let config = format!("{head}sinks: [{{ name: out, type: stdout }}]\n");
+    std::fs::write(place.path("lockstep.yaml"), config.replace("28d", "1h")).unwrap();
+    let mut program = Command::new("sh");
+    program
+        .arg("-c")
+        .arg(format!("exec {} once -c lockstep.yaml {redirection}", env!("CARGO_BIN_EXE_lockstep")));
+    program.current_dir(place.path("")).stdin(Stdio::null());
+    tokio::task::spawn_blocking(move || program.output().unwrap()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_not_written_to_a_stdout_that_is_closed() {
+    let output = into(">&-").await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("sink of type stdout") && said.contains("closed"), "{said}");
+    let output = into("> /dev/null").await;
+    assert_eq!(output.status.code(), Some(0), "who wants none may say so: {output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_under_stdout_is_told_as_it_is() {
+    let output = into("> /dev/full").await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let last = said.lines().rfind(|line| line.starts_with("sink out: ")).unwrap();
+    assert!(last.contains("No space left on device"), "{said}");
+    assert_eq!(said.matches("delivery failed").count(), 1, "it is one trouble, told once: {said}");
 }
