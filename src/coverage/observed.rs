@@ -35,6 +35,8 @@ pub struct Observed {
     pub depth_limit: Option<u64>,
     /// Where a listing broke off for the first time.
     pub suspected_depth: Option<u64>,
+    /// Rows of the largest page that was ever listed in answer to one request.
+    pub fullest_page: u64,
 }
 
 impl Observed {

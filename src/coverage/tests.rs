@@ -222,3 +222,51 @@ fn a_total_that_ends_with_a_full_page_is_checked_for_being_a_cap() {
     assert_eq!(capped.page(&ids(0..10), Some(10)), Next::Page(2));
     assert!(matches!(capped.page(&ids(10..20), Some(10)), Next::Smaller { .. }));
 }
+
+/// What a walk makes of a portal that turns no pages and counts nothing: always the same rows, of which it lists no
+/// more than `clamp` on a page.
+fn walk_without_pages(listed: u64, clamp: usize, size: u32, fullest: u64) -> (Next, usize) {
+    let rows: Vec<RowId> = (0..u128::from(listed)).map(RowId::Vendor).collect();
+    let page = &rows[..rows.len().min(clamp).min(size as usize)];
+    let mut walk = Walk::new(size, 10_000).knowing(fullest);
+    for asked in 1.. {
+        match walk.page(page, None) {
+            Next::Page(_) => assert!(asked < 100, "it asks for ever"),
+            end => return (end, asked),
+        }
+    }
+    unreachable!("it ends or fails")
+}
+
+#[test]
+fn without_totals_a_page_again_that_was_not_full_ends_a_listing_and_a_clamped_one_does_not() {
+    let smaller = Next::Smaller { parts: 2, why: Why::PageRepeats };
+    assert_eq!(walk_without_pages(20, 100, 50, 50), (Next::Closed, 4), "two passes of two pages");
+    assert_eq!(walk_without_pages(20, 100, 50, 21), (Next::Closed, 4));
+    assert_eq!(
+        walk_without_pages(20, 100, 20, 50),
+        (smaller.clone(), 2),
+        "as many as asked: there may be more"
+    );
+    assert_eq!(
+        walk_without_pages(60, 20, 50, 20),
+        (smaller.clone(), 2),
+        "as many as ever: it may be clamped"
+    );
+    assert_eq!(walk_without_pages(60, 20, 50, 0), (smaller, 2), "nothing is known of its pages");
+}
+
+#[test]
+fn a_last_page_again_ends_a_listing_that_turns_its_pages() {
+    let rows: Vec<RowId> = (0..25).map(RowId::Vendor).collect();
+    let mut walk = Walk::new(10, 10_000).knowing(10);
+    for pass in 0..2 {
+        assert_eq!(walk.page(&rows[..10], None), Next::Page(2));
+        assert_eq!(walk.page(&rows[10..20], None), Next::Page(3));
+        assert_eq!(walk.page(&rows[20..], None), Next::Page(4));
+        // Ties come in another order each time.
+        let again: Vec<RowId> = rows[20..].iter().rev().copied().collect();
+        assert_eq!(walk.page(&again, None), if pass == 0 { Next::Page(1) } else { Next::Closed });
+    }
+    assert_eq!(walk.held(), 25);
+}

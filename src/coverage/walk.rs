@@ -2,7 +2,8 @@
 //!
 //! Nothing relies on the order of rows: rows may shift between requests, ties may be shuffled, the total
 //! may move. A walk closes when the distinct rows seen *in requests since the total last changed* equal
-//! the total. Without totals only an empty page ends a pass and two equal passes close.
+//! the total. Without totals an empty page ends a pass, or the last page again where it was not full, and two equal
+//! passes close.
 
 use std::collections::{HashMap, HashSet};
 
@@ -96,6 +97,8 @@ pub struct Walk {
     last_page: Vec<RowId>,
     /// Rows on a page that was not the last although it held fewer than asked.
     clamp: Option<usize>,
+    /// Rows of the largest page that this portal was ever seen to list.
+    fullest: u64,
 }
 
 /// What one run over all pages saw.
@@ -150,7 +153,13 @@ impl Walk {
             barren: 0,
             last_page: Vec::new(),
             clamp: None,
+            fullest: 0,
         }
+    }
+
+    /// The same, knowing that the portal has listed so many rows on one page: it does not clamp pages to fewer.
+    pub fn knowing(self, fullest: u64) -> Self {
+        Self { fullest, ..self }
     }
 
     /// Rows to ask for on the next page. The same in a pass; where equal rows without id lie on both sides
@@ -198,6 +207,9 @@ impl Walk {
 
     fn take_page(&mut self, rows: &[RowId], total: Option<u64>, sure_copies: u32) -> Next {
         self.take_total(total);
+        if self.shows_the_last_page_again(rows) {
+            return self.end_pass(false);
+        }
         let repeated =
             self.page > 1 && !rows.is_empty() && (rows == self.last_page || self.brings_nothing(rows));
         let after_full_page = self.page > 1 && self.full(self.last_page.len());
@@ -237,6 +249,20 @@ impl Walk {
         }
         self.page += 1;
         Next::Page(self.page)
+    }
+
+    /// Whether a portal that counts nothing shows the page before once more, and that page was not full: there are
+    /// no more rows, whatever it makes of page numbers. A page as large as any that was seen may be clamped.
+    fn shows_the_last_page_again(&self, rows: &[RowId]) -> bool {
+        let small = rows.len() < self.size as usize && (rows.len() as u64) < self.fullest;
+        let same = rows == self.last_page || {
+            let all = |page: &[RowId]| page.iter().copied().collect::<HashSet<_>>();
+            // Equal rows without an id can be told apart by nothing but their order.
+            rows.len() == self.last_page.len()
+                && all(rows).len() == rows.len()
+                && all(rows) == all(&self.last_page)
+        };
+        self.total.is_none() && self.page > 1 && !rows.is_empty() && small && same
     }
 
     /// Whether a listing without totals shows only rows again: it might never end.

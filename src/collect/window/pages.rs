@@ -108,7 +108,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         split: Option<&'static str>,
         enter: Enter,
     ) -> Result<Walked, CollectError> {
-        let mut walk = Walk::new(self.settings.page_size, depth);
+        let fullest = self.notes.observed.fullest_page;
+        let mut walk = Walk::new(self.settings.page_size, depth).knowing(fullest);
         // Rows that count as equal may still differ in what changes: every body is kept.
         let mut held: HashMap<[u8; 16], Vec<ListedRow>> = HashMap::new();
         let mut held_bytes = 0;
@@ -268,6 +269,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         before != Axis::Imported && observed.axis == Axis::Imported
     }
 
+        if !listed.in_pieces {
+            observed.fullest_page = observed.fullest_page.max(listed.rows.len() as u64);
+        }
     /// One page; where it does not decode, the same rows in smaller pages, down to the guilty row. That
     /// one is given up when its neighbours decode and three tries minutes apart failed.
     async fn page(&mut self, query: &Query) -> Result<Listed, CollectError> {

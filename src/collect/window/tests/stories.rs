@@ -469,3 +469,17 @@ fn what_was_proven_before_two_days_of_rest_stays_so() {
     story.poll(600, 5 * DAY);
     assert_eq!(story.doubts(), []);
 }
+
+#[test]
+fn a_portal_that_turns_no_pages_and_counts_nothing_is_asked_little() {
+    let rows = (0..1_300).map(|id| row(id, (BEGIN - DAY + 900 + i64::try_from(id).unwrap() * 70) * SECOND));
+    let dialect = Dialect { ignores_page_number: true, totals: Totals::Absent, ..Dialect::default() };
+    let mut story = Story::new(rows.collect(), dialect);
+    story.stream.settings.page_size = 100;
+    story.portal.world().patience = 20_000;
+    story.poll(60, 300);
+    assert_eq!(story.missing(), 0);
+    let requests = story.portal.world().requests;
+    assert!(requests < 400, "{requests} requests for 1,200 rows");
+    assert_eq!(story.doubts(), []);
+}
