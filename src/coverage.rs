@@ -17,6 +17,10 @@ pub use observed::{Axis, Observed};
 
 const DAY: Seconds = 86_400;
 
+/// How the reason of an interval ends in which one id stands for several rows, so that some are taken for others.
+pub const SHARED_ID: &str =
+    "rows of one page bear the id of another row with another time and are taken for it";
+
 /// What is known of an interval. Pending is the absence of an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::pages::{End, Enter, Walked};
 use super::{CollectError, Listing};
 use crate::coverage::walk::{Walk, Why};
-use crate::coverage::{Axis, Coverage, Interval, Observed, State};
+use crate::coverage::{Axis, Coverage, Interval, Observed, SHARED_ID, State};
 use crate::model::{Kind, Lane, Micros, OrganizationId, SECOND, Seconds};
 use crate::source::{Filter, Scope};
 
@@ -271,6 +271,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             _ if walked.undecodable > 0 => {
                 (State::StableUnproven, Some(format!("{} rows could not be decoded", walked.undecodable)))
             }
+            _ if walked.shared > 0 => (State::StableUnproven, Some(self.tell_shared(walked.shared))),
             _ if held == 0
                 && let Some(last_row) = self.unusual_silence(from, to).await? =>
             {
@@ -290,6 +291,15 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             }
         }
         Ok(entered)
+    }
+
+    /// Says once that an id stands for several rows. Answers the reason.
+    fn tell_shared(&self, rows: u64) -> String {
+        let told = |one: &Interval| one.reason.as_ref().is_some_and(|reason| reason.ends_with(SHARED_ID));
+        if !self.coverage.intervals().any(told) {
+            tracing::warn!(rows, "the portal gives one id to several rows: only one of each is delivered");
+        }
+        format!("{rows} {SHARED_ID}")
     }
 
     /// After a complete walk: held rows that the portal lists no more are gone, and rows that stand

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{Failing, SiteStatus, Status, StreamCondition, StreamStatus, TokenStatus};
-use crate::coverage::State;
+use crate::coverage::{SHARED_ID, State};
 use crate::deliver::{SinkCondition, SinkStatus};
 use crate::portal::{CredentialHealth, CredentialState, TOKEN_REFUSED};
 
@@ -181,6 +181,14 @@ fn of_stream(stream: &StreamStatus) -> Vec<String> {
             Some(until) => format!("stale, proven until {}: {why}", until.format("%F %TZ")),
             None => format!("stale, nothing is proven yet: {why}"),
         });
+    }
+    if let Some(one) = stream.unproven.iter().find(|one| one.reason.ends_with(SHARED_ID)) {
+        problems.push(format!(
+            "rows are not delivered, since the portal gives them the id of another: of {} to {} {}; ask ThreatLocker's support",
+            one.from.format("%F %TZ"),
+            one.to.format("%F %TZ"),
+            one.reason
+        ));
     }
     for unproven in &stream.unproven {
         let age = (unproven.to - unproven.from).to_std().unwrap_or_default();

@@ -37,6 +37,8 @@ pub(super) struct Walked {
     /// The last page, not committed yet.
     pub(super) pending: Commit,
     pub(super) undecodable: u64,
+    /// Rows that bear the id of another row.
+    pub(super) shared: u64,
     /// A page was read in several requests.
     pub(super) in_pieces: bool,
     /// The uids of all rows seen while the listing stood still.
@@ -113,7 +115,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         // Rows that count as equal may still differ in what changes: every body is kept.
         let mut held: HashMap<[u8; 16], Vec<ListedRow>> = HashMap::new();
         let mut held_bytes = 0;
-        let mut undecodable = HashSet::new();
+        let (mut undecodable, mut shared) = (HashSet::new(), HashSet::new());
         let mut in_pieces = false;
         let mut page = 1;
         loop {
@@ -129,6 +131,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                         walk,
                         pending,
                         undecodable: 0,
+                        shared: 0,
                         in_pieces,
                         listed: HashSet::new(),
                     });
@@ -136,6 +139,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 answer => answer?,
             };
             in_pieces |= listed.in_pieces;
+            if !listed.in_pieces {
+                shared.extend(sharing_an_id(&listed.rows));
+            }
             let swap_axis = self.observe(request, &listed);
             let mut ids: Vec<RowId> = listed.rows.iter().map(|row| row.id).collect();
             ids.extend(listed.undecodable.iter().map(|(bytes, _)| RowId::Content(digest(&[bytes]))));
@@ -188,8 +194,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                     }
                 }
             }
-            let undecodable = undecodable.len() as u64;
-            return Ok(Walked { end, walk, pending: commit, undecodable, in_pieces, listed });
+            let (undecodable, shared) = (undecodable.len() as u64, shared.len() as u64);
+            return Ok(Walked { end, walk, pending: commit, undecodable, shared, in_pieces, listed });
         }
     }
 
@@ -263,15 +269,15 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         for row in &listed.rows {
             observed.listed_row(request, row.at, row.imported);
         }
+        if !listed.in_pieces {
+            observed.fullest_page = observed.fullest_page.max(listed.rows.len() as u64);
+        }
         if listed.total.is_some() || observed.totals.is_none() {
             observed.totals = Some(listed.total.is_some());
         }
         before != Axis::Imported && observed.axis == Axis::Imported
     }
 
-        if !listed.in_pieces {
-            observed.fullest_page = observed.fullest_page.max(listed.rows.len() as u64);
-        }
     /// One page; where it does not decode, the same rows in smaller pages, down to the guilty row. That
     /// one is given up when its neighbours decode and three tries minutes apart failed.
     async fn page(&mut self, query: &Query) -> Result<Listed, CollectError> {
@@ -348,4 +354,18 @@ fn parts(from: u64, length: u64) -> Vec<(u64, u64)> {
     let count = (2..=length).find(|count| length.is_multiple_of(*count)).unwrap_or(1);
     let part = length / count;
     (0..count).rev().map(|place| (from + place * part, part)).collect()
+}
+
+/// The rows of a page that bear the id of an earlier one and another time, by both: one state of a listing shows no
+/// row twice, so these are several.
+fn sharing_an_id(rows: &[ListedRow]) -> Vec<(u128, Option<Micros>)> {
+    let (mut first, mut sharing) = (HashMap::new(), Vec::new());
+    for row in rows {
+        if let RowId::Vendor(id) = row.id
+            && *first.entry(id).or_insert(row.at) != row.at
+        {
+            sharing.push((id, row.at));
+        }
+    }
+    sharing
 }

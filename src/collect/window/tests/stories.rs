@@ -483,3 +483,36 @@ fn a_portal_that_turns_no_pages_and_counts_nothing_is_asked_little() {
     assert!(requests < 400, "{requests} requests for 1,200 rows");
     assert_eq!(story.doubts(), []);
 }
+
+#[test]
+fn rows_that_share_one_id_are_never_proven_away() {
+    for totals in [Totals::Exact, Totals::Absent] {
+        let mut rows = steady(1);
+        // Two of a page: as sources do that write a constant in place of an id.
+        let shared = row(1, (BEGIN - 1_000) * SECOND);
+        rows.extend([0, 30, 60].map(|after| Row {
+            at: shared.at + after * SECOND,
+            id: Some(9_000),
+            ..shared
+        }));
+        let mut story = Story::new(rows, Dialect { totals, ..Dialect::default() });
+        story.poll(60, 3_600);
+        let doubts = story.doubts();
+        let told = |(state, from, to): &(State, Seconds, Seconds)| {
+            *state == State::StableUnproven && *from <= -1_000 && *to > -940
+        };
+        assert!(doubts.iter().any(told), "{totals:?}: {doubts:?}");
+        assert_eq!(story.missing(), 0, "the others are held");
+    }
+}
+
+#[test]
+fn a_row_that_gets_another_time_shares_no_id() {
+    let mut rows = steady(1);
+    let moved = row(9_000, (BEGIN + 700) * SECOND);
+    rows.push(Row { deleted_at: Some((BEGIN + 1_500) * SECOND), ..moved });
+    rows.push(Row { at: moved.at + 300 * SECOND, listed_from: (BEGIN + 1_500) * SECOND, ..moved });
+    let mut story = Story::new(rows, Dialect::default());
+    story.poll(60, 2 * 3_600);
+    assert_eq!(story.doubts(), []);
+}
