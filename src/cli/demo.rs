@@ -54,14 +54,14 @@ impl Demo {
         let file = write_settings(&simulator)?;
         let config = Config::load(&file, environment)?;
         let mut progress = self.live.begin(Work::Demo, &config, environment)?;
+        let app = App::build(config, Deps::system()).await?;
+        let (board, stop) = (app.board.clone(), app.stop_token());
+        stop_on_signals(stop.clone());
         progress.say(format_args!(
             "A simulated portal with 3 organizations and 200 computers plays at {}.\n\
              Collecting 24 hours of backlog into {FOLDER}/out, then following live. Ctrl-c ends it.",
             simulator.url
         ));
-        let app = App::build(config, Deps::system()).await?;
-        let (board, stop) = (app.board.clone(), app.stop_token());
-        stop_on_signals(stop.clone());
         let work = async {
             tokio::join!(app.run(), async {
                 tokio::select! {

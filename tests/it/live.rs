@@ -1,5 +1,6 @@
 //! What people and machines see while the program works: at a real pseudo-terminal, in a pipe, as JSON.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -99,6 +100,22 @@ fn a_resize_leaves_one_table_that_fits() {
         }
     }
     assert!(terminal.is_clean());
+}
+
+#[test]
+fn ctrl_c_ends_the_demo_well_as_soon_as_it_is_told_of() {
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_lockstep"));
+        program.arg("demo").current_dir(folder.path()).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut demo = program.spawn().unwrap();
+        let mut said = BufReader::new(demo.stderr.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap().contains("Ctrl-c ends it")));
+        rustix::process::kill_process(rustix::process::Pid::from_child(&demo), Signal::INT).unwrap();
+        // Read on, or the demo could not speak.
+        said.for_each(drop);
+        assert_eq!(demo.wait().unwrap().code(), Some(0));
+    }
 }
 
 #[test]
