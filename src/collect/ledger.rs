@@ -180,22 +180,11 @@ impl StreamLedger {
         }
         let mut elsewhere = vec![false; fresh.len()];
         for (sibling, connection) in seen::siblings(db, self.connection, self.source, self.set)? {
-            let mut rows = fresh_rows.clone();
-            if connection != self.connection {
-                // Short keys of organizations hold within a connection.
-                let mut keys: HashMap<&OrganizationId, Option<i64>> = HashMap::new();
-                for (row, fresh) in rows.iter_mut().zip(&fresh) {
-                    let key = match keys.get(&fresh.organization) {
-                        Some(key) => *key,
-                        None => {
-                            let key = connections::known_organization(db, connection, &fresh.organization)?;
-                            *keys.entry(&fresh.organization).or_insert(key)
-                        }
-                    };
-                    row.organization = key.unwrap_or(NO_ORGANIZATION);
-                }
-            }
-            let known = seen::known(db, sibling, &rows)?;
+            // Short keys of organizations hold within a connection.
+            let known = match connection == self.connection {
+                true => seen::known(db, sibling, &fresh_rows)?,
+                false => seen::known(db, sibling, &rekeyed(db, connection, &fresh_rows, &fresh)?)?,
+            };
             for ((row, known), elsewhere) in fresh_rows.iter().zip(known).zip(&mut elsewhere) {
                 *elsewhere |= known && !withheld::holds(db, sibling, row.uid)?;
             }
@@ -234,6 +223,25 @@ impl StreamLedger {
             previous: None,
         }
     }
+}
+
+/// Seen rows with the short keys that another connection has for their organizations.
+fn rekeyed(
+    db: &Connection,
+    connection: ConnectionId,
+    seen: &[SeenRow],
+    rows: &[&RowCommit],
+) -> Result<Vec<SeenRow>, StoreError> {
+    let mut keys: HashMap<&OrganizationId, i64> = HashMap::new();
+    for row in rows {
+        if !keys.contains_key(&row.organization) {
+            let known = connections::known_organization(db, connection, &row.organization)?;
+            keys.insert(&row.organization, known.map_or(NO_ORGANIZATION, |known| known.key));
+        }
+    }
+    let rekeyed =
+        |(seen, row): (&SeenRow, &&RowCommit)| SeenRow { organization: keys[&row.organization], ..*seen };
+    Ok(seen.iter().zip(rows).map(rekeyed).collect())
 }
 
 impl Ledger for StreamLedger {

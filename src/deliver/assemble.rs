@@ -252,8 +252,8 @@ where
             return Ok((organization.clone(), Arc::clone(slug)));
         }
         let organization = OrganizationId::new(id);
-        let slug: Arc<str> =
-            connections::slug_of(self.db, connection, &organization)?.unwrap_or_default().into();
+        let found = connections::known_organization(self.db, connection, &organization)?;
+        let slug: Arc<str> = found.map(|found| found.slug).unwrap_or_default().into();
         known.insert(id.to_owned(), (organization.clone(), Arc::clone(&slug)));
         Ok((organization, slug))
     }

@@ -169,6 +169,30 @@ pub fn set_clock(db: &Connection, id: ConnectionId, portal: Micros, ours: Micros
     Ok(())
 }
 
+/// What is stored of an organization within a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownOrganization {
+    /// Its short key.
+    pub key: i64,
+    /// As the portal spelled it last.
+    pub name: Option<String>,
+    /// A name that is fit for files.
+    pub slug: String,
+}
+
+/// What is known of an organization within a connection, if it was ever seen there.
+pub fn known_organization(
+    db: &Connection,
+    connection: ConnectionId,
+    organization: &OrganizationId,
+) -> Result<Option<KnownOrganization>, StoreError> {
+    let get = "SELECT id, name, slug FROM organization WHERE connection_id = ?1 AND organization_id = ?2";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(KnownOrganization { key: row.get(0)?, name: row.get(1)?, slug: row.get(2)? })
+    };
+    Ok(db.prepare_cached(get)?.query_row(params![connection, organization.as_str()], read).optional()?)
+}
+
 /// The short key of an organization within a connection, entered at first sight. A new name is taken
 /// over; the slug stays what it was, since files are named by it.
 pub fn organization(
@@ -178,18 +202,12 @@ pub fn organization(
     name: Option<&str>,
     now: Micros,
 ) -> Result<i64, StoreError> {
-    let known: Option<(i64, Option<String>)> = db
-        .prepare_cached(
-            "SELECT id, name FROM organization WHERE connection_id = ?1 AND organization_id = ?2",
-        )?
-        .query_row(params![connection, organization.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    if let Some((id, old)) = known {
-        if name.is_some() && name != old.as_deref() {
+    if let Some(known) = known_organization(db, connection, organization)? {
+        if name.is_some() && name != known.name.as_deref() {
             db.prepare_cached("UPDATE organization SET name = ?2 WHERE id = ?1")?
-                .execute(params![id, name])?;
+                .execute(params![known.key, name])?;
         }
-        return Ok(id);
+        return Ok(known.key);
     }
     let slug = free_slug(db, connection, &slug(name.unwrap_or_default(), organization))?;
     let mut insert = db.prepare_cached(
@@ -199,35 +217,11 @@ pub fn organization(
     Ok(insert.query_row(params![connection, organization.as_str(), name, slug, now], |row| row.get(0))?)
 }
 
-/// The short key of an organization within a connection, if it was ever seen there.
-pub fn known_organization(
-    db: &Connection,
-    connection: ConnectionId,
-    organization: &OrganizationId,
-) -> Result<Option<i64>, StoreError> {
-    Ok(db
-        .prepare_cached("SELECT id FROM organization WHERE connection_id = ?1 AND organization_id = ?2")?
-        .query_row(params![connection, organization.as_str()], |row| row.get(0))
-        .optional()?)
-}
-
 /// When the newest organization of a connection was first seen, on the portal's time.
 pub fn newest_organization(db: &Connection, connection: ConnectionId) -> Result<Option<Micros>, StoreError> {
     Ok(db
         .prepare_cached("SELECT max(first_seen) FROM organization WHERE connection_id = ?1")?
         .query_row([connection], |row| row.get(0))?)
-}
-
-/// The name of an organization that is fit for files; none for one that was never seen.
-pub fn slug_of(
-    db: &Connection,
-    connection: ConnectionId,
-    organization: &OrganizationId,
-) -> Result<Option<String>, StoreError> {
-    Ok(db
-        .prepare_cached("SELECT slug FROM organization WHERE connection_id = ?1 AND organization_id = ?2")?
-        .query_row(params![connection, organization.as_str()], |row| row.get(0))
-        .optional()?)
 }
 
 /// Lower-case ASCII letters, digits and single hyphens, fit for a file name; from the id when the
@@ -420,7 +414,7 @@ mod tests {
             let row = list(&db).unwrap().pop().unwrap();
             assert_eq!((row.first_contact, row.head), (Some(7), 40));
             for connection in [acme.id, renamed] {
-                assert_eq!(slug_of(&db, connection, &own).unwrap().as_deref(), Some("acme"));
+                assert_eq!(known_organization(&db, connection, &own).unwrap().unwrap().slug, "acme");
             }
             assert_eq!(inherit(&db, renamed, &own).unwrap(), None, "once");
             set_organization(&db, renamed, &own).unwrap();
