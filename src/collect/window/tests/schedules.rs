@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::super::{WindowSettings, WindowStream};
-use super::memory::{BEGIN, DAY, Portal, Store, World, hash, organization, row_uid, settings};
+use super::memory::{BEGIN, Book, DAY, Portal, Store, World, hash, organization, row_uid, settings};
 use crate::clock::Clock;
 use crate::collect::CollectError;
 use crate::coverage::{Interval, State};
@@ -51,6 +51,8 @@ struct Schedule {
     rows: Vec<Plan>,
     /// Seconds before each poll, and pieces of background work after it.
     polls: Vec<(Seconds, u16)>,
+    /// What an operator asks for: before which poll, from when, and for how long.
+    backfills: Vec<(usize, Seconds, Seconds)>,
     /// Organization, when it falls silent and for how long.
     silence: Option<(u16, Seconds, Seconds)>,
     /// An organization with a row every forty minutes.
@@ -109,6 +111,12 @@ fn polls() -> impl Strategy<Value = Vec<(Seconds, u16)>> {
     prop::collection::vec((wait, work), 1..20)
 }
 
+/// Mostly of the days before the start, one over the other; some of time that is owed already.
+fn backfills() -> impl Strategy<Value = Vec<(usize, Seconds, Seconds)>> {
+    let ask = (0usize..20, -35 * DAY..5 * DAY, prop_oneof![60..DAY, DAY..40 * DAY]);
+    prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec(ask, 1..4)]
+}
+
 fn schedules() -> impl Strategy<Value = Schedule> {
     let dialect = any::<u64>().no_shrink().prop_map(|seed| Dialect::random(&mut StdRng::seed_from_u64(seed)));
     let portal = (dialect, any::<bool>(), prop_oneof![4 => Just(None), 1 => (DAY..5 * DAY).prop_map(Some)]);
@@ -128,8 +136,9 @@ fn schedules() -> impl Strategy<Value = Schedule> {
     let faults =
         (share(0.15), share(0.04), share(0.1), prop::bool::weighted(0.05), prop::bool::weighted(0.08));
     let tick = prop_oneof![Just(1_000), Just(50_000), Just(800_000)];
-    (any::<u64>().no_shrink(), portal, plans(), polls(), silence, stream, faults, tick).prop_map(
-        |(seed, (dialect, knows_depth, longest), rows, polls, silence, stream, faults, tick)| {
+    let polls = (polls(), backfills());
+    (any::<u64>().no_shrink(), portal, plans(), polls, silence, stream, faults, tick).prop_map(
+        |(seed, (dialect, knows_depth, longest), rows, (polls, backfills), silence, stream, faults, tick)| {
             let (backfill, retention, live_span, tree, has_imported, page_size) = stream;
             let (failing, garbled, crashing, poison, steady) = faults;
             let largest = dialect.max_page_size.min(dialect.depth_limit.map_or(u64::MAX, |depth| depth / 2));
@@ -141,6 +150,7 @@ fn schedules() -> impl Strategy<Value = Schedule> {
                 dialect,
                 rows,
                 polls,
+                backfills,
                 silence,
                 steady,
                 page_size,
@@ -261,6 +271,8 @@ struct Run<'s> {
     stream: WindowStream<Portal, Store>,
     /// When the whole time before the start had been counted.
     baseline_done: Option<Micros>,
+    /// What was asked for so far.
+    asked: Vec<(Seconds, Seconds)>,
 }
 
 type Verdict = Result<(), String>;
@@ -278,12 +290,13 @@ impl<'s> Run<'s> {
         let limits = [schedule.dialect.depth_limit.filter(|_| schedule.knows_depth), cap];
         store.book().notes.observed.depth_limit = limits.into_iter().flatten().min().or(Some(1_000));
         let stream = store.load(&settings, &portal);
-        Self { schedule, settings, portal, store, stream, baseline_done: None }
+        Self { schedule, settings, portal, store, stream, baseline_done: None, asked: Vec::new() }
     }
 
     fn whole(&mut self) -> Verdict {
-        for (wait, work) in self.schedule.polls.clone() {
+        for (number, (wait, work)) in self.schedule.polls.iter().copied().enumerate() {
             self.portal.wait(wait);
+            self.ask_back(number);
             self.poll(work)?;
         }
         self.quiet();
@@ -294,6 +307,21 @@ impl<'s> Run<'s> {
             }
         }
         self.everything_entered()
+    }
+
+    /// What an operator asks for before this poll.
+    fn ask_back(&mut self, poll: usize) {
+        let now = self.portal.world().now.div_euclid(SECOND);
+        let asked = self.schedule.backfills.iter().filter(|(before, ..)| *before == poll);
+        let spans = asked.map(|(_, from, length)| (BEGIN + from, (BEGIN + from + length).min(now)));
+        for span in spans.filter(|(from, to)| from < to) {
+            self.asked.push(span);
+            let waiting = &mut self.store.book().asked_back;
+            waiting.push(span);
+            // As the store keeps them.
+            waiting.sort_unstable();
+            waiting.dedup();
+        }
     }
 
     /// Nothing changes and nothing fails any more; only rows that do not decode stay so.
@@ -439,6 +467,7 @@ impl<'s> Run<'s> {
             let (asked, broken) = (asked(&world), &self.stream.broken);
             return Err(format!("{gap:?} is still pending: {broken:?} {asked}"));
         }
+        self.what_was_asked_for_is_owed(&book, horizon)?;
         let mut known: HashSet<u128> = HashSet::new();
         let mut groups: BTreeMap<[u8; 16], (u32, u32)> = BTreeMap::new();
         for row in world.rows.iter().filter(|row| self.in_scope(row)) {
@@ -482,6 +511,21 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
+    fn what_was_asked_for_is_owed(&self, book: &Book, horizon: Seconds) -> Verdict {
+        let start = self.stream.notes.start.unwrap_or_default();
+        if !book.asked_back.is_empty() {
+            return Err(format!("not taken up: {:?}, start {start}", book.asked_back));
+        }
+        let left_out = |from: Seconds, to: Seconds| {
+            let mut within = self.stream.coverage.within(from, to);
+            from < start.min(to) || within.any(|one| one.state == State::Baseline)
+        };
+        match self.asked.iter().find(|(from, to)| left_out((*from).max(horizon + DAY), *to)) {
+            Some(asked) => Err(format!("{asked:?} was asked for and is not owed: start {start}")),
+            None => Ok(()),
+        }
+    }
+
     /// The interval at a time on the axis.
     fn interval_at(&self, at: Micros) -> Option<&Interval> {
         let second = at.div_euclid(SECOND);
@@ -507,7 +551,7 @@ impl<'s> Run<'s> {
             return false;
         }
         let state = self.interval_at(at).map(|interval| interval.state);
-        if at >= start * SECOND {
+        if at >= start * SECOND && state != Some(State::Baseline) {
             match state {
                 Some(State::Proven) => true,
                 Some(State::StableUnproven | State::Unreachable) => self.provable_there(world, row),
@@ -544,7 +588,13 @@ impl<'s> Run<'s> {
         let (start, first_contact) =
             (self.stream.notes.start.unwrap_or_default(), self.stream.notes.first_contact);
         let at = world.dialect.axis.of(row);
-        world.has_imported && at < (start - 2) * SECOND && row.imported < first_contact
+        let second = at.div_euclid(SECOND);
+        let left_out = |second: Seconds| {
+            let mut within = self.stream.coverage.within(second, second + 1);
+            second < start || within.any(|one| one.state == State::Baseline)
+        };
+        let unclaimed = (second - 2..=second + 2).all(left_out);
+        world.has_imported && unclaimed && row.imported < first_contact
     }
 }
 
