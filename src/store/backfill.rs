@@ -26,11 +26,12 @@ pub fn ask(
     Ok(known)
 }
 
-/// What a stream is asked for and has not taken up.
+/// What a stream is asked for and has not taken up, the newest time first: what must wait until the time behind
+/// it was counted holds up nothing else.
 pub fn asked(db: &Connection, stream: i64) -> Result<Option<(Seconds, Seconds)>, StoreError> {
     Ok(db
         .prepare_cached(
-            "SELECT from_s, to_s FROM backfill WHERE stream_id = ?1 ORDER BY from_s, to_s LIMIT 1",
+            "SELECT from_s, to_s FROM backfill WHERE stream_id = ?1 ORDER BY to_s DESC, from_s LIMIT 1",
         )?
         .query_row([stream], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?)

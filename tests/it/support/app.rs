@@ -11,14 +11,15 @@ use chrono::{DateTime, Utc};
 use lockstep::app::{App, Deps, Outcome};
 use lockstep::clock::Clock;
 use lockstep::config::{Config, Environment, Origin};
-use lockstep::model::{Micros, SECOND};
+use lockstep::control;
+use lockstep::model::{Micros, SECOND, Seconds};
 use lockstep::simulator::dialect::{Axis, Dialect, NoOrganization};
 use lockstep::simulator::stats::Logged;
 use lockstep::simulator::truth::TruthRow;
 use lockstep::simulator::world::{Source, World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
 use lockstep::status::{Board, Status, StreamCondition, StreamStatus};
-use lockstep::store::{Store, StoreError, dead_letters};
+use lockstep::store::{Store, StoreError, backfill, connections, dead_letters, streams as stored};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -151,6 +152,8 @@ pub(crate) struct TestApp {
     pub(crate) setup: Setup,
     /// The portal's time of the first start.
     pub(crate) started: Micros,
+    /// Older time that was asked for since.
+    pub(crate) asked_back: Vec<(Seconds, Seconds)>,
     folder: TempDir,
     running: Option<Running>,
 }
@@ -171,7 +174,7 @@ impl TestApp {
         let portal = Simulator::start(world, options).await.unwrap();
         let started = portal.now();
         let folder = tempfile::tempdir().unwrap();
-        let app = Self { portal, setup, started, folder, running: None };
+        let app = Self { portal, setup, started, asked_back: Vec::new(), folder, running: None };
         app.configure();
         app
     }
@@ -319,6 +322,51 @@ impl TestApp {
         read.await.unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Asks every stream that is asked by time for `[from, to)`, as `lockstep backfill` asks a running program.
+    pub(crate) async fn ask_back(&mut self, (from, to): (Seconds, Seconds)) {
+        for (site, stream) in self.window_streams().await {
+            let request = format!("/backfill?site={site}&stream={stream}&from={from}&to={to}");
+            let end = tokio::time::Instant::now() + SOON;
+            let answer = loop {
+                // The door opens a moment after the start.
+                if let Some(answer) = control::ask(&self.state_folder(), "POST", &request).await.unwrap() {
+                    break answer;
+                }
+                assert!(tokio::time::Instant::now() < end, "nobody listens");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
+            answer.ok().unwrap();
+        }
+        self.asked_back.push((from, to));
+    }
+
+    /// Where the newest time ends that was asked for and that some stream has not taken up.
+    pub(crate) async fn waiting(&self) -> Option<Seconds> {
+        let streams = self.window_streams().await;
+        let store = &self.running.as_ref().expect("the program runs").store;
+        let asked = store.read(move |db| {
+            let asked = streams.iter().map(|(_, stream)| backfill::asked(db, *stream));
+            asked.collect::<Result<Vec<_>, _>>()
+        });
+        let asked = asked.await.unwrap_or_else(|error| panic!("{error}"));
+        asked.into_iter().flatten().map(|(_, to)| to).max()
+    }
+
+    /// The site and number of each stream that is asked by time.
+    async fn window_streams(&self) -> Vec<(String, i64)> {
+        let store = &self.running.as_ref().expect("the program runs").store;
+        let known = store.read(|db| {
+            let mut known = Vec::new();
+            for connection in connections::list(db)? {
+                let mut streams = stored::list(db, connection.id)?;
+                streams.retain(|stream| stream.source != "computers");
+                known.extend(streams.into_iter().map(|stream| (connection.site.clone(), stream.id)));
+            }
+            Ok(known)
+        });
+        known.await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Moves the portal's clock; what is due until then happens.
     pub(crate) fn advance(&self, by: Micros) -> Micros {
         self.portal.advance(by)
@@ -438,12 +486,26 @@ impl TestApp {
     pub(crate) fn owed(&self, row: &TruthRow, source: Source) -> bool {
         // Nobody but the collector knows the very second of its first request.
         let slack = 30 * SECOND;
-        let backfill = (self.setup.backfill + self.setup.settle) as Micros * SECOND;
-        let (at, imported) = (micros(&row.date_time), micros(&row.date_time_imported));
-        let axis = if self.setup.dialect.axis == Axis::Imported { imported } else { at };
-        let begun = axis >= self.started + slack - backfill;
+        let imported = micros(&row.date_time_imported);
+        let begun = self.claims(self.axis(row), slack);
         let late = source == Source::UnifiedAudit && imported >= self.started + slack;
         row.listed && row.table == 1 && (begun || late)
+    }
+
+    /// The time of a row by which the portal filters.
+    pub(crate) fn axis(&self, row: &TruthRow) -> Micros {
+        micros(match self.setup.dialect.axis {
+            Axis::Event => &row.date_time,
+            Axis::Imported => &row.date_time_imported,
+        })
+    }
+
+    /// Whether a time lies behind the start, or in what was asked for since; `slack` behind the start is left
+    /// out.
+    pub(crate) fn claims(&self, at: Micros, slack: Micros) -> bool {
+        let backfill = (self.setup.backfill + self.setup.settle) as Micros * SECOND;
+        let asked = |(from, to): &(Seconds, Seconds)| (from * SECOND..to * SECOND).contains(&at);
+        at >= self.started + slack - backfill || self.asked_back.iter().any(asked)
     }
 
     /// Compares the output with the portal, as far as the program is to read it.

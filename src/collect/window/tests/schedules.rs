@@ -318,8 +318,8 @@ impl<'s> Run<'s> {
             self.asked.push(span);
             let waiting = &mut self.store.book().asked_back;
             waiting.push(span);
-            // As the store keeps them.
-            waiting.sort_unstable();
+            // As the store tells them.
+            waiting.sort_unstable_by_key(|(from, to)| (-to, *from));
             waiting.dedup();
         }
     }
