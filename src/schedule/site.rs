@@ -191,17 +191,19 @@ impl Site {
     async fn discover(&self, around: &Surroundings) -> Result<(Vec<Scope>, Option<SiteError>), SiteError> {
         let own = self.own_organization(around).await?;
         around.board.update_site(&self.config.site, |entry| entry.organization = Some(own.clone()));
-        let children = match self.portal.child_organizations(&own).await {
+        let listed = self.portal.child_organizations(&own).await;
+        // An organization that a token does not reach is answered with an error (contract section 8.2), or with
+        // nothing.
+        let out_of_reach = listed.as_ref().map_or_else(PortalError::is_answer, Vec::is_empty);
+        if out_of_reach
+            && self.config.organization_id.is_none()
+            && let Ok(now) = self.portal.discover_organization().await
+            && now != own
+        {
+            return Err(SiteError::OtherOrganization { before: own, now });
+        }
+        let children = match listed {
             Ok(children) => children,
-            // An organization that a token does not reach is answered with an error (contract section 8.2).
-            Err(error)
-                if error.is_answer()
-                    && self.config.organization_id.is_none()
-                    && let Ok(now) = self.portal.discover_organization().await
-                    && now != own =>
-            {
-                return Err(SiteError::OtherOrganization { before: own, now });
-            }
             // Names are a comfort where the whole tree or nothing but the own organization is asked.
             // But no stream starts before the portal has told its time: ours may be wrong by days.
             Err(error) if !matches!(self.config.organizations, Organizations::Only(_)) && self.answered() => {

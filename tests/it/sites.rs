@@ -2,11 +2,16 @@
 
 use std::process::Command;
 
-use lockstep::simulator::world::WorldOptions;
+use lockstep::simulator::faults::{Effect, Fault};
+use lockstep::simulator::requests::Endpoint;
+use lockstep::simulator::world::{World, WorldOptions};
+use lockstep::simulator::{Options, Simulator};
 
 use tokio::task::spawn_blocking;
 
 use crate::support::app::{HOUR, SOON, Setup, Site, TestApp, fresh_seed, streams};
+use crate::support::binary::Place;
+use crate::support::output::Output;
 
 fn small() -> WorldOptions {
     WorldOptions { seed: fresh_seed(), rows_per_day: 3_000, ..WorldOptions::default() }
@@ -134,4 +139,50 @@ async fn two_sites_with_one_token_keep_its_rate_together() {
     app.wait_caught_up(SOON).await;
     app.settle(1, SOON).await;
     app.finish("one token").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_another_tenant_in_the_same_file_is_told_and_delivers_nothing() {
+    let tenant = async |seed| {
+        let world = WorldOptions { live: false, own_noise: false, ..small() };
+        let portal = Simulator::start(World::new(WorldOptions { seed, ..world }), Options::default());
+        let portal = portal.await.unwrap();
+        portal.stage().clock.freeze(true);
+        portal
+    };
+    let (ours, theirs) = (tenant(1).await, tenant(2).await);
+    assert_ne!(ours.organization(0), theirs.organization(0));
+    let place = Place::new(&ours, "1MiB");
+    let once = async || {
+        let mut once = place.start("once", None);
+        once.ended_within(2 * SOON).await.expect("a pass ends").code()
+    };
+    let uids = || {
+        let records = Output::read(&place.out()).records.into_iter();
+        records.map(|record| record.uid).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(once().await, Some(0), "{}", place.said());
+    let delivered = uids();
+    assert!(!delivered.is_empty());
+
+    std::fs::write(place.path("token"), &theirs.token).unwrap();
+    place.reconfigure(&ours.url, &theirs.url);
+    let (now, before) = (theirs.organization(0), ours.organization(0));
+    let told =
+        format!("the token belongs to organization {now}, and this site has collected {before} so far");
+    // What a token does not reach is answered with nothing by one portal, and with an error by another.
+    let refused = Effect::Status { status: 400, retry_after: None, message: None };
+    let times = || place.said().matches(&told).count();
+    for fault in [None, Some(refused)] {
+        fault.map(|effect| theirs.fault(Fault::always(effect).at(Endpoint::ChildOrganizations)));
+        let before = times();
+        assert_eq!(once().await, Some(1), "{}", place.said());
+        assert!(times() > before, "{}", place.said());
+        assert_eq!(uids(), delivered, "a row of the other tenant");
+    }
+
+    std::fs::write(place.path("token"), &ours.token).unwrap();
+    place.reconfigure(&theirs.url, &ours.url);
+    assert_eq!(once().await, Some(0), "{}", place.said());
+    assert_eq!(uids(), delivered, "nothing happened meanwhile");
 }
