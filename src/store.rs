@@ -41,8 +41,13 @@ use self::writer::{Message, Task, Writer};
 use crate::clock::Clock;
 
 /// Every fault point of the state. A commit that a test stops before is not made, one it stops after is.
-pub const FAULT_POINTS: &[&str] =
-    &["store.migrate.before", "store.migrate.after", "store.commit.before", "store.commit.after"];
+pub const FAULT_POINTS: &[&str] = &[
+    "store.migrate.before",
+    "store.migrate.after",
+    "store.commit.before",
+    "store.commit.after",
+    "store.pack.between",
+];
 
 /// A handle to the state; clones share it.
 #[derive(Clone)]

@@ -227,6 +227,7 @@ pub fn pack(db: &Connection, set: i64, before: Micros) -> Result<u64, StoreError
     drop(rows);
     for (organization, rows) in organizations {
         packs::put(db, set, organization, rows)?;
+        fail::fail_point!("store.pack.between");
     }
     forget(db, set, &packed)?;
     Ok(packed.len() as u64)

@@ -182,8 +182,13 @@ async fn kill_at_random(place: &Place, dice: &mut StdRng) -> bool {
 /// Lets the program kill itself at a fault point. What it does by then differs: the point is met for the first
 /// or a later time.
 async fn kill_at(plan: &Plan, place: &Place, point: &str, portal: &Simulator, dice: &mut StdRng) -> bool {
-    let number = if point.contains(".migrate.") { 1 } else { dice.random_range(1..=DEEPEST) };
+    let packing = point.contains(".pack.");
+    let number = if packing || point.contains(".migrate.") { 1 } else { dice.random_range(1..=DEEPEST) };
     for number in [number, 1] {
+        if packing {
+            // Seen rows are packed a day after their hour closed.
+            portal.advance(3_600 * SECOND);
+        }
         let mut running = place.start("run", Some(&format!("{point}:{number}")));
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
