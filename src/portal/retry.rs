@@ -84,6 +84,22 @@ mod tests {
         assert_eq!(asked("99999999999999999999999999", 0), Some(LONGEST_RETRY_AFTER));
     }
 
+    #[test]
+    fn many_that_back_off_together_come_back_over_half_of_the_wait() {
+        for attempt in [0, 3, 9] {
+            let longest = Duration::from_secs(60);
+            let wait = |part| backoff(Duration::from_secs(1), longest, attempt, f64::from(part) / 8.0);
+            let waits: Vec<Duration> = (0..8).map(wait).collect();
+            let ceiling = Duration::from_secs(2 << attempt).min(longest);
+            let even = ceiling / 2 / 8;
+            for two in waits.windows(2) {
+                let apart = two[1] - two[0];
+                assert!(apart.abs_diff(even) < Duration::from_millis(1), "{attempt}: {waits:?}");
+            }
+            assert_eq!(waits[0], ceiling / 2);
+        }
+    }
+
     proptest! {
         #[test]
         fn no_retry_after_panics_or_exceeds_the_cap(text in "[ -~]{0,40}", now in any::<i64>()) {

@@ -684,6 +684,31 @@ async fn every_answer_of_the_shared_error_records_is_an_error_or_nothing() {
 }
 
 #[tokio::test]
+async fn the_wait_before_another_try_is_thrown_with_the_dice() {
+    // Dice that fall near the middle, so that neither no dice nor a wrong span passes for them.
+    let middle = |seed: &u64| {
+        let clock = Clock::shifted(chrono::Duration::zero(), *seed);
+        [clock.fraction(), clock.fraction()].iter().all(|fraction| (0.4..0.6).contains(fraction))
+    };
+    let seed = (0..).find(middle).expect("one in 25 seeds");
+    let dice = || Clock::shifted(chrono::Duration::zero(), seed);
+    let desk = Desk::open(|_, _| Reply::new(503, "")).await;
+    let (first, longest) = (Duration::from_millis(500), Duration::from_secs(60));
+    let settings =
+        PortalSettings { attempts: 3, backoff_first: first, backoff_longest: longest, ..desk.settings() };
+    let portal = Portal::new(settings, &Pacers::new([1; 32]), Budget::new(1 << 20), dice()).unwrap();
+    portal.fetch(&request(COMPUTERS)).await.unwrap_err();
+    let (seen, clock) = (desk.seen(), dice());
+    assert_eq!(seen.len(), 3);
+    for (attempt, two) in (0..).zip(seen.windows(2)) {
+        let (wait, wanted) =
+            (two[1].at - two[0].at, retry::backoff(first, longest, attempt, clock.fraction()));
+        let late = Duration::from_millis(300);
+        assert!(wait >= wanted && wait < wanted + late, "{wait:?} instead of {wanted:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_that_is_configured_is_used_and_no_proxy_goes_around_it() {
     let desk = Desk::open(|_, _| Reply::new(200, "[]")).await;
     let proxy = Desk::open(|_, _| Reply::new(200, "[1]")).await;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use lockstep::simulator::faults::{Effect, Fault};
 use lockstep::simulator::world::{World, WorldOptions};
@@ -32,6 +33,11 @@ fn rows(screen: &[String], source: &str) -> u64 {
     row.split_whitespace().find_map(|word| word.parse().ok()).unwrap_or(0)
 }
 
+/// What the summary says that the sink has.
+fn delivered(screen: &[String]) -> Option<u64> {
+    screen.iter().find_map(|line| line.strip_prefix("sink out: ")?.split(' ').next()?.parse().ok())
+}
+
 #[test]
 fn the_demo_shows_a_table_that_updates_in_place_and_ends_with_its_lines() {
     let folder = tempfile::tempdir().unwrap();
@@ -56,9 +62,7 @@ fn the_demo_shows_a_table_that_updates_in_place_and_ends_with_its_lines() {
         "{last:#?}"
     );
     assert!(terminal.is_clean());
-    let delivered =
-        last.iter().find_map(|line| line.strip_prefix("sink out: ")?.split(' ').next()?.parse().ok());
-    assert_eq!(delivered, Some(records(&folder.path().join("lockstep-demo/out"))));
+    assert_eq!(delivered(&last), Some(records(&folder.path().join("lockstep-demo/out"))));
 }
 
 #[test]
@@ -78,6 +82,28 @@ fn ctrl_c_ends_the_demo_with_its_summary_and_a_second_one_leaves_a_clean_termina
         assert!(terminal.is_clean(), "{twice}: {:#?}", terminal.screen());
         assert_eq!(count(&terminal.screen(), "once more ends it at once"), 1, "{:#?}", terminal.screen());
     }
+}
+
+#[test]
+fn a_second_demo_in_the_same_folder_is_refused_and_leaves_the_first_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Terminal::run(&["demo"], folder.path(), (100, 30), &[]);
+    first.wait("a table", |screen| count(screen, "unified_audit") == 1);
+    let second = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args(["demo", "--for", "1s"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("lockstep-demo/state") && said.contains("pid"), "{said}");
+    // What it writes from here on is in the files that are there.
+    std::thread::sleep(Duration::from_secs(3));
+    first.signal(Signal::INT);
+    assert_eq!(first.ended(), Some(0));
+    let last = first.screen();
+    assert_eq!(delivered(&last), Some(records(&folder.path().join("lockstep-demo/out"))), "{last:#?}");
 }
 
 #[test]

@@ -79,14 +79,17 @@ sinks:
 
     /// Starts `lockstep COMMAND -c …`, to kill itself at a fault point if one is given as `POINT:N`.
     pub(crate) fn start(&self, command: &str, fault: Option<&str>) -> Running {
+        let variables: Vec<_> = fault.map(|fault| ("LOCKSTEP_FAULT", fault)).into_iter().collect();
+        self.start_with(command, &variables)
+    }
+
+    /// Starts `lockstep COMMAND -c …` with these environment variables besides ours.
+    pub(crate) fn start_with(&self, command: &str, variables: &[(&str, &str)]) -> Running {
         let stderr = OpenOptions::new().append(true).create(true).open(self.path("stderr")).unwrap();
         let mut program = Command::new(env!("CARGO_BIN_EXE_lockstep"));
         program.arg(command).arg("-c").arg(self.path("lockstep.yaml")).current_dir(self.directory.path());
         program.env("LOCKSTEP_FSYNC_LOG", self.fsync_log());
-        program.env("LOCKSTEP_REFUSE", "50");
-        if let Some(fault) = fault {
-            program.env("LOCKSTEP_FAULT", fault);
-        }
+        program.env("LOCKSTEP_REFUSE", "50").envs(variables.iter().copied());
         program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         Running(program.spawn().unwrap())
     }
