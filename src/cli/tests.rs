@@ -24,6 +24,22 @@ fn parse(line: &str) -> Result<All, clap::Error> {
     All::try_parse_from(std::iter::once("lockstep").chain(line.split_whitespace()))
 }
 
+/// A configuration of two sites with all else as it is by default, in a folder of its own.
+pub(super) fn configured() -> (tempfile::TempDir, Config) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display().to_string();
+    std::fs::write(dir.path().join("token"), "0123").unwrap();
+    let yaml = "connections:
+  - { site: acme, instance: g, token: { file: DIR/token }, token_expiry: { at: 2026-05-01 }, organizations: all }
+  - { site: fresh, instance: g, token: { file: DIR/token } }
+state: { dir: DIR/state }
+sinks: [{ name: out, type: stdout }]
+";
+    std::fs::write(dir.path().join("lockstep.yaml"), yaml.replace("DIR", &path)).unwrap();
+    let config = Config::load(&dir.path().join("lockstep.yaml"), &Environment::default()).unwrap();
+    (dir, config)
+}
+
 #[test]
 fn the_command_line_is_consistent() {
     Cli::command().debug_assert();

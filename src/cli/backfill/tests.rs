@@ -1,6 +1,7 @@
 use insta::assert_snapshot;
 
 use super::*;
+use crate::cli::tests::configured;
 use crate::coverage::{Interval, State};
 use crate::model::{Micros, SECOND, Seconds};
 use crate::status::tests::at;
@@ -34,20 +35,6 @@ fn a_span_that_ends_before_it_begins_or_lies_ahead_is_refused() {
     assert!(span("6d", Some("7d")).unwrap_err().contains("--to 2026-02-22"));
     assert!(span("6d", Some("6d")).is_err());
     assert!(span("2026-03-02", None).unwrap_err().contains("future"));
-}
-
-fn configured() -> (tempfile::TempDir, Config) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().display().to_string();
-    std::fs::write(dir.path().join("token"), "0123").unwrap();
-    let yaml = "connections:
-  - { site: acme, instance: g, token: { file: DIR/token }, organizations: all }
-state: { dir: DIR/state }
-sinks: [{ name: out, type: stdout }]
-";
-    std::fs::write(dir.path().join("lockstep.yaml"), yaml.replace("DIR", &path)).unwrap();
-    let config = Config::load(&dir.path().join("lockstep.yaml"), &Environment::default()).unwrap();
-    (dir, config)
 }
 
 /// A day that is owed and 29 before it: counted for the unified audit, 1,000 rows a day; not for the other.

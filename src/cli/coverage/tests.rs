@@ -4,27 +4,12 @@ use insta::assert_snapshot;
 use super::picture::{Covered, Stretch};
 use super::strip::Scale;
 use super::*;
-use crate::config::Config;
+use crate::cli::tests::configured;
 use crate::coverage::{Interval, State};
 use crate::model::{SECOND, Seconds};
 use crate::status::tests::at;
 use crate::store::streams::StreamKey;
 use crate::store::{StoreError, connections, streams};
-
-fn configured() -> (tempfile::TempDir, Config) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().display().to_string();
-    std::fs::write(dir.path().join("token"), "0123").unwrap();
-    let yaml = "connections:
-  - { site: acme, instance: g, token: { file: DIR/token }, organizations: all }
-  - { site: fresh, instance: g, token: { file: DIR/token } }
-state: { dir: DIR/state }
-sinks: [{ name: out, type: stdout }]
-";
-    std::fs::write(dir.path().join("lockstep.yaml"), yaml.replace("DIR", &path)).unwrap();
-    let config = Config::load(&dir.path().join("lockstep.yaml"), &Environment::default()).unwrap();
-    (dir, config)
-}
 
 /// The edge of the unified audit, whose rows settle for two minutes, at twelve.
 fn edge() -> Seconds {

@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 
 use super::*;
-use crate::config::Config;
+use crate::cli::tests::configured;
 use crate::coverage::{Interval, State};
 use crate::model::Lane;
 use crate::status::Owed;
@@ -29,22 +29,6 @@ fn the_page_tells_how_fast_a_stream_is_and_how_long_what_it_owes_will_take() {
     let told = line("unified_audit table=1 of tree: backfill, ");
     assert!(told.ends_with("1d of 10d left, about 10 min"), "{told}");
     assert!(!page.contains("computers of north: backfill"), "{page}");
-}
-
-/// A configuration of two sites in a folder of its own.
-fn configured() -> (tempfile::TempDir, Config) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().display().to_string();
-    std::fs::write(dir.path().join("token"), "0123").unwrap();
-    let yaml = "connections:
-  - { site: acme, instance: g, token: { file: DIR/token }, token_expiry: { at: 2026-05-01 } }
-  - { site: fresh, instance: g, token: { file: DIR/token } }
-state: { dir: DIR/state }
-sinks: [{ name: out, type: stdout }]
-";
-    std::fs::write(dir.path().join("lockstep.yaml"), yaml.replace("DIR", &path)).unwrap();
-    let config = Config::load(&dir.path().join("lockstep.yaml"), &Environment::default()).unwrap();
-    (dir, config)
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use super::probe::{BACKFILL, PAGE_SIZE, RATE, TABLE, probe, requests};
 use super::report::{Counted, Report};
 use super::*;
-use crate::config::{Config, Environment};
+use crate::cli::tests::configured;
 use crate::simulator::dialect::{Dialect, Totals};
 use crate::simulator::faults::{Effect, Fault, NoPermission};
 use crate::simulator::requests::Endpoint;
@@ -100,15 +100,7 @@ async fn without_totals_nothing_is_estimated_that_was_not_counted() {
 
 #[test]
 fn the_estimate_counts_on_the_defaults_of_the_configuration() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("token"), "0123").unwrap();
-    let yaml = format!(
-        "connections: [{{ site: a, instance: g, token: {{ file: {0}/token }} }}]\nsinks: [{{ name: o, type: stdout }}]\n",
-        dir.path().display()
-    );
-    let file = dir.path().join("lockstep.yaml");
-    std::fs::write(&file, yaml).unwrap();
-    let config = Config::load(&file, &Environment::default()).unwrap();
+    let (_dir, config) = configured();
     let connection = &config.connections[0];
     assert_eq!(connection.rate.per_second, Some(RATE));
     for name in ["unified_audit", "system_audit"] {
