@@ -73,6 +73,9 @@ async fn a_refusal_is_told_in_words() {
     let answer = ask(dir.path(), "POST", "/confirm-removed?site=ghost").await.unwrap().unwrap();
     assert_eq!(answer.status, 404);
     assert_eq!(answer.ok().unwrap_err(), "the running program knows no site ghost");
+    let answer = ask(dir.path(), "POST", "/backfill?site=ghost&stream=1&from=0&to=9").await.unwrap().unwrap();
+    assert_eq!(answer.status, 404);
+    assert_eq!(answer.ok().unwrap_err(), "the running program knows no such stream of site ghost");
     let answer = ask(dir.path(), "GET", "/nothing").await.unwrap().unwrap();
     assert!(answer.ok().unwrap_err().contains("404"));
 }

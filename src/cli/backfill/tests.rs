@@ -142,6 +142,14 @@ async fn without_a_running_program_the_state_keeps_what_is_asked_for_until_it_is
     assert!(!other, "of another site");
     store.write(move |db| backfill::taken_up(db, id, (0, 1))).await.unwrap();
     assert_eq!(asked(&store).await, Some(wanted), "another wish");
+    let (older, newer) = ((0, 10), (5, wanted.1 + 1));
+    for (span, first) in [(older, wanted), (newer, newer)] {
+        store.write(move |db| backfill::ask(db, "acme", id, span)).await.unwrap();
+        assert_eq!(asked(&store).await, Some(first), "the newest time comes first");
+    }
+    for span in [older, newer] {
+        store.write(move |db| backfill::taken_up(db, id, span)).await.unwrap();
+    }
     store.write(move |db| backfill::taken_up(db, id, wanted)).await.unwrap();
     assert_eq!(asked(&store).await, None);
 }
