@@ -1,0 +1,79 @@
+//! Where it goes.
+
+use super::*;
+
+#[test]
+fn two_sinks_on_one_place_are_a_mistake_however_it_is_spelled() {
+    let place = |path: &str| {
+        let folder = Folder::with_sinks(&format!(
+            "  - {{ name: one, type: file, path: DIR/out/x.ndjson }}\n  - {{ name: two, type: file, path: \"{path}\" }}\n"
+        ));
+        std::os::unix::fs::symlink(folder.0.path(), folder.0.path().join("link")).unwrap();
+        folder
+    };
+    let other = place("DIR/link/out/y.ndjson");
+    assert_eq!(other.load().sinks.len(), 2);
+    for same in ["DIR/out//x.ndjson", "DIR/./out/x.ndjson", "DIR/link/out/x.ndjson"] {
+        let said = place(same).mistakes();
+        assert!(said.contains("sinks[1].path: writes to the same place as sinks[0]"), "{same}: {said}");
+    }
+}
+
+#[test]
+fn sites_and_sinks_have_names_of_their_own() {
+    let folder = Folder::new(
+        "connections:
+  - { site: acme, instance: g, token: { file: DIR/token } }
+  - { site: Acme, instance: h, token: { file: DIR/token } }
+  - { site: ../up, instance: h, token: { file: DIR/token } }
+  - { instance: h, token: { file: DIR/token } }
+sinks:
+  - { name: out, type: stdout }
+  - { name: Out, type: file, path: out/x.ndjson }
+  - { name: more, type: stdout }
+  - { name: same, type: file, path: out/x.ndjson }
+  - { type: file }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 8 mistakes:
+      connections[1].site: is the same as in connections[0]; every site needs a name of its own
+      connections[2].site: expected up to 64 letters, digits, ".", "_" or "-", found "../up"
+      connections[3].site: is missing; write a short label for this account, such as `site: acme`
+      sinks[1].name: is the same as in sinks[0]; every sink needs a name of its own
+      sinks[2].type: writes to the same place as sinks[0]; each sink needs its own
+      sinks[3].path: writes to the same place as sinks[1]; each sink needs its own
+      sinks[4].name: is missing; write a short label for this sink, such as `name: out`
+      sinks[4].path: is missing; write `path: "out/{site}/{source}-{date}.ndjson"`
+    "#);
+}
+
+#[test]
+fn sinks_are_checked() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: file, path: \"out/{sit}.ndjson\", rotate: { size: 256, age: soon, count: 5 } }
+  - { name: b, type: stdout, path: x }
+  - { name: c, type: printer }
+  - { name: d, type: file, path: a/b, format: rwa }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 7 mistakes:
+      sinks[0].path: unknown placeholder {sit}; known: {site} {org_id} {org_slug} {source} {kind} {date}
+      sinks[0].rotate.size: expected a size with its unit such as 512KiB, 256MiB or 8GiB, found 256
+      sinks[0].rotate.age: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "soon"
+      sinks[0].rotate.count: unknown key; known here: size, age
+      sinks[1].path: unknown key; known here: name, type, format
+      sinks[2].type: unknown "printer"; known here: file, stdout
+      sinks[3].format: unknown "rwa"; known here: raw
+    "#);
+}
+
+#[test]
+fn a_file_sink_rotates_as_told_and_else_by_default() {
+    let folder =
+        Folder::with_sinks("  - { name: a, type: file, path: \"out/{site}.ndjson\", rotate: { age: 5m } }\n");
+    let config = folder.load();
+    let SinkKind::File { rotate_size, rotate_age, .. } = &config.sinks[0].kind else { panic!("a file") };
+    assert_eq!((*rotate_size, *rotate_age), (256 << 20, seconds(300)));
+}

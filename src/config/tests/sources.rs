@@ -1,0 +1,107 @@
+//! What is collected of a site.
+
+use super::*;
+
+#[test]
+fn sources_are_checked() {
+    let folder = Folder::with_connection(
+        "instance: g
+sources:
+  unified_audit: { tables: [1, 5], only: [dney, elevate], skip_types: [raed] }
+  system_audit: { page_size: 0, backfill: 40d, settle: 2d }
+  computers: { enabled: maybe, restate: 1s, every: 0s }
+  organizations: { page_size: 5 }
+  threats: { enabled: true }
+  polices: {}
+  wonders: {}
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 13 mistakes:
+      connections[0].sources.unified_audit.only: unknown "dney"; did you mean "deny"?
+      connections[0].sources.unified_audit.skip_types: unknown "raed"; did you mean "read"?
+      connections[0].sources.unified_audit.tables: expected numbers from 1 to 4 (1 action log, 2 denies, 3 baseline, 4 event log), found "5"
+      connections[0].sources.system_audit.page_size: must be from 1 to 1000, found 0
+      connections[0].sources.system_audit.settle: must be from 0s to 1d, found 2d
+      connections[0].sources.system_audit.backfill: reaches further back than the portal keeps rows (retention: 30d); raise retention if your portal keeps them longer
+      connections[0].sources.computers.enabled: expected true or false, found "maybe"
+      connections[0].sources.computers.every: must be from 100ms to 30d, found 0s
+      connections[0].sources.computers.restate: must be from 1m to 365d, found 1s
+      connections[0].sources.organizations.page_size: unknown key; known here: every
+      connections[0].sources.threats: is not collected by this version yet; remove it
+      connections[0].sources.polices: unknown source; did you mean "policies"?
+      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, reports, threats, policies, remediations, approval_requests
+    "#);
+}
+
+#[test]
+fn a_site_that_would_collect_nothing_or_an_organization_twice_is_a_mistake() {
+    let off = "sources: { unified_audit: { enabled: false }, system_audit: { enabled: false }, computers: { enabled: false } }";
+    assert_snapshot!(Folder::with_connection(&format!("instance: g\n{off}\n")).mistakes(), @"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].sources: none is enabled, so nothing of this site would be collected
+    ");
+    assert_snapshot!(Folder::with_connection("instance: g\norganizations: [North, south, north]\n").mistakes(), @r#"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].organizations: "north" stands there twice
+    "#);
+    assert_snapshot!(Folder::with_connection("instance: g\norganizations: [North, '']\n").mistakes(), @r#"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].organizations: holds something that is no name or id; expected own, all or a list of names or ids such as ["Acme North"]
+    "#);
+}
+
+#[test]
+fn a_mistake_in_the_common_sources_is_reported_once() {
+    let folder = Folder::new(&format!(
+        "connections:
+  - {{ site: one, instance: g, token: {{ file: DIR/token }} }}
+  - {{ site: two, instance: g, token: {{ file: DIR/token }} }}
+sources: {{ computers: {{ evry: 5m, page_size: many }} }}
+{SINKS}"
+    ));
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 2 mistakes:
+      sources.computers.page_size: expected a whole number, found "many"
+      sources.computers.evry: unknown key; did you mean "every"?
+    "#);
+}
+
+#[test]
+fn the_sources_of_the_configuration_are_those_that_are_collected() {
+    assert_eq!(SOURCE_NAMES, SOURCES.map(|source| source.name()));
+}
+
+#[test]
+fn narrowing_becomes_queries_that_each_ask_for_one_thing() {
+    let filters = |settings: &str| {
+        let folder =
+            Folder::with_connection(&format!("instance: g\nsources: {{ unified_audit: {{ {settings} }} }}"));
+        folder.load().connections[0].sources["unified_audit"].filters()
+    };
+    let types = |filter: &Filter| filter.action_types.len();
+    assert_eq!(filters(""), [Filter::default()]);
+    let elevate = Filter { action_types: vec!["elevate".to_owned()], action_id: None };
+    assert_eq!(filters("only: [Elevate]"), std::slice::from_ref(&elevate));
+    let denied = filters("only: [deny, elevate]");
+    assert_eq!(
+        denied.iter().map(|filter| filter.action_id).collect::<Vec<_>>(),
+        [None, Some(2), Some(3), Some(6)]
+    );
+    assert_eq!(denied[0], elevate);
+    let [skipping] = &filters("skip_types: [read, dns]")[..] else { panic!("one query") };
+    assert_eq!((types(skipping), skipping.action_types.contains(&"dns".to_owned())), (13, false));
+    let both = filters("only: [ringfenced], skip_types: [read]");
+    assert_eq!((both.len(), both[0].action_id, types(&both[0])), (1, Some(6), 14));
+}
+
+#[test]
+fn narrowing_that_leaves_nothing_is_a_mistake() {
+    let folder = Folder::with_connection(
+        "instance: g\nsources: { unified_audit: { only: [read], skip_types: [read] } }",
+    );
+    assert_snapshot!(folder.mistakes(), @"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].sources.unified_audit.skip_types: leaves nothing to ask for; set `enabled: false` to collect nothing of this source
+    ");
+}
