@@ -13,21 +13,22 @@ async fn two() -> [StreamLedger; 2] {
 
 /// Streams by their site and what narrows them.
 async fn open(streams: [(&'static str, &'static str); 2]) -> [StreamLedger; 2] {
-    let clock = Clock::system();
-    let store = Store::open_in_memory(clock.clone()).unwrap();
-    let open = |(site, fingerprint): (&'static str, &'static str)| {
-        store.write(move |db| {
-            let connection = connections::register(db, site)?;
-            let (source, scope) = ("unified_audit", "tree");
-            let stream =
-                streams::open(db, &StreamKey { connection: connection.id, source, scope, fingerprint })?;
-            Ok((connection, stream))
-        })
+    let store = Store::open_in_memory(Clock::system()).unwrap();
+    [stream(&store, streams[0]).await, stream(&store, streams[1]).await]
+}
+
+/// A stream by its site and what narrows it.
+async fn stream(store: &Store, (site, fingerprint): (&'static str, &'static str)) -> StreamLedger {
+    let open = move |db: &Connection| {
+        let connection = connections::register(db, site)?;
+        let (source, scope) = ("unified_audit", "tree");
+        let stream = streams::open(db, &StreamKey { connection: connection.id, source, scope, fingerprint })?;
+        Ok((connection, stream))
     };
-    let rows = [open(streams[0]).await.unwrap(), open(streams[1]).await.unwrap()];
-    rows.map(|(connection, stream)| StreamLedger {
+    let (connection, stream) = store.write(open).await.unwrap();
+    StreamLedger {
         store: store.clone(),
-        clock: clock.clone(),
+        clock: Clock::system(),
         connection: connection.id,
         epoch: connection.epoch,
         source: "unified_audit",
@@ -36,7 +37,7 @@ async fn open(streams: [(&'static str, &'static str); 2]) -> [StreamLedger; 2] {
         set: stream.set,
         organization: None,
         packing: Packing::default(),
-    })
+    }
 }
 
 fn row(number: u128, (enter, owed): (bool, bool)) -> RowCommit {

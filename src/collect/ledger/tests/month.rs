@@ -3,7 +3,6 @@
 //!
 //! `make month` runs it; `DAYS` and `ROWS` (a day) change its size. It prints a line for each day.
 
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
@@ -124,30 +123,6 @@ fn settings() -> WindowSettings {
     }
 }
 
-async fn ledger(dir: &Path) -> StreamLedger {
-    let clock = Clock::system();
-    let store = Store::open(dir, clock.clone()).unwrap();
-    let open = |db: &Connection| {
-        let connection = connections::register(db, "acme")?;
-        let key =
-            StreamKey { connection: connection.id, source: "unified_audit", scope: "tree", fingerprint: "" };
-        Ok((connection, crate::store::streams::open(db, &key)?))
-    };
-    let (connection, stream) = store.write(open).await.unwrap();
-    StreamLedger {
-        store,
-        clock,
-        connection: connection.id,
-        epoch: connection.epoch,
-        source: "unified_audit",
-        kind: Kind::Event,
-        stream: stream.id,
-        set: stream.set,
-        organization: None,
-        packing: Packing::default(),
-    }
-}
-
 #[expect(clippy::disallowed_methods, reason = "how make hands a number to a test")]
 fn setting(name: &str, otherwise: i64) -> i64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().unwrap())
@@ -193,7 +168,8 @@ fn sizes(db: &Connection) -> Result<[i64; 4], StoreError> {
 async fn a_tenant_of_a_million_rows_a_day() {
     let (days, rate) = (setting("DAYS", 30), setting("ROWS", 1_000_000));
     let dir = tempfile::tempdir().unwrap();
-    let ledger = ledger(dir.path()).await;
+    let store = Store::open(dir.path(), Clock::system()).unwrap();
+    let ledger = stream(&store, ("acme", "")).await;
     let portal = Endless {
         slot: DAY * SECOND / rate,
         now: Arc::new(AtomicI64::new((BEGIN + 300) * SECOND)),
