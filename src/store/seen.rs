@@ -1,8 +1,9 @@
 //! The rows that were seen, with their time on the portal's axis: what makes a row new, and what a range
 //! should count. ◆ Kept as long as the portal may list them.
 //!
-//! Young rows are rows of the table `seen`, in order of time, found by uid through [`lookup`]. What closed a day ago is packed ([`pack()`]): some eleven
-//! bytes a row where the table takes a hundred. Every function answers for both together.
+//! Young rows are rows of the table `seen`, in order of time, found by uid through `lookup`. What closed a day
+//! ago is packed ([`pack()`]): some eleven bytes a row where the table takes fifty. Every function answers for both
+//! together.
 //!
 //! A row of the table is known by its uid alone, a packed one as long as one of its two times lies in the hour
 //! under which it is filed. A row that says no time is filed where it was listed, a microsecond after a second,
