@@ -85,6 +85,9 @@ pub struct Walk {
     /// Most copies of each row without id on any one page since then: so many there are for sure, since
     /// a page is one state of the listing.
     copies: HashMap<[u8; 16], u32>,
+    /// A pass since then showed more rows than the total, if equal ones on two pages are two. Then it takes a pass
+    /// that shows as many as the total to tell whether one came twice or the total leaves one out.
+    overfull: bool,
     /// Every vendor row seen.
     ever: HashSet<u128>,
     pass: Pass,
@@ -145,6 +148,7 @@ impl Walk {
             page: 1,
             since: HashSet::new(),
             copies: HashMap::new(),
+            overfull: false,
             ever: HashSet::new(),
             pass: Pass::default(),
             former: None,
@@ -283,6 +287,7 @@ impl Walk {
                 self.changes += 1;
                 self.since.clear();
                 self.copies.clear();
+                self.overfull = false;
                 self.pass.moved = self.page > 1;
                 self.former = None;
                 self.agreeing = 0;
@@ -333,7 +338,9 @@ impl Walk {
     /// Whether the rows seen are all that is listed.
     fn complete(&mut self) -> bool {
         let Some(total) = self.total else { return false };
-        if self.held() == total {
+        let shown = self.pass.vendor.len() as u64 + sum(&self.pass.content);
+        self.overfull |= shown > total && !self.pass.moved;
+        if self.held() == total && !self.overfull {
             return true;
         }
         // Rows of one pass that stood still are all there are, however many were seen before.
