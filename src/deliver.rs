@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::{Budget, Reservation};
 use crate::clock::Clock;
 use crate::epitaph::{Epitaph, REMEDY};
-use crate::format::{Format, Origin};
+use crate::format::{Encoded, Format, Origin};
 use crate::model::{Entry, Micros, Positions};
+use crate::record::enrichment::Enrichment;
 use crate::sink::{Remedy, Sink, SinkConfig, SinkError, SinkState};
 use crate::store::dead_letters::{self, NewDeadLetter};
 use crate::store::outbox::{self, PendingLane};
@@ -333,10 +334,13 @@ impl Worker {
             };
             let (lanes, turn, format) = (lanes.clone(), self.turn, self.format);
             let bounds = Bounds { batch: self.settings.batch_bytes, memory };
-            let encode = move |origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>| {
+            let encode = move |origin: Origin<'_>,
+                               entry: &Entry<'_>,
+                               out: &mut Vec<u8>,
+                               records: &mut Vec<Encoded>| {
                 #[cfg(feature = "failpoints")]
                 crate::fault::refuse(entry.row)?;
-                format.encode(origin, entry, out)
+                format.encode(origin, entry, Enrichment::default(), out, records)
             };
             let outcome =
                 self.store.read(move |db| assemble::assemble(db, &lanes, turn, bounds, encode)).await?;
@@ -349,7 +353,7 @@ impl Worker {
 
     /// Nothing is confirmed before the sink has it, and nothing given up before its dead letter is safe.
     async fn deliver(&mut self, (assembled, _memory): (Assembled, Reservation)) -> Result<(), DeliverError> {
-        let Assembled { batch, positions, refused } = assembled;
+        let Assembled { batch, positions, refused, unknown } = assembled;
         let mut refusals = self.refusals.clone();
         refusals.add(batch.records.len(), refused.len());
         self.bury(refused, &refusals).await?;
@@ -369,6 +373,7 @@ impl Worker {
         self.status.send_modify(|status| {
             status.last_confirmed = Some(now);
             status.delivered_records += u64::try_from(batch.records.len()).expect("memory is smaller");
+            status.unmapped_action_types += unknown;
             status.delivered_bytes += u64::try_from(batch.buffer.len()).expect("memory is smaller");
         });
         Ok(())

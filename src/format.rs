@@ -1,22 +1,36 @@
 //! From an entry of the outbox to the bytes that a sink writes.
 //!
-//! A format is a pure function of the entry and what its chunk says of it: two sinks, or a replay, give the
-//! same bytes. It knows neither sinks nor the store.
+//! A format is a pure function of the entry, of what its chunk says of it and of what was known at the time: two
+//! sinks, or a replay, give the same bytes. It knows neither sinks nor the store.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use uuid::Uuid;
 
+use crate::formats::ocsf::{self, Version};
+use crate::formats::out::Out;
+use crate::formats::out::json::JsonOut;
+use crate::formats::out::trace::TraceOut;
 use crate::formats::raw;
-use crate::model::{Entry, Lane, Micros};
+use crate::model::{Entry, Kind, Lane, Micros};
+use crate::record::enrichment::Enrichment;
+use crate::record::event::Action;
+use crate::record::row::{Row, tidy};
+use crate::record::{About, Record};
+use crate::source;
 
 /// The shape of what a sink receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The vendor's row in an envelope, one JSON line an entry.
     Raw,
+    /// OCSF of a version.
+    Ocsf {
+        version: Version,
+        /// Also carry the vendor's row, in `raw_data`.
+        row: bool,
+    },
 }
 
 /// What every entry of a chunk shares.
@@ -29,6 +43,26 @@ pub struct Origin<'a> {
     pub collected: Micros,
 }
 
+/// One record that was appended: what a sink may route it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Where it ends, its line feed included.
+    pub end: usize,
+    pub uid: Uuid,
+    pub kind: Kind,
+    /// Of a kind of row that this version does not know (`unmapped_action_type`).
+    pub unknown: bool,
+}
+
+/// What the records of one entry share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) origin: Origin<'a>,
+    pub(crate) known: Enrichment<'a>,
+    /// The vendor's row, where it is to be carried.
+    pub(crate) row: Option<&'a str>,
+}
+
 /// Why an entry has no encoding; it becomes a dead letter of the sink.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
@@ -36,42 +70,116 @@ pub enum FormatError {
     NotJson { what: &'static str, reason: String },
     #[error("the time of collection ({0} microseconds since 1970) cannot be written as a date")]
     Collected(Micros),
+    #[error("this version reads no rows of the source {0}; start the one that collected them")]
+    Source(String),
 }
 
 impl Format {
-    /// The format's key in the configuration and in the state; never changes once released.
+    /// What is pinned in the state at first start, and shown; never changes once released.
     pub fn as_str(self) -> &'static str {
         match self {
             Format::Raw => "raw",
+            Format::Ocsf { version: Version::V1_3, .. } => "ocsf 1.3",
+            Format::Ocsf { version: Version::V1_5, .. } => "ocsf 1.5",
+            Format::Ocsf { version: Version::V1_8, .. } => "ocsf 1.8",
         }
     }
 
-    /// Appends the entry to `out`, ended by a line feed. On an error `out` is as it was.
-    pub fn encode(self, origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
-        let before = out.len();
+    /// Appends the entry's records to `out`, each ended by a line feed, and says of each what it is. On an error
+    /// both are as they were.
+    pub fn encode(
+        self,
+        origin: Origin<'_>,
+        entry: &Entry<'_>,
+        known: Enrichment<'_>,
+        out: &mut Vec<u8>,
+        records: &mut Vec<Encoded>,
+    ) -> Result<(), FormatError> {
+        let before = (out.len(), records.len());
         let result = match self {
-            Format::Raw => raw::encode(origin, entry, out),
+            Format::Raw => raw::encode(origin, entry, out).map(|()| {
+                records.push(Encoded { end: out.len(), uid: entry.uid, kind: entry.kind, unknown: false });
+            }),
+            _ => self.read(origin, entry, known, |record, context| {
+                let mut json = JsonOut::start(out);
+                self.write(&mut json, context, record);
+                json.finish();
+                records.push(encoded(record, out.len()));
+            }),
         };
         if result.is_err() {
-            out.truncate(before);
+            out.truncate(before.0);
+            records.truncate(before.1);
         }
         result
     }
+
+    /// What [`Format::encode`] writes for the entry, member by member, and why; of the raw format nothing, since it
+    /// reads nothing.
+    pub fn trace(
+        self,
+        origin: Origin<'_>,
+        entry: &Entry<'_>,
+        known: Enrichment<'_>,
+    ) -> Result<Vec<TraceOut>, FormatError> {
+        let mut traced = Vec::new();
+        self.read(origin, entry, known, |record, context| {
+            let mut out = TraceOut::default();
+            self.write(&mut out, context, record);
+            traced.push(out);
+        })?;
+        Ok(traced)
+    }
+
+    /// Writes the members of one record.
+    fn write(self, out: &mut impl Out, context: &Context<'_>, record: &Record<'_>) {
+        match self {
+            Format::Raw => {}
+            Format::Ocsf { version, .. } => ocsf::write(out, version, context, record),
+        }
+    }
+
+    /// Reads the records of an entry.
+    fn read(
+        self,
+        origin: Origin<'_>,
+        entry: &Entry<'_>,
+        known: Enrichment<'_>,
+        mut each: impl FnMut(&Record<'_>, &Context<'_>),
+    ) -> Result<(), FormatError> {
+        let (longest, carry_row) = match self {
+            Format::Raw => (usize::MAX, false),
+            Format::Ocsf { version, row } => (version.longest_text(), row),
+        };
+        let source =
+            source::by_name(origin.source).ok_or_else(|| FormatError::Source(origin.source.to_owned()))?;
+        let text = tidy(entry.row);
+        let row = Row::read(source.names(), &text, longest).map_err(|error| not_json("row", &error))?;
+        let former = entry.previous.map(tidy);
+        let former = former.as_deref().map(|text| Row::read(source.names(), text, longest)).transpose();
+        let former = former.map_err(|error| not_json("previous row", &error))?;
+        let context = Context { origin, known, row: carry_row.then_some(&text) };
+        source.read(entry, &row, former.as_ref(), &mut |record| each(&record, &context));
+        Ok(())
+    }
+}
+
+fn encoded(record: &Record<'_>, end: usize) -> Encoded {
+    let unknown = matches!(&record.about, About::Event(event) if event.action == Action::Other);
+    Encoded { end, uid: record.uid, kind: record.kind, unknown }
+}
+
+/// One row that is no JSON would make its line, and for some readers the file, unreadable.
+pub(crate) fn check(what: &'static str, json: &str) -> Result<(), FormatError> {
+    serde_json::from_str::<IgnoredAny>(json).map(drop).map_err(|error| not_json(what, &error))
+}
+
+fn not_json(what: &'static str, error: &serde_json::Error) -> FormatError {
+    FormatError::NotJson { what, reason: error.to_string() }
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "raw" => Ok(Format::Raw),
-            other => Err(format!("unknown format \"{other}\"; known: raw")),
-        }
     }
 }

@@ -85,7 +85,7 @@ pub struct Batch {
     pub buffer: Bytes,
 }
 
-/// One encoded entry and what a sink may route by.
+/// One encoded record of an entry and what a sink may route by.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Where in the buffer it stands, its line feed included.

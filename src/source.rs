@@ -9,8 +9,10 @@ use bytes::Bytes;
 use chrono::DateTime;
 use thiserror::Error;
 
-use crate::model::{Kind, Micros, OrganizationId, Seconds};
+use crate::model::{Entry, Kind, Micros, OrganizationId, Seconds};
 use crate::portal::{Endpoint, PageRequest, Reader};
+use crate::record::Record;
+use crate::record::row::{Names, Row};
 use crate::sources::{computers, system_audit, unified_audit};
 
 /// One kind of portal row.
@@ -29,6 +31,16 @@ pub trait Source: Sync {
     fn body(&self, query: &Query) -> serde_json::Value;
     /// What collecting needs to know of a row without reading all of it.
     fn key<'a>(&self, row: &'a str, part: u8) -> Result<RowKey<'a>, Rejected>;
+    /// The members of a row that are known by name.
+    fn names(&self) -> &'static Names;
+    /// Hands the records that an entry gives to `emit`, the main one first. `previous` is there for snapshots.
+    fn read<'a>(
+        &self,
+        entry: &Entry<'a>,
+        row: &'a Row<'a>,
+        previous: Option<&'a Row<'a>>,
+        emit: &mut dyn FnMut(Record<'a>),
+    );
 }
 
 /// Every source that this version collects.

@@ -10,6 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::model::{Micros, OrganizationId};
 use crate::normalise::{digest, is_zero_guid, text};
+use crate::record::device::{Family, Platform};
+use crate::record::row::{Row, Slot};
 
 /// A row's organization; the zero GUID means none.
 fn organization(value: Option<&RawValue>) -> OrganizationId {
@@ -22,6 +24,19 @@ fn organization(value: Option<&RawValue>) -> OrganizationId {
 /// the portal does not fill (contract section 5.2).
 fn id(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
     text(value).filter(|id| !is_zero_guid(id) && !matches!(id.trim(), "" | "0"))
+}
+
+/// The number of an operating system (contract section 2.1).
+fn platform<'a>(row: &Row<'a>, slot: Slot) -> Option<Platform<'a>> {
+    let field = row.integer(slot)?;
+    let family = match field.value {
+        1 | 5 => Family::Windows,
+        2 => Family::MacOs,
+        3 | 7 => Family::Linux,
+        0 => return None,
+        _ => Family::Other,
+    };
+    Some(Platform { family, field })
 }
 
 /// The hash of a row's unchanging values as the vendor wrote them. Of a row without a time it is not known

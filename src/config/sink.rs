@@ -11,6 +11,8 @@ use super::days;
 use super::layers::{Table, merged};
 use super::mistake::Mistakes;
 use super::reader::Section;
+use crate::format::Format;
+use crate::formats::ocsf::Version;
 use crate::sink::{SinkConfig, SinkKind};
 use crate::sinks::file::PathTemplate;
 
@@ -70,7 +72,7 @@ fn place(template: &Path) -> PathBuf {
 fn check(section: &Section<'_>, name: Option<String>) -> Option<SinkConfig> {
     // The other keys depend on the type: without it they are not looked at.
     let kind = section.word("type", &KINDS, &LATER)?;
-    let format = section.word("format", &["raw"], &["ocsf", "ecs"]).and_then(|word| word.parse().ok());
+    let format = format(section);
     section.not_yet(&["max_per_day"]);
     let kind = match kind {
         "file" => file(section),
@@ -78,6 +80,17 @@ fn check(section: &Section<'_>, name: Option<String>) -> Option<SinkConfig> {
     };
     section.close();
     Some(SinkConfig { name: name?, format: format?, kind: kind? })
+}
+
+/// What records look like; `version` and `raw` belong to the formats that are not the raw one.
+fn format(section: &Section<'_>) -> Option<Format> {
+    let format = section.word("format", &["raw", "ocsf"], &["ecs"]);
+    let version = section.word("version", &Version::ALL.map(Version::as_str), &[]);
+    let row = section.required("raw")?;
+    Some(match format? {
+        "ocsf" => Format::Ocsf { version: version?.parse().expect("one of its words"), row },
+        _ => Format::Raw,
+    })
 }
 
 fn file(section: &Section<'_>) -> Option<SinkKind> {

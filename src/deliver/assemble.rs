@@ -12,7 +12,7 @@ use chrono::{DateTime, NaiveDate};
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use crate::format::{FormatError, Origin};
+use crate::format::{Encoded, FormatError, Origin};
 use crate::model::{Chunk, ConnectionId, Entry, Lane, OrganizationId, Positions};
 use crate::sink::{Batch, Record};
 use crate::store::outbox::{self, PendingLane};
@@ -32,6 +32,8 @@ pub(super) struct Assembled {
     pub(super) positions: Positions,
     /// Entries without an encoding; each becomes a dead letter.
     pub(super) refused: Vec<Refused>,
+    /// Records of kinds of rows that this version does not know.
+    pub(super) unknown: u64,
 }
 
 #[derive(Debug)]
@@ -69,7 +71,7 @@ pub(super) fn assemble(
     lanes: &[PendingLane],
     turn: usize,
     bounds: Bounds,
-    encode: impl Fn(Origin<'_>, &Entry<'_>, &mut Vec<u8>) -> Result<(), FormatError>,
+    encode: impl Fn(Origin<'_>, &Entry<'_>, &mut Vec<u8>, &mut Vec<Encoded>) -> Result<(), FormatError>,
 ) -> Result<Outcome, StoreError> {
     // What of the buffer is not used takes address space and no memory.
     let mut assembly = Assembly {
@@ -77,8 +79,10 @@ pub(super) fn assemble(
         bounds,
         encode,
         buffer: Vec::with_capacity(bounds.batch),
+        encoded: Vec::new(),
         records: Vec::new(),
         organizations: HashMap::new(),
+        unknown: 0,
     };
     let (mut positions, mut refused) = (Positions::new(), Vec::new());
     for kind in Lane::ALL {
@@ -120,14 +124,17 @@ struct Assembly<'a, E> {
     bounds: Bounds,
     encode: E,
     buffer: Vec<u8>,
+    /// Of the entry in hand.
+    encoded: Vec<Encoded>,
     records: Vec<Record>,
+    unknown: u64,
     /// By connection and by the id as it stands in the entry.
     organizations: HashMap<ConnectionId, HashMap<String, (OrganizationId, Arc<str>)>>,
 }
 
 impl<E> Assembly<'_, E>
 where
-    E: Fn(Origin<'_>, &Entry<'_>, &mut Vec<u8>) -> Result<(), FormatError>,
+    E: Fn(Origin<'_>, &Entry<'_>, &mut Vec<u8>, &mut Vec<Encoded>) -> Result<(), FormatError>,
 {
     /// Takes the lane's next entries and moves its position.
     fn take(
@@ -189,10 +196,7 @@ where
                 return Ok(true);
             }
             match result {
-                Ok(day) => {
-                    let record = self.record(chunk, entry, start, day, &site, &source)?;
-                    self.records.push(record);
-                }
+                Ok(day) => self.add_records(chunk, entry, start, day, &site, &source)?,
                 Err(reason) => refused.push(refusal(chunk, entry, reason)),
             }
             *position = entry.number;
@@ -204,8 +208,9 @@ where
     /// Appends the entry to the buffer; whatever goes wrong, even a panic, is the reason of a dead letter.
     fn encode(&mut self, origin: Origin<'_>, entry: &Entry<'_>) -> Result<(), String> {
         let start = self.buffer.len();
-        let (buffer, encode) = (&mut self.buffer, &self.encode);
-        let result = catch_unwind(AssertUnwindSafe(|| encode(origin, entry, buffer)));
+        self.encoded.clear();
+        let (buffer, encoded, encode) = (&mut self.buffer, &mut self.encoded, &self.encode);
+        let result = catch_unwind(AssertUnwindSafe(|| encode(origin, entry, buffer, encoded)));
         let result = match result {
             Ok(result) => result.map_err(|error| error.to_string()),
             Err(panic) => Err(panicked(panic.as_ref())),
@@ -216,29 +221,35 @@ where
         result
     }
 
-    fn record(
+    /// Enters the records of the entry that was encoded last, whose bytes begin at `start`.
+    fn add_records(
         &mut self,
         chunk: &Chunk,
         entry: &Entry<'_>,
-        start: usize,
+        mut start: usize,
         day: NaiveDate,
         site: &Arc<str>,
         source: &Arc<str>,
-    ) -> Result<Record, StoreError> {
+    ) -> Result<(), StoreError> {
         let (organization, slug) = self.organization(chunk.connection, entry.organization)?;
-        Ok(Record {
-            bytes: start..self.buffer.len(),
-            connection: chunk.connection,
-            lane: chunk.lane,
-            number: entry.number,
-            uid: entry.uid,
-            kind: entry.kind,
-            day,
-            site: Arc::clone(site),
-            source: Arc::clone(source),
-            organization,
-            slug,
-        })
+        for encoded in self.encoded.drain(..) {
+            self.records.push(Record {
+                bytes: start..encoded.end,
+                connection: chunk.connection,
+                lane: chunk.lane,
+                number: entry.number,
+                uid: encoded.uid,
+                kind: encoded.kind,
+                day,
+                site: Arc::clone(site),
+                source: Arc::clone(source),
+                slug: Arc::clone(&slug),
+                organization: organization.clone(),
+            });
+            self.unknown += u64::from(encoded.unknown);
+            start = encoded.end;
+        }
+        Ok(())
     }
 
     /// An organization with its short name.
@@ -261,7 +272,7 @@ where
     fn finish(self, mut positions: Positions, refused: Vec<Refused>) -> Outcome {
         positions.retain(|_, number| *number > 0);
         let batch = Batch { records: self.records.into(), buffer: self.buffer.into() };
-        Outcome::Batch(Assembled { batch, positions, refused })
+        Outcome::Batch(Assembled { batch, positions, refused, unknown: self.unknown })
     }
 }
 

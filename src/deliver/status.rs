@@ -26,6 +26,9 @@ pub struct SinkStatus {
     /// Records and bytes confirmed since this process started.
     pub delivered_records: u64,
     pub delivered_bytes: u64,
+    /// Confirmed records of kinds of rows that this version does not know, since this process started.
+    #[serde(default)]
+    pub unmapped_action_types: u64,
     /// Entries that became dead letters of this sink since this process started.
     pub dead_letters: u64,
     /// Lanes with something to deliver.
@@ -100,6 +103,7 @@ impl SinkStatus {
             last_error: None,
             delivered_records: 0,
             delivered_bytes: 0,
+            unmapped_action_types: 0,
             dead_letters: 0,
             pending: Vec::new(),
             pending_bytes: 0,

@@ -371,9 +371,9 @@ mod assembling {
 
     fn next(db: &rusqlite::Connection, turn: usize, bounds: Bounds) -> Outcome {
         let lanes = outbox::pending(db, "out").unwrap();
-        assemble(db, &lanes, turn, bounds, |origin, entry, out| {
+        assemble(db, &lanes, turn, bounds, |origin, entry, out, records| {
             assert!(!entry.row.contains("panic"), "planted");
-            Format::Raw.encode(origin, entry, out)
+            Format::Raw.encode(origin, entry, Enrichment::default(), out, records)
         })
         .unwrap()
     }

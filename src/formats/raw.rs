@@ -8,9 +8,8 @@
 use std::io::Write;
 
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
-use serde::de::IgnoredAny;
 
-use crate::format::{FormatError, Origin};
+use crate::format::{FormatError, Origin, check};
 use crate::model::{Entry, Micros};
 
 /// Appends one line to `out`; what was appended before an error is left for the caller to cut off.
@@ -52,14 +51,6 @@ pub(crate) fn encode(origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>) -
     Ok(())
 }
 
-/// One row that is no JSON would make its line, and for some readers the file, unreadable.
-fn check(what: &'static str, json: &str) -> Result<(), FormatError> {
-    match serde_json::from_str::<IgnoredAny>(json) {
-        Ok(IgnoredAny) => Ok(()),
-        Err(error) => Err(FormatError::NotJson { what, reason: error.to_string() }),
-    }
-}
-
 /// None outside of the years that RFC 3339 can say.
 fn time(at: Micros) -> Option<String> {
     let at: DateTime<Utc> = DateTime::from_timestamp_micros(at)?;
@@ -95,6 +86,7 @@ mod tests {
     use super::*;
     use crate::format::Format;
     use crate::model::{Change, Kind, Lane};
+    use crate::record::enrichment::Enrichment;
 
     const ORIGIN: Origin<'_> = Origin {
         site: "acme \"north\"",
@@ -119,7 +111,7 @@ mod tests {
 
     fn line(entry: &Entry<'_>) -> String {
         let mut out = Vec::new();
-        Format::Raw.encode(ORIGIN, entry, &mut out).unwrap();
+        encode(ORIGIN, entry, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -152,12 +144,14 @@ mod tests {
 
     #[test]
     fn a_row_that_is_no_json_is_refused_and_leaves_nothing_behind() {
-        let mut out = b"before".to_vec();
+        let (mut out, mut records) = (b"before".to_vec(), Vec::new());
         for row in ["", "{", "{}{}", "{\"a\":\"line\nbreak\"}"] {
-            Format::Raw.encode(ORIGIN, &entry(row, None), &mut out).unwrap_err();
-            Format::Raw.encode(ORIGIN, &entry("{}", Some(row)), &mut out).unwrap_err();
+            for entry in [entry(row, None), entry("{}", Some(row))] {
+                let known = Enrichment::default();
+                Format::Raw.encode(ORIGIN, &entry, known, &mut out, &mut records).unwrap_err();
+            }
         }
-        assert_eq!(out, b"before");
+        assert_eq!((out, records), (b"before".to_vec(), Vec::new()));
     }
 
     proptest! {
@@ -169,7 +163,7 @@ mod tests {
             let row = serde_json::to_string_pretty(&pretty).unwrap() + &gap;
             let mut out = Vec::new();
             let origin = Origin { site: &site, ..ORIGIN };
-            Format::Raw.encode(origin, &entry(&row, Some(&row)), &mut out).unwrap();
+            encode(origin, &entry(&row, Some(&row)), &mut out).unwrap();
             prop_assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), 1);
             prop_assert!(!out.contains(&b'\r'));
             let read: Value = serde_json::from_slice(&out).unwrap();

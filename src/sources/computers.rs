@@ -3,11 +3,15 @@
 //! Asked in the order of the installation date, which hardly moves, unlike the check-in, which moves
 //! while one walks.
 
+mod read;
+
 use serde_json::{Value, json};
 
-use crate::model::Kind;
+use crate::model::{Entry, Kind};
 use crate::normalise::{fields, text, time};
 use crate::portal::Endpoint;
+use crate::record::Record;
+use crate::record::row::{Names, Row};
 use crate::source::{Query, Rejected, RowKey, Shape, Source};
 use crate::sources::{id, organization};
 
@@ -63,6 +67,21 @@ impl Source for Computers {
     }
 
     /// `at` is the last check-in. A row without `computerId` cannot be followed over time.
+    fn names(&self) -> &'static Names {
+        static NAMES: Names = read::NAMES;
+        &NAMES
+    }
+
+    fn read<'a>(
+        &self,
+        entry: &Entry<'a>,
+        row: &'a Row<'a>,
+        previous: Option<&'a Row<'a>>,
+        emit: &mut dyn FnMut(Record<'a>),
+    ) {
+        read::read(entry, row, previous, emit);
+    }
+
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {
         let [vendor_id, owner, owner_name, owner_alias, checkin] = fields(
             row,

@@ -4,12 +4,16 @@
 //! Oddities: `systemAuditId` is null in some live rows, the user stands in `username` or `emailAddress`,
 //! `details` is an object, text or null.
 
+mod read;
+
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::model::Kind;
+use crate::model::{Entry, Kind};
 use crate::normalise::{fields, text, time};
 use crate::portal::{Endpoint, Reader};
+use crate::record::Record;
+use crate::record::row::{Names, Row};
 use crate::source::{Query, Rejected, RowKey, Shape, Source, request_time};
 use crate::sources::{content, id, organization};
 
@@ -68,6 +72,21 @@ impl Source for SystemAudit {
             body["actions"] = json!([split]);
         }
         body
+    }
+
+    fn names(&self) -> &'static Names {
+        static NAMES: Names = read::NAMES;
+        &NAMES
+    }
+
+    fn read<'a>(
+        &self,
+        entry: &Entry<'a>,
+        row: &'a Row<'a>,
+        previous: Option<&'a Row<'a>>,
+        emit: &mut dyn FnMut(Record<'a>),
+    ) {
+        read::read(entry, row, previous, emit);
     }
 
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {

@@ -3,11 +3,15 @@
 //! Oddities: omitting `paramsFieldsDto`, `groupBys` or the flags gives 500 on some tenants, omitting dates
 //! gives 417, `exportMode` gives CSV, `actionLogId` is 0 in every row of the new search.
 
+mod read;
+
 use serde_json::{Value, json};
 
-use crate::model::Kind;
+use crate::model::{Entry, Kind};
 use crate::normalise::{fields, text, time};
 use crate::portal::Endpoint;
+use crate::record::Record;
+use crate::record::row::{Names, Row};
 use crate::source::{Query, Rejected, RowKey, Shape, Source, request_time};
 use crate::sources::{content, id, organization};
 
@@ -97,6 +101,21 @@ impl Source for UnifiedAudit {
             body["actionId"] = json!(action);
         }
         body
+    }
+
+    fn names(&self) -> &'static Names {
+        static NAMES: Names = read::NAMES;
+        &NAMES
+    }
+
+    fn read<'a>(
+        &self,
+        entry: &Entry<'a>,
+        row: &'a Row<'a>,
+        _previous: Option<&'a Row<'a>>,
+        emit: &mut dyn FnMut(Record<'a>),
+    ) {
+        emit(read::read(entry, row));
     }
 
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {

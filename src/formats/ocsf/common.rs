@@ -1,0 +1,151 @@
+//! What every record has: its class, time and metadata at the front, what remains of the row at the end.
+
+use super::class::{Mapping, Profiles};
+use super::{Context, Version};
+use crate::formats::out::{From, Out, Value};
+use crate::record::Record;
+use crate::record::event::Severity;
+use crate::record::row::{Field, Slots};
+
+/// Stands where the schema insists on a name and the row has none.
+pub(super) const UNKNOWN: &str = "unknown";
+
+/// What of a record's front follows from what it is about.
+#[derive(Debug)]
+pub(super) struct Front<'a> {
+    pub(super) mapping: Mapping,
+    /// The profiles that it uses.
+    pub(super) profiles: Profiles,
+    /// The vendor's word for the activity, for activities that the schema has no word for.
+    pub(super) activity_name: Option<Field<'a>>,
+    /// The fields from which class and activity follow.
+    pub(super) from: Slots,
+    pub(super) severity: Severity,
+    pub(super) severity_from: Slots,
+    /// The vendor's id of the event, its time, its organization's id and its word for the kind of row.
+    pub(super) id: Option<Field<'a>>,
+    pub(super) time: Option<Field<'a>>,
+    pub(super) organization: Option<Field<'a>>,
+    pub(super) code: Option<Field<'a>>,
+}
+
+pub(super) fn write_front(out: &mut impl Out, context: &Context<'_>, record: &Record<'_>, front: &Front<'_>) {
+    let Mapping { class, activity, activity_name } = front.mapping;
+    const BY_ACTION: &str = "by what was done";
+    let derived = |number| (Value::Integer(number), From::derived(front.from, BY_ACTION));
+    let (value, from) = derived(activity);
+    out.put("activity_id", value, from);
+    match front.activity_name.filter(|_| activity == 99) {
+        Some(name) => out.text("activity_name", Some(name)),
+        None => out.put("activity_name", Value::Escaped(activity_name), From::derived(front.from, BY_ACTION)),
+    }
+    out.put("category_uid", Value::Integer(class.category), From::fixed("of the class"));
+    out.word("category_name", class.category_name, "of the class");
+    let (value, from) = derived(class.uid);
+    out.put("class_uid", value, from);
+    out.word("class_name", class.name, "of the class");
+    let (value, from) = derived(class.uid * 100 + activity);
+    out.put("type_uid", value, from);
+    let (id, caption) = severity(front.severity);
+    let by_severity =
+        From::derived(front.severity_from, "by the verdict, what was really done, and the threat level");
+    out.put("severity_id", Value::Integer(id), by_severity);
+    out.put("severity", Value::Escaped(caption), by_severity);
+    let milliseconds = record.time.unwrap_or(context.origin.collected).div_euclid(1_000);
+    let time = match front.time {
+        Some(time) => {
+            From::derived(time.slot(), "in milliseconds since 1970; the time of collection if it is no time")
+        }
+        None => From::fixed("the time of collection, in milliseconds since 1970"),
+    };
+    out.put("time", Value::Integer(milliseconds), time);
+    write_metadata(out, context, record, front);
+}
+
+fn write_metadata(out: &mut impl Out, context: &Context<'_>, record: &Record<'_>, front: &Front<'_>) {
+    let Context { version, origin, .. } = *context;
+    out.open("metadata");
+    out.word("version", version.full(), "of the schema");
+    out.open("product");
+    out.word("name", "ThreatLocker", "of the product");
+    out.word("vendor_name", "ThreatLocker", "of the product");
+    out.close();
+    let mut uid = [0; 36];
+    out.word("uid", record.uid.hyphenated().encode_lower(&mut uid), "lockstep's stable id of the record");
+    if version >= Version::V1_8 {
+        out.text("original_event_uid", front.id);
+    }
+    out.text("event_code", front.code);
+    out.text("original_time", front.time);
+    let logged = Value::Integer(origin.collected.div_euclid(1_000));
+    out.put("logged_time", logged, From::fixed("when it was collected, in milliseconds since 1970"));
+    out.text("tenant_uid", front.organization);
+    out.put("log_name", Value::Text(origin.source), From::fixed("the source"));
+    if let Some(profiles) = front.profiles.json() {
+        out.put("profiles", Value::Json(profiles), From::fixed("of the class"));
+    }
+    out.open_list("labels");
+    out.put("", Value::Text(&["site:", origin.site].concat()), From::fixed("the site"));
+    out.close_list();
+    out.close();
+}
+
+fn severity(severity: Severity) -> (i64, &'static str) {
+    match severity {
+        Severity::Unknown => (0, "Unknown"),
+        Severity::Informational => (1, "Informational"),
+        Severity::Low => (2, "Low"),
+        Severity::Medium => (3, "Medium"),
+        Severity::High => (4, "High"),
+        Severity::Critical => (5, "Critical"),
+    }
+}
+
+/// Whether it came to pass, with the vendor's words for it.
+pub(super) fn write_status(
+    out: &mut impl Out,
+    success: Option<bool>,
+    from: Slots,
+    code: Option<Field<'_>>,
+    detail: Option<Field<'_>>,
+) {
+    let (id, caption) = match success {
+        Some(true) => (1, "Success"),
+        Some(false) => (2, "Failure"),
+        None => (0, "Unknown"),
+    };
+    let from = From::derived(from, "Success where it was permitted, Failure where it was denied");
+    out.put("status_id", Value::Integer(id), from);
+    out.put("status", Value::Escaped(caption), from);
+    out.text("status_code", code);
+    out.text("status_detail", detail);
+}
+
+/// All of the row that is not told elsewhere, verbatim, and the row itself where it is wanted.
+pub(super) fn write_rest(out: &mut impl Out, context: &Context<'_>, record: &Record<'_>) {
+    if !record.keeps_rest {
+        return;
+    }
+    if let Some(raw) = context.row.filter(|raw| raw.len() <= context.version.longest_text()) {
+        out.put("raw_data", Value::Text(raw), From::fixed("the vendor's row, if the sink is to carry it"));
+    }
+    for (again, of) in record.repeats.iter() {
+        if out.told().contains(of.slot()) {
+            out.tell(again, "left out where it repeats a field that is told");
+        }
+    }
+    write_unmapped(out, record, out.told());
+}
+
+/// Everything but what was told.
+pub(super) fn write_unmapped(out: &mut impl Out, record: &Record<'_>, told: Slots) {
+    out.open("unmapped");
+    for field in record.row.unused(told) {
+        let name = record.row.names().all()[usize::from(field.slot())];
+        out.put(name, Value::Json(field.raw()), From::field_if(field, "verbatim"));
+    }
+    for rest in record.row.rest() {
+        out.put(&rest.key, Value::Json(rest.raw), From::fixed("a field that this version does not know"));
+    }
+    out.close();
+}

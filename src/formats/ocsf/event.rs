@@ -1,0 +1,353 @@
+//! What is particular to the classes of events.
+
+use super::class::{self, Class, Mapping, Profiles};
+use super::common::{self, Front, UNKNOWN};
+use super::{Context, Version, objects};
+use crate::formats::out::Out;
+use crate::record::Record;
+use crate::record::event::{Action, Event, Subject};
+use crate::record::path::{program, web_host};
+use crate::record::row::{Field, Slots};
+
+pub(super) fn write(out: &mut impl Out, context: &Context<'_>, record: &Record<'_>, event: &Event<'_>) {
+    let permitted = event.outcome.permitted != Some(false);
+    let mut mapping = class::of(event.action, context.version, permitted);
+    if event.action == Action::Other && event.action_name.is_none() {
+        mapping = Mapping { activity: 0, activity_name: "Unknown", ..mapping };
+    }
+    let profiles = mapping.profiles(context.version);
+    let from = event.action_name.map_or_else(Slots::default, |name| name.slot().into());
+    let front = Front {
+        mapping,
+        profiles,
+        activity_name: event.action_name,
+        from: if mapping.class.uid == 4001 { from | event.outcome.from } else { from },
+        severity: event.severity,
+        severity_from: event.severity_from,
+        id: event.id,
+        time: event.time,
+        organization: event.organization,
+        code: event.action_name,
+    };
+    common::write_front(out, context, record, &front);
+    let outcome = &event.outcome;
+    let detail = outcome.effect_name.or(outcome.verdict_name);
+    common::write_status(out, outcome.permitted, outcome.from, outcome.code, detail);
+    if profiles != Profiles::None {
+        objects::control(out, context, record.row, outcome, &event.policy);
+    }
+    write_subject(out, context, record, event, mapping.class);
+    objects::enrichments(out, context);
+    match event.action {
+        // Nothing of a row that is not understood is said to be told.
+        Action::Other => common::write_unmapped(out, record, Slots::default()),
+        _ => common::write_rest(out, context, record),
+    }
+}
+
+/// Who did it, where, and to what.
+fn write_subject(
+    out: &mut impl Out,
+    context: &Context<'_>,
+    record: &Record<'_>,
+    event: &Event<'_>,
+    class: &Class,
+) {
+    let subject = &event.subject;
+    let mut uid = [0; 36];
+    let uid: &str = record.uid.hyphenated().encode_lower(&mut uid);
+    match class.uid {
+        1007 if event.action == Action::Script => {
+            script_as_process(out, context, event, uid);
+            objects::device(out, context, event);
+        }
+        1007 => {
+            objects::actor(out, &event.actor, None);
+            objects::device(out, context, event);
+            objects::started(out, context, event, uid);
+        }
+        1009 => script(out, context, event),
+        1001 => {
+            actor_and_device(out, context, event);
+            objects::subject_file(out, context, event, "file", 0);
+        }
+        1010 => {
+            actor_and_device(out, context, event);
+            out.open("peripheral_device");
+            out.text("name", subject.storage);
+            out.text("serial_number", subject.serial);
+            out.close();
+        }
+        201_001 => {
+            actor_and_device(out, context, event);
+            out.open("reg_key");
+            or_unknown(out, "path", subject.path);
+            out.close();
+        }
+        4001 => network(out, context, event),
+        4002 => web(out, context, event),
+        4003 => dns(out, context, event),
+        5019 => {
+            actor_and_device(out, context, event);
+            out.text("message", subject.path);
+        }
+        3001 => account(out, event),
+        3002 => authentication(out, event),
+        3004 => policy(out, event),
+        6003 => api(out, event),
+        _ if context.version >= Version::V1_5 => actor_and_device(out, context, event),
+        _ => {}
+    }
+}
+
+fn actor_and_device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    objects::actor(out, &event.actor, None);
+    objects::device(out, context, event);
+}
+
+/// A member on which the schema insists.
+fn or_unknown(out: &mut impl Out, key: &str, field: Option<Field<'_>>) {
+    match field {
+        Some(field) => out.text(key, Some(field)),
+        None => out.word(key, UNKNOWN, "where the row does not say"),
+    }
+}
+
+/// The command line of the process that runs the script, where the row has one besides the script.
+fn script_line<'a>(subject: &Subject<'a>) -> Option<Field<'a>> {
+    let path = subject.path?;
+    (subject.content.is_some() && program(path.inner()).is_some()).then_some(path)
+}
+
+fn script(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    let subject = &event.subject;
+    let line = script_line(subject).filter(|_| event.actor.process.id.is_some());
+    objects::actor(out, &event.actor, line);
+    objects::device(out, context, event);
+    out.open("script");
+    out.fixed("type_id", 2, "the vendor tells of PowerShell alone");
+    out.word("type", "PowerShell", "the vendor tells of PowerShell alone");
+    out.open("script_content");
+    or_unknown(out, "value", subject.content.or(subject.path));
+    out.close();
+    if subject.content.is_some() && line.is_none() && subject.path.is_some() {
+        objects::subject_file(out, context, event, "file", 1);
+    } else {
+        objects::hashes(out, subject);
+    }
+    out.close();
+}
+
+/// Before there was a class for scripts: the process that runs it.
+fn script_as_process(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, uid: &str) {
+    let process = &event.actor.process;
+    let person = objects::User { name: event.actor.user, ..objects::User::default() };
+    out.open("actor");
+    match (person.name, process.path) {
+        (None, None) => out.word("app_name", UNKNOWN, "where the row names neither a user nor a process"),
+        (_, path) => {
+            objects::user(out, "user", person);
+            out.text("app_name", path);
+        }
+    }
+    out.close();
+    out.open("process");
+    match process.id {
+        Some(id) => out.integer("pid", Some(id)),
+        None => out.word("uid", uid, "the record's uid, where the row gives the process no id"),
+    }
+    out.text("name", process.name);
+    out.text("cmd_line", event.subject.content.or(event.subject.path));
+    if event.subject.path.is_some() {
+        objects::subject_file(out, context, event, "file", 1);
+    }
+    out.close();
+}
+
+/// Address and port at the other end.
+fn destination(out: &mut impl Out, event: &Event<'_>, web: Option<(&str, Field<'_>)>) {
+    out.text("ip", event.subject.destination_address);
+    out.integer("port", event.subject.destination_port);
+    if let Some((host, url)) = web {
+        out.part("hostname", host, url, "the host of the address");
+    }
+}
+
+fn source(out: &mut impl Out, event: &Event<'_>) {
+    out.open("src_endpoint");
+    out.text("ip", event.subject.source_address);
+    out.close();
+}
+
+/// The device itself as the near end, where the schema insists on one end.
+fn near_end(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    out.open("src_endpoint");
+    match (event.host.id, event.host.name) {
+        (None, None) => out.word("name", UNKNOWN, "where the row names no device"),
+        (id, name) => {
+            out.text("uid", id);
+            objects::host_name(out, context.version, name);
+        }
+    }
+    out.close();
+}
+
+fn network(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    let subject = &event.subject;
+    let is_web = event.action == Action::Web;
+    let host = subject.path.filter(|_| is_web).and_then(|url| Some((web_host(url.inner())?, url)));
+    actor_and_device(out, context, event);
+    source(out, event);
+    out.open("dst_endpoint");
+    destination(out, event, host);
+    if subject.destination_address.is_none() && host.is_none() {
+        match subject.path.filter(|_| !is_web) {
+            Some(path) => out.text("name", Some(path)),
+            None => out.word("name", UNKNOWN, "where the row does not say"),
+        }
+    }
+    out.close();
+    if is_web {
+        url(out, subject.path);
+    } else if subject.destination_address.is_some() {
+        out.text("message", subject.path);
+    }
+    out.text("app_name", event.application.name);
+}
+
+fn url(out: &mut impl Out, path: Option<Field<'_>>) {
+    out.open("url");
+    or_unknown(out, "url_string", path);
+    if let Some((host, url)) = path.and_then(|url| Some((web_host(url.inner())?, url))) {
+        out.part("hostname", host, url, "the host of the address");
+    }
+    out.close();
+}
+
+fn web(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    let host = event.subject.path.and_then(|url| Some((web_host(url.inner())?, url)));
+    actor_and_device(out, context, event);
+    source(out, event);
+    out.open("dst_endpoint");
+    if host.is_some() || event.subject.destination_address.is_some() {
+        destination(out, event, host);
+    }
+    out.close();
+    out.open("http_request");
+    url(out, event.subject.path);
+    out.close();
+    out.text("app_name", event.application.name);
+}
+
+fn dns(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    let subject = &event.subject;
+    actor_and_device(out, context, event);
+    match (subject.source_address, subject.destination_address) {
+        (None, None) => near_end(out, context, event),
+        (_, to) => {
+            source(out, event);
+            if to.is_some() {
+                out.open("dst_endpoint");
+                destination(out, event, None);
+                out.close();
+            }
+        }
+    }
+    match subject.path.filter(|name| context.version.takes_hostname(*name)) {
+        Some(name) => {
+            out.open("query");
+            out.text("hostname", Some(name));
+            out.close();
+        }
+        None => out.text("message", subject.path),
+    }
+    out.text("app_name", event.application.name);
+}
+
+/// The administrator who did it.
+fn administrator(out: &mut impl Out, event: &Event<'_>) {
+    objects::actor(out, &event.actor, None);
+}
+
+/// From where it was done.
+fn from_where(out: &mut impl Out, event: &Event<'_>) {
+    out.open("src_endpoint");
+    out.text("ip", event.actor.address);
+    out.close();
+}
+
+fn person<'a>(event: &Event<'a>) -> objects::User<'a> {
+    objects::User { name: event.actor.user, id: event.actor.user_id, email: event.actor.email }
+}
+
+fn authentication(out: &mut impl Out, event: &Event<'_>) {
+    let user = person(event);
+    match user.name.is_some() || user.id.is_some() {
+        true => objects::user(out, "user", user),
+        false => unknown_user(out),
+    }
+    out.open("service");
+    out.word("name", "ThreatLocker Portal", "of the product");
+    out.close();
+    from_where(out, event);
+    out.text("message", event.subject.details);
+}
+
+fn unknown_user(out: &mut impl Out) {
+    out.open("user");
+    out.word("name", UNKNOWN, "where the row does not say");
+    out.close();
+}
+
+fn account(out: &mut impl Out, event: &Event<'_>) {
+    administrator(out, event);
+    match event.subject.object_id {
+        Some(id) => {
+            out.open("user");
+            out.text("uid", Some(id));
+            out.close();
+        }
+        None => unknown_user(out),
+    }
+    from_where(out, event);
+    out.text("message", event.subject.details);
+}
+
+fn policy(out: &mut impl Out, event: &Event<'_>) {
+    administrator(out, event);
+    out.open("entity");
+    match event.subject.object_id {
+        Some(id) => out.text("uid", Some(id)),
+        None => out.word("name", UNKNOWN, "where the row does not say"),
+    }
+    out.fixed("type_id", 5, "by the page and function");
+    out.word("type", "Policy", "by the page and function");
+    out.close();
+    from_where(out, event);
+    out.text("message", event.subject.details);
+}
+
+fn api(out: &mut impl Out, event: &Event<'_>) {
+    let subject = &event.subject;
+    administrator(out, event);
+    out.open("api");
+    or_unknown(out, "operation", subject.function.or(event.action_name));
+    out.open("service");
+    out.text("name", subject.page);
+    out.close();
+    out.close();
+    out.open("src_endpoint");
+    match event.actor.address {
+        Some(address) => out.text("ip", Some(address)),
+        None => out.word("name", UNKNOWN, "where the row does not say"),
+    }
+    out.close();
+    if let Some(id) = subject.object_id {
+        out.open_list("resources");
+        out.open("");
+        out.text("uid", Some(id));
+        out.close();
+        out.close_list();
+    }
+    out.text("message", subject.details);
+}

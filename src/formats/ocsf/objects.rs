@@ -1,0 +1,352 @@
+//! Objects that several classes have.
+
+use super::common::UNKNOWN;
+use super::{Context, Version};
+use crate::formats::out::{From, Out, Value};
+use crate::record::device::{Family, Platform};
+use crate::record::enrichment::LastUser;
+use crate::record::event::{Actor, Application, Event, Host, Outcome, Policy, Process, Subject, Verdict};
+use crate::record::path::{base_name, domain_and_user, is_email, program};
+use crate::record::row::{Field, Row};
+
+/// Who a user is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct User<'a> {
+    pub(super) name: Option<Field<'a>>,
+    pub(super) id: Option<Field<'a>>,
+    pub(super) email: Option<Field<'a>>,
+}
+
+/// A user, if anything is known of it.
+pub(super) fn user(out: &mut impl Out, key: &str, user: User<'_>) {
+    let name = user.name;
+    out.open(key);
+    if let Some(name) = name {
+        match domain_and_user(name.inner()) {
+            Some((domain, short)) => {
+                out.part("name", short, name, "what stands behind the domain");
+                out.part("domain", domain, name, "what stands before the backslash");
+                out.text("uid_alt", Some(name));
+            }
+            None => out.text("name", Some(name)),
+        }
+    }
+    out.text("uid", user.id);
+    if name.is_some() || user.id.is_some() {
+        out.text("email_addr", user.email.filter(|email| is_email(email.inner())));
+    }
+    out.close();
+}
+
+/// A user of whom the enrichment tells.
+pub(super) fn last_user(out: &mut impl Out, key: &str, user: &LastUser<'_>) {
+    const RULE: From = From::fixed("the last logged-in user at that time, where known");
+    out.open(key);
+    match user.name.split_once('\\').filter(|(domain, name)| !domain.is_empty() && !name.is_empty()) {
+        Some((domain, name)) => {
+            out.put("name", Value::Text(name), RULE);
+            out.put("domain", Value::Text(domain), RULE);
+            out.put("uid_alt", Value::Text(user.name), RULE);
+        }
+        None => out.put("name", Value::Text(user.name), RULE),
+    }
+    out.close();
+}
+
+/// What is known of the device and its user besides the row and has no property of its own.
+pub(super) fn enrichments(out: &mut impl Out, context: &Context<'_>) {
+    let known = &context.known;
+    out.open_list("enrichments");
+    if let Some(mode) = known.device.and_then(|device| device.mode) {
+        const RULE: From = From::fixed("the device's mode at that time, where known");
+        out.open("");
+        out.word("name", "device.mode", "of the enrichment");
+        out.put("value", Value::Text(mode), RULE);
+        out.open("data");
+        out.put("mode", Value::Text(mode), RULE);
+        out.close();
+        out.word("provider", "lockstep", "of the enrichment");
+        out.close();
+    }
+    if let Some(user) = &known.user {
+        const RULE: From = From::fixed("where the last user is known from, and since when");
+        out.open("");
+        out.word("name", "device.owner", "of the enrichment");
+        out.put("value", Value::Text(user.name), RULE);
+        out.open("data");
+        out.put("origin", Value::Escaped(user.origin.as_str()), RULE);
+        if let Some(time) = user.time {
+            out.put("time", Value::Integer(time.div_euclid(1_000)), RULE);
+        }
+        out.close();
+        out.word("provider", "lockstep", "of the enrichment");
+        out.close();
+    }
+    out.close_list();
+}
+
+/// The device on which something happened.
+pub(super) fn device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    let Host { id, name, platform } = event.host;
+    let known = context.known.device.unwrap_or_default();
+    out.open("device");
+    out.text("uid", id);
+    host_name(out, context.version, name);
+    match known.name {
+        Some(name) => {
+            out.put("name", Value::Text(name), From::fixed("the device's name at that time, where known"))
+        }
+        None if id.is_none() && name.is_none() => out.word("name", UNKNOWN, "where the row names no device"),
+        None => {}
+    }
+    unknown_type(out);
+    os(out, platform, None, known.os);
+    out.open("org");
+    match event.organization_name {
+        Some(name) => out.text("name", Some(name)),
+        None => {
+            if let Some(name) = known.organization {
+                out.put("name", Value::Text(name), From::fixed("the device's organization, where known"));
+            }
+        }
+    }
+    out.text("uid", event.organization);
+    out.close();
+    if let Some(group) = known.group {
+        out.open_list("groups");
+        out.open("");
+        out.put("name", Value::Text(group), From::fixed("the device's group at that time, where known"));
+        out.close();
+        out.close_list();
+    }
+    if let Some(user) = &context.known.user {
+        last_user(out, "owner", user);
+    }
+    out.close();
+}
+
+/// The kind of machine, which no row tells.
+pub(super) fn unknown_type(out: &mut impl Out) {
+    out.fixed("type_id", 0, "no row tells the kind of machine");
+    out.word("type", "Unknown", "no row tells the kind of machine");
+}
+
+/// A host's name; what the version takes for none becomes a plain name.
+pub(super) fn host_name(out: &mut impl Out, version: Version, name: Option<Field<'_>>) {
+    let Some(name) = name else { return };
+    match version.takes_hostname(name) {
+        true => out.text("hostname", Some(name)),
+        false => out.text("name", Some(name)),
+    }
+}
+
+/// The operating system: the row's text, else what is known, else its family alone.
+pub(super) fn os(
+    out: &mut impl Out,
+    platform: Option<Platform<'_>>,
+    text: Option<Field<'_>>,
+    known: Option<&str>,
+) {
+    let family = platform.map(|platform| match platform.family {
+        Family::Windows => (100, "Windows"),
+        Family::MacOs => (300, "macOS"),
+        Family::Linux => (200, "Linux"),
+        Family::Other => (99, "Other"),
+    });
+    let of_family = platform.map_or(From::fixed("unknown where the row does not say"), |platform| {
+        From::derived(platform.field.field.slot(), "its family of systems")
+    });
+    out.open("os");
+    match (text, known, family) {
+        (Some(text), ..) => out.text("name", Some(text)),
+        (None, Some(known), _) => {
+            out.put("name", Value::Text(known), From::fixed("the device's system at that time, where known"));
+        }
+        (None, None, Some((_, caption))) => out.put("name", Value::Escaped(caption), of_family),
+        (None, None, None) => {
+            out.close();
+            return;
+        }
+    }
+    let (id, caption) = family.unwrap_or((0, "Unknown"));
+    out.put("type_id", Value::Integer(id), of_family);
+    out.put("type", Value::Escaped(caption), of_family);
+    out.close();
+}
+
+/// Who or what did it.
+pub(super) fn actor(out: &mut impl Out, actor: &Actor<'_>, command: Option<Field<'_>>) {
+    let process = &actor.process;
+    let person = User { name: actor.user, id: actor.user_id, email: actor.email };
+    out.open("actor");
+    user(out, "user", person);
+    match (process.id, process.path.or(process.name)) {
+        (Some(_), _) => {
+            out.open("process");
+            process_members(out, process, command);
+            if actor.parent.id.is_some() {
+                out.open("parent_process");
+                process_members(out, &actor.parent, None);
+                out.close();
+            }
+            out.close();
+        }
+        (None, Some(name)) => out.text("app_name", Some(name)),
+        (None, None) if actor.user.is_none() && actor.user_id.is_none() => {
+            out.word("app_name", UNKNOWN, "where the row names neither a user nor a process");
+        }
+        (None, None) => {}
+    }
+    out.close();
+}
+
+/// A process that has an id, and its file.
+fn process_members(out: &mut impl Out, process: &Process<'_>, command: Option<Field<'_>>) {
+    out.integer("pid", process.id);
+    match (process.name, process.path) {
+        (Some(name), _) => out.text("name", Some(name)),
+        (None, Some(path)) => {
+            out.part("name", base_name(path.inner()), path, "what stands behind the last separator")
+        }
+        (None, None) => {}
+    }
+    out.text("cmd_line", command);
+    if let Some(path) = process.path {
+        out.open("file");
+        file_name(out, path, path.inner());
+        out.text("path", Some(path));
+        out.fixed("type_id", 1, "a process runs a regular file");
+        out.word("type", "Regular File", "a process runs a regular file");
+        out.close();
+    }
+}
+
+/// The process that was started.
+pub(super) fn started(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, uid: &str) {
+    let Subject { path, process, .. } = event.subject;
+    out.open("process");
+    match process.id {
+        Some(id) => out.integer("pid", Some(id)),
+        None => out.word("uid", uid, "the record's uid, where the row gives the process no id"),
+    }
+    let line = path.and_then(|path| program(path.inner()).map(|program| (path, program)));
+    let file = line.map_or(path.map(Field::inner), |(_, program)| Some(program));
+    match (process.name, path, file) {
+        (Some(name), ..) => out.text("name", Some(name)),
+        (None, Some(path), Some(file)) => {
+            out.part("name", base_name(file), path, "the file's name, without its folder and arguments");
+        }
+        _ => {}
+    }
+    if let Some((path, _)) = line {
+        out.text("cmd_line", Some(path));
+    }
+    subject_file(out, context, event, "file", 1);
+    out.close();
+}
+
+/// The file that the event is about. `kind`: 1 where it is known to be a regular file, else 0.
+pub(super) fn subject_file(
+    out: &mut impl Out,
+    context: &Context<'_>,
+    event: &Event<'_>,
+    key: &str,
+    kind: i64,
+) {
+    let Subject { path, size, .. } = event.subject;
+    out.open(key);
+    match path.map(|path| (path, program(path.inner()).filter(|_| kind == 1))) {
+        Some((path, Some(program))) => {
+            file_name(out, path, program);
+            out.part("path", program, path, "without its arguments");
+        }
+        Some((path, None)) => {
+            file_name(out, path, path.inner());
+            out.text("path", Some(path));
+        }
+        None => out.word("name", UNKNOWN, "where the row names no file"),
+    }
+    out.fixed("type_id", kind, "a regular file where it was started, else unknown");
+    out.word("type", if kind == 1 { "Regular File" } else { "Unknown" }, "caption of type_id");
+    out.integer("size", size);
+    hashes(out, &event.subject);
+    if context.version >= Version::V1_5 {
+        product(out, &event.application);
+    }
+    out.close();
+}
+
+fn file_name(out: &mut impl Out, path: Field<'_>, file: &str) {
+    out.part("name", base_name(file), path, "what stands behind the last separator");
+}
+
+/// The hashes of the file that the event is about.
+pub(super) fn hashes(out: &mut impl Out, subject: &Subject<'_>) {
+    out.open_list("hashes");
+    for (hash, id, algorithm) in [(subject.sha256, 3, "SHA-256"), (subject.hash, 99, "ThreatLocker")] {
+        if let Some(hash) = hash {
+            out.open("");
+            out.fixed("algorithm_id", id, "by the field");
+            out.word("algorithm", algorithm, "by the field");
+            out.text("value", Some(hash));
+            out.close();
+        }
+    }
+    out.close_list();
+}
+
+/// The vendor's name for the program to which the file belongs.
+fn product(out: &mut impl Out, application: &Application<'_>) {
+    out.open("product");
+    out.text("name", application.name);
+    out.text("uid", application.id);
+    out.close();
+}
+
+/// Action, disposition and policy of the profile `security_control`.
+pub(super) fn control(
+    out: &mut impl Out,
+    context: &Context<'_>,
+    row: &Row<'_>,
+    outcome: &Outcome<'_>,
+    policy: &Policy<'_>,
+) {
+    let (action, action_name) = match outcome.permitted {
+        Some(true) => (1, "Allowed"),
+        Some(false) => (2, "Denied"),
+        None => (0, "Unknown"),
+    };
+    let (disposition, disposition_name) = match (outcome.verdict, outcome.permitted) {
+        (Verdict::Ringfenced, _) => (7, "Custom Action"),
+        (_, Some(true)) => (1, "Allowed"),
+        (_, Some(false)) => (2, "Blocked"),
+        (_, None) => (0, "Unknown"),
+    };
+    let by_effect =
+        From::derived(outcome.from, "what was really done: in monitor mode what is denied is allowed");
+    let by_verdict = From::derived(outcome.from, "Custom Action where ringfenced, else what was really done");
+    out.put("action_id", Value::Integer(action), by_effect);
+    out.put("action", Value::Escaped(action_name), by_effect);
+    out.put("disposition_id", Value::Integer(disposition), by_verdict);
+    out.put("disposition", Value::Escaped(disposition_name), by_verdict);
+    if policy.id.is_none() && policy.name.is_none() {
+        return;
+    }
+    out.open("policy");
+    out.text("name", policy.name);
+    out.text("uid", policy.id);
+    if let Some(group) = policy.group {
+        out.open("group");
+        out.text("name", Some(group));
+        out.close();
+    }
+    if context.version >= Version::V1_5 {
+        out.open("data");
+        for fact in policy.facts.iter().flatten() {
+            let name = row.names().all()[usize::from(fact.field.slot())];
+            out.put(name, Value::Boolean(fact.value), From::field(fact.field));
+        }
+        out.close();
+    }
+    out.close();
+}

@@ -1,0 +1,105 @@
+//! A device as it is now, and what became different on it.
+
+use super::row::{Field, Flag, Integer};
+use crate::model::{Change, Micros};
+
+/// A device with an agent. What is absent, the row does not say.
+#[derive(Debug)]
+pub struct Device<'a> {
+    /// Why there is a record of it.
+    pub change: Change,
+    pub id: Option<Field<'a>>,
+    pub hostname: Option<Field<'a>>,
+    /// The name under which it is shown.
+    pub name: Option<Field<'a>>,
+    pub platform: Option<Platform<'a>>,
+    /// The vendor's text, such as "Windows 11 Pro".
+    pub os: Option<Field<'a>>,
+    pub organization: Option<Field<'a>>,
+    pub organization_name: Option<Field<'a>>,
+    pub group_id: Option<Field<'a>>,
+    pub group: Option<Field<'a>>,
+    /// From where it last spoke to the portal.
+    pub address: Option<Field<'a>>,
+    /// Its own addresses, as a JSON list of texts.
+    pub local_addresses: Option<Field<'a>>,
+    pub serial: Option<Field<'a>>,
+    pub last_seen: Option<Time<'a>>,
+    pub first_seen: Option<Time<'a>>,
+    pub agent_version: Option<Field<'a>>,
+    /// Who was last logged in.
+    pub user: Option<Field<'a>>,
+}
+
+/// A time of the row.
+#[derive(Clone, Copy, Debug)]
+pub struct Time<'a> {
+    pub at: Micros,
+    pub field: Field<'a>,
+}
+
+/// The vendor's number for an operating system.
+#[derive(Clone, Copy, Debug)]
+pub struct Platform<'a> {
+    pub family: Family,
+    pub field: Integer<'a>,
+}
+
+/// A family of operating systems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Windows,
+    MacOs,
+    Linux,
+    Other,
+}
+
+/// What became different on a device, found by comparing its row with the one before.
+#[derive(Debug)]
+pub struct DeviceChange<'a> {
+    pub id: Option<Field<'a>>,
+    pub hostname: Option<Field<'a>>,
+    pub name: Option<Field<'a>>,
+    pub organization: Option<Field<'a>>,
+    pub what: Difference<'a>,
+}
+
+/// One thing that became different.
+#[derive(Clone, Copy, Debug)]
+pub enum Difference<'a> {
+    /// The portal lists it, and did not before.
+    Added,
+    /// The portal lists it no more.
+    Removed,
+    /// How strictly it is guarded.
+    Mode { before: Option<Field<'a>>, after: Option<Field<'a>> },
+    /// A protection or restriction went on or off.
+    Switch { what: Switch, before: Option<Flag<'a>>, after: Flag<'a> },
+}
+
+/// What can be on or off on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Cut off from the network.
+    Isolation,
+    /// Nothing may run.
+    Lockdown,
+    /// What runs is learned, not judged.
+    Learning,
+    /// The agent guards itself.
+    TamperProtection,
+}
+
+impl Switch {
+    pub const ALL: [Self; 4] = [Self::Isolation, Self::Lockdown, Self::Learning, Self::TamperProtection];
+
+    /// Part of the record's uid; never changes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Isolation => "isolation",
+            Self::Lockdown => "lockdown",
+            Self::Learning => "learning",
+            Self::TamperProtection => "tamper_protection",
+        }
+    }
+}
