@@ -19,7 +19,8 @@ const FORMATS: [(&str, Format); 4] = [
 
 /// Rows of some 1.5 KB of the unified audit, and of the system audit as they are.
 fn rows(audit: Audit, short_rows: bool) -> Vec<String> {
-    let world = World::new(WorldOptions { backlog_hours: 1, odd_share: 0.0, short_rows, ..WorldOptions::default() });
+    let world =
+        World::new(WorldOptions { backlog_hours: 1, odd_share: 0.0, short_rows, ..WorldOptions::default() });
     let rows = world.rows(audit).iter().take(1_000);
     rows.map(|row| {
         let mut bytes = Vec::new();
@@ -49,7 +50,8 @@ fn encoding(c: &mut Criterion) {
                     for row in rows {
                         let origin = Origin { site: "acme", source, lane: Lane::Live, collected: 1 };
                         let entry = entry(row);
-                        let encoded = format.encode(origin, &entry, Enrichment::default(), &mut out, &mut records);
+                        let encoded =
+                            format.encode(origin, &entry, Enrichment::default(), &mut out, &mut records);
                         encoded.expect("rows of the simulator are JSON");
                     }
                     black_box(&out);
