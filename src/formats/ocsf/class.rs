@@ -18,9 +18,10 @@ pub(super) struct Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Profiles {
     None,
+    /// `host`: device and actor in classes that have none of their own.
+    Host,
     /// `security_control`: action, disposition, policy.
     Control,
-    /// The same, and `host`: device and actor in classes that have none of their own.
     HostAndControl,
 }
 
@@ -28,13 +29,18 @@ impl Profiles {
     pub(super) fn json(self) -> Option<&'static str> {
         match self {
             Self::None => None,
+            Self::Host => Some(r#"["host"]"#),
             Self::Control => Some(r#"["security_control"]"#),
             Self::HostAndControl => Some(r#"["host","security_control"]"#),
         }
     }
+
+    pub(super) fn has_control(self) -> bool {
+        matches!(self, Self::Control | Self::HostAndControl)
+    }
 }
 
-use Profiles::{Control, HostAndControl, None as Plain};
+use Profiles::{Control, Host, HostAndControl, None as Plain};
 
 const fn class(
     uid: i64,
@@ -60,7 +66,7 @@ pub(super) static PERIPHERAL: Class = class(1010, "Peripheral Activity", 1, SYST
 pub(super) static REGISTRY: Class = class(201_001, "Registry Key Activity", 1, SYSTEM, [Control; 3]);
 pub(super) static ACCOUNT: Class = class(3001, "Account Change", 3, ACCESS, [Plain; 3]);
 pub(super) static AUTHENTICATION: Class = class(3002, "Authentication", 3, ACCESS, [Plain; 3]);
-pub(super) static ENTITY: Class = class(3004, "Entity Management", 3, ACCESS, [Plain; 3]);
+pub(super) static ENTITY: Class = class(3004, "Entity Management", 3, ACCESS, [Host, Plain, Plain]);
 pub(super) static NETWORK: Class = class(4001, "Network Activity", 4, NETWORKING, [HostAndControl; 3]);
 pub(super) static HTTP: Class = class(4002, "HTTP Activity", 4, NETWORKING, [HostAndControl; 3]);
 pub(super) static DNS: Class = class(4003, "DNS Activity", 4, NETWORKING, [HostAndControl; 3]);

@@ -4,7 +4,7 @@ use super::class::{Mapping, Profiles};
 use super::{Context, Version};
 use crate::formats::out::{From, Out, Value};
 use crate::record::Record;
-use crate::record::event::Severity;
+use crate::record::event::{Outcome, Severity};
 use crate::record::row::{Field, Slots};
 
 /// Stands where the schema insists on a name and the row has none.
@@ -102,23 +102,17 @@ fn severity(severity: Severity) -> (i64, &'static str) {
 }
 
 /// Whether it came to pass, with the vendor's words for it.
-pub(super) fn write_status(
-    out: &mut impl Out,
-    success: Option<bool>,
-    from: Slots,
-    code: Option<Field<'_>>,
-    detail: Option<Field<'_>>,
-) {
-    let (id, caption) = match success {
+pub(super) fn write_status(out: &mut impl Out, outcome: &Outcome<'_>) {
+    let (id, caption) = match outcome.permitted {
         Some(true) => (1, "Success"),
         Some(false) => (2, "Failure"),
         None => (0, "Unknown"),
     };
-    let from = From::derived(from, "Success where it was permitted, Failure where it was denied");
+    let from = From::derived(outcome.from, "Success where it was permitted, Failure where it was denied");
     out.put("status_id", Value::Integer(id), from);
     out.put("status", Value::Escaped(caption), from);
-    out.text("status_code", code);
-    out.text("status_detail", detail);
+    out.text("status_code", outcome.code);
+    out.text("status_detail", outcome.effect_name);
 }
 
 /// All of the row that is not told elsewhere, verbatim, and the row itself where it is wanted.

@@ -1,6 +1,6 @@
 //! What is particular to the classes of events.
 
-use super::class::{self, Class, Mapping, Profiles};
+use super::class::{self, Class, Mapping};
 use super::common::{self, Front, UNKNOWN};
 use super::{Context, Version, objects};
 use crate::formats::out::Out;
@@ -31,9 +31,8 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, record: &Record<'
     };
     common::write_front(out, context, record, &front);
     let outcome = &event.outcome;
-    let detail = outcome.effect_name.or(outcome.verdict_name);
-    common::write_status(out, outcome.permitted, outcome.from, outcome.code, detail);
-    if profiles != Profiles::None {
+    common::write_status(out, outcome);
+    if profiles.has_control() {
         objects::control(out, context, record.row, outcome, &event.policy);
     }
     write_subject(out, context, record, event, mapping.class);

@@ -329,17 +329,30 @@ pub(super) fn control(
     out.put("action", Value::Escaped(action_name), by_effect);
     out.put("disposition_id", Value::Integer(disposition), by_verdict);
     out.put("disposition", Value::Escaped(disposition_name), by_verdict);
+    out.open_list("authorizations");
+    out.open("");
+    out.text("decision", outcome.verdict_name);
+    if context.version < Version::V1_5 {
+        write_policy(out, context, row, policy);
+    }
+    out.close();
+    out.close_list();
+    if context.version >= Version::V1_5 {
+        write_policy(out, context, row, policy);
+    }
+}
+
+/// The policy that said so; the schema wants its name or id.
+fn write_policy(out: &mut impl Out, context: &Context<'_>, row: &Row<'_>, policy: &Policy<'_>) {
     if policy.id.is_none() && policy.name.is_none() {
         return;
     }
     out.open("policy");
     out.text("name", policy.name);
     out.text("uid", policy.id);
-    if let Some(group) = policy.group {
-        out.open("group");
-        out.text("name", Some(group));
-        out.close();
-    }
+    out.open("group");
+    out.text("name", policy.group);
+    out.close();
     if context.version >= Version::V1_5 {
         out.open("data");
         for fact in policy.facts.iter().flatten() {

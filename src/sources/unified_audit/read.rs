@@ -185,7 +185,7 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
         (row.text(slot!("virusTotalCheckArgument")), sha256),
         (row.text(slot!("policyOrganizationId")), organization),
         (row.text(slot!("applicationOrganizationId")), organization),
-        (outcome.effect_name, outcome.verdict_name),
+        (None, None),
     ]);
     Record::event(entry, row, event, repeats)
 }
