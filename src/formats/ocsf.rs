@@ -85,14 +85,22 @@ impl FromStr for Version {
     }
 }
 
-/// What the records of one entry share.
+/// What is the same for every object of a record.
 #[derive(Clone, Copy, Debug)]
 struct Context<'a> {
     version: Version,
     origin: Origin<'a>,
     known: Enrichment<'a>,
     /// The vendor's row, where it is to be carried.
-    row: Option<&'a str>,
+    raw: Option<&'a str>,
+    record: &'a Record<'a>,
+}
+
+impl Context<'_> {
+    /// The vendor's name of a field.
+    fn name_of(&self, field: Field<'_>) -> &'static str {
+        self.record.row.names().all()[usize::from(field.slot())]
+    }
 }
 
 /// Writes the members of one record.
@@ -102,11 +110,11 @@ pub(crate) fn write(
     context: &format::Context<'_>,
     record: &Record<'_>,
 ) {
-    let format::Context { origin, known, row } = *context;
-    let context = &Context { version, origin, known, row };
+    let format::Context { origin, known, row: raw } = *context;
+    let context = &Context { version, origin, known, raw, record };
     match &record.about {
-        About::Event(event) => event::write(out, context, record, event),
-        About::Device(device) => device::write(out, context, record, device),
-        About::Change(change) => device::write_change(out, context, record, change),
+        About::Event(event) => event::write(out, context, event),
+        About::Device(device) => device::write(out, context, device),
+        About::Change(change) => device::write_change(out, context, change),
     }
 }

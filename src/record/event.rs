@@ -1,7 +1,7 @@
 //! Something that happened once: on a device, as an agent saw it, or in the portal, as an administrator did it.
 
 use super::device::Platform;
-use super::row::{Field, Flag, Integer, Slots};
+use super::row::{Field, Integer, Slots};
 
 /// One event. What is absent, the row does not say.
 #[derive(Debug)]
@@ -162,6 +162,8 @@ pub struct Subject<'a> {
     pub sha256: Option<Field<'a>>,
     /// The vendor's own hash, in hexadecimal digits.
     pub hash: Option<Field<'a>>,
+    /// What else the row says of a file: who wrote it, who signed it.
+    pub file_facts: [Option<Field<'a>>; 13],
     /// The text of a script, or what else the vendor keeps of the event.
     pub content: Option<Field<'a>>,
     /// The kind and serial number of a storage device.
@@ -185,8 +187,8 @@ pub struct Policy<'a> {
     pub name: Option<Field<'a>>,
     /// The group of computers at which it stands.
     pub group: Option<Field<'a>>,
-    /// What else the row says of it, yes or no.
-    pub facts: [Option<Flag<'a>>; 8],
+    /// What else the row says of it.
+    pub facts: [Option<Field<'a>>; 13],
 }
 
 /// The vendor's name for the program to which a file belongs.

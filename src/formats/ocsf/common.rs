@@ -3,7 +3,6 @@
 use super::class::{Mapping, Profiles};
 use super::{Context, Version};
 use crate::formats::out::{From, Out, Value};
-use crate::record::Record;
 use crate::record::event::{Outcome, Severity};
 use crate::record::row::{Field, Slots};
 
@@ -29,7 +28,7 @@ pub(super) struct Front<'a> {
     pub(super) code: Option<Field<'a>>,
 }
 
-pub(super) fn write_front(out: &mut impl Out, context: &Context<'_>, record: &Record<'_>, front: &Front<'_>) {
+pub(super) fn write_front(out: &mut impl Out, context: &Context<'_>, front: &Front<'_>) {
     let Mapping { class, activity, activity_name } = front.mapping;
     const BY_ACTION: &str = "by what was done";
     let derived = |number| (Value::Integer(number), From::derived(front.from, BY_ACTION));
@@ -51,7 +50,7 @@ pub(super) fn write_front(out: &mut impl Out, context: &Context<'_>, record: &Re
         From::derived(front.severity_from, "by the verdict, what was really done, and the threat level");
     out.put("severity_id", Value::Integer(id), by_severity);
     out.put("severity", Value::Escaped(caption), by_severity);
-    let milliseconds = record.time.unwrap_or(context.origin.collected).div_euclid(1_000);
+    let milliseconds = context.record.time.unwrap_or(context.origin.collected).div_euclid(1_000);
     let time = match front.time {
         Some(time) => {
             From::derived(time.slot(), "in milliseconds since 1970; the time of collection if it is no time")
@@ -59,10 +58,10 @@ pub(super) fn write_front(out: &mut impl Out, context: &Context<'_>, record: &Re
         None => From::fixed("the time of collection, in milliseconds since 1970"),
     };
     out.put("time", Value::Integer(milliseconds), time);
-    write_metadata(out, context, record, front);
+    write_metadata(out, context, front);
 }
 
-fn write_metadata(out: &mut impl Out, context: &Context<'_>, record: &Record<'_>, front: &Front<'_>) {
+fn write_metadata(out: &mut impl Out, context: &Context<'_>, front: &Front<'_>) {
     let Context { version, origin, .. } = *context;
     out.open("metadata");
     out.word("version", version.full(), "of the schema");
@@ -71,7 +70,11 @@ fn write_metadata(out: &mut impl Out, context: &Context<'_>, record: &Record<'_>
     out.word("vendor_name", "ThreatLocker", "of the product");
     out.close();
     let mut uid = [0; 36];
-    out.word("uid", record.uid.hyphenated().encode_lower(&mut uid), "lockstep's stable id of the record");
+    out.word(
+        "uid",
+        context.record.uid.hyphenated().encode_lower(&mut uid),
+        "lockstep's stable id of the record",
+    );
     if version >= Version::V1_8 {
         out.text("original_event_uid", front.id);
     }
@@ -116,29 +119,28 @@ pub(super) fn write_status(out: &mut impl Out, outcome: &Outcome<'_>) {
 }
 
 /// All of the row that is not told elsewhere, verbatim, and the row itself where it is wanted.
-pub(super) fn write_rest(out: &mut impl Out, context: &Context<'_>, record: &Record<'_>) {
-    if !record.keeps_rest {
+pub(super) fn write_rest(out: &mut impl Out, context: &Context<'_>) {
+    if !context.record.keeps_rest {
         return;
     }
-    if let Some(raw) = context.row.filter(|raw| raw.len() <= context.version.longest_text()) {
+    if let Some(raw) = context.raw.filter(|raw| raw.len() <= context.version.longest_text()) {
         out.put("raw_data", Value::Text(raw), From::fixed("the vendor's row, if the sink is to carry it"));
     }
-    for (again, of) in record.repeats.iter() {
+    for (again, of) in context.record.repeats.iter() {
         if out.told().contains(of.slot()) {
             out.tell(again, "left out where it repeats a field that is told");
         }
     }
-    write_unmapped(out, record, out.told());
+    write_unmapped(out, context, out.told());
 }
 
 /// Everything but what was told.
-pub(super) fn write_unmapped(out: &mut impl Out, record: &Record<'_>, told: Slots) {
+pub(super) fn write_unmapped(out: &mut impl Out, context: &Context<'_>, told: Slots) {
     out.open("unmapped");
-    for field in record.row.unused(told) {
-        let name = record.row.names().all()[usize::from(field.slot())];
-        out.put(name, Value::Json(field.raw()), From::field_if(field, "verbatim"));
+    for field in context.record.row.unused(told) {
+        out.put(context.name_of(field), Value::Json(field.raw()), From::field_if(field, "verbatim"));
     }
-    for rest in record.row.rest() {
+    for rest in context.record.row.rest() {
         out.put(&rest.key, Value::Json(rest.raw), From::fixed("a field that this version does not know"));
     }
     out.close();

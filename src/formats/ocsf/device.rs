@@ -6,14 +6,13 @@ use super::common::{self, Front, UNKNOWN};
 use super::objects::{self, User};
 use crate::formats::out::{From, Out, Value};
 use crate::model::Change;
-use crate::record::Record;
 use crate::record::device::{Device, DeviceChange, Difference, Switch};
 use crate::record::event::Severity;
 use crate::record::row::{Field, Slots, is_address};
 
-pub(super) fn write(out: &mut impl Out, context: &Context<'_>, record: &Record<'_>, device: &Device<'_>) {
+pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
     let mapping = Mapping { class: &class::INVENTORY, activity: 2, activity_name: "Collect" };
-    common::write_front(out, context, record, &front(mapping, Severity::Informational, device.organization));
+    common::write_front(out, context, &front(mapping, Severity::Informational, device.organization));
     out.fixed("status_id", 1, "it was collected");
     out.word("status", "Success", "it was collected");
     let detail = match device.change {
@@ -62,7 +61,7 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, record: &Record<'
     }
     out.close();
     objects::enrichments(out, context);
-    common::write_rest(out, context, record);
+    common::write_rest(out, context);
 }
 
 fn front<'a>(mapping: Mapping, severity: Severity, organization: Option<Field<'a>>) -> Front<'a> {
@@ -120,12 +119,7 @@ fn local_addresses(out: &mut impl Out, addresses: Option<Field<'_>>) {
     out.close_list();
 }
 
-pub(super) fn write_change(
-    out: &mut impl Out,
-    context: &Context<'_>,
-    record: &Record<'_>,
-    change: &DeviceChange<'_>,
-) {
+pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &DeviceChange<'_>) {
     let (class, activity, activity_name): (&'static Class, _, _) = match change.what {
         Difference::Added => (&class::ENTITY, 1, "Create"),
         Difference::Removed => (&class::ENTITY, 4, "Delete"),
@@ -136,7 +130,7 @@ pub(super) fn write_change(
         _ => Severity::Informational,
     };
     let mapping = Mapping { class, activity, activity_name };
-    common::write_front(out, context, record, &front(mapping, severity, change.organization));
+    common::write_front(out, context, &front(mapping, severity, change.organization));
     match change.what {
         Difference::Added | Difference::Removed => {
             out.open("entity");
@@ -163,7 +157,7 @@ pub(super) fn write_change(
             let from = From::derived(after.field.slot(), "whether it is on now");
             out.put("state_id", Value::Integer(id), from);
             out.put("state", Value::Escaped(caption), from);
-            let name = record.row.names().all()[usize::from(after.field.slot())];
+            let name = context.name_of(after.field);
             before_and_after(out, before.map(|before| before.field.raw()), Some(after.field.raw()), name);
         }
     }

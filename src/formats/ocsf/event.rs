@@ -4,12 +4,11 @@ use super::class::{self, Class, Mapping};
 use super::common::{self, Front, UNKNOWN};
 use super::{Context, Version, objects};
 use crate::formats::out::Out;
-use crate::record::Record;
 use crate::record::event::{Action, Event, Subject};
 use crate::record::path::{program, web_host};
 use crate::record::row::{Field, Slots};
 
-pub(super) fn write(out: &mut impl Out, context: &Context<'_>, record: &Record<'_>, event: &Event<'_>) {
+pub(super) fn write(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     let permitted = event.outcome.permitted != Some(false);
     let mut mapping = class::of(event.action, context.version, permitted);
     if event.action == Action::Other && event.action_name.is_none() {
@@ -29,46 +28,38 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, record: &Record<'
         organization: event.organization,
         code: event.action_name,
     };
-    common::write_front(out, context, record, &front);
+    common::write_front(out, context, &front);
     let outcome = &event.outcome;
     common::write_status(out, outcome);
     if profiles.has_control() {
-        objects::control(out, context, record.row, outcome, &event.policy);
+        objects::control(out, context, outcome, &event.policy);
     }
-    write_subject(out, context, record, event, mapping.class);
+    write_subject(out, context, event, mapping.class);
     objects::enrichments(out, context);
     match event.action {
         // Nothing of a row that is not understood is said to be told.
-        Action::Other => common::write_unmapped(out, record, Slots::default()),
-        _ => common::write_rest(out, context, record),
+        Action::Other => common::write_unmapped(out, context, Slots::default()),
+        _ => common::write_rest(out, context),
     }
 }
 
 /// Who did it, where, and to what.
-fn write_subject(
-    out: &mut impl Out,
-    context: &Context<'_>,
-    record: &Record<'_>,
-    event: &Event<'_>,
-    class: &Class,
-) {
+fn write_subject(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, class: &Class) {
     let subject = &event.subject;
-    let mut uid = [0; 36];
-    let uid: &str = record.uid.hyphenated().encode_lower(&mut uid);
     match class.uid {
         1007 if event.action == Action::Script => {
-            script_as_process(out, context, event, uid);
+            script_as_process(out, context, event);
             objects::device(out, context, event);
         }
         1007 => {
             objects::actor(out, &event.actor, None);
             objects::device(out, context, event);
-            objects::started(out, context, event, uid);
+            objects::started(out, context, event);
         }
         1009 => script(out, context, event),
         1001 => {
             actor_and_device(out, context, event);
-            objects::subject_file(out, context, event, "file", 0);
+            objects::subject_file(out, context, event, 0);
         }
         1010 => {
             actor_and_device(out, context, event);
@@ -130,7 +121,7 @@ fn script(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     or_unknown(out, "value", subject.content.or(subject.path));
     out.close();
     if subject.content.is_some() && line.is_none() && subject.path.is_some() {
-        objects::subject_file(out, context, event, "file", 1);
+        objects::subject_file(out, context, event, 1);
     } else {
         objects::hashes(out, subject);
     }
@@ -138,7 +129,7 @@ fn script(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
 }
 
 /// Before there was a class for scripts: the process that runs it.
-fn script_as_process(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, uid: &str) {
+fn script_as_process(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     let process = &event.actor.process;
     let person = objects::User { name: event.actor.user, ..objects::User::default() };
     out.open("actor");
@@ -153,12 +144,12 @@ fn script_as_process(out: &mut impl Out, context: &Context<'_>, event: &Event<'_
     out.open("process");
     match process.id {
         Some(id) => out.integer("pid", Some(id)),
-        None => out.word("uid", uid, "the record's uid, where the row gives the process no id"),
+        None => objects::own_uid(out, context),
     }
     out.text("name", process.name);
     out.text("cmd_line", event.subject.content.or(event.subject.path));
     if event.subject.path.is_some() {
-        objects::subject_file(out, context, event, "file", 1);
+        objects::subject_file(out, context, event, 1);
     }
     out.close();
 }

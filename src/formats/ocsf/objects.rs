@@ -7,7 +7,7 @@ use crate::record::device::{Family, Platform};
 use crate::record::enrichment::LastUser;
 use crate::record::event::{Actor, Application, Event, Host, Outcome, Policy, Process, Subject, Verdict};
 use crate::record::path::{base_name, domain_and_user, is_email, program};
-use crate::record::row::{Field, Row};
+use crate::record::row::Field;
 
 /// Who a user is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -221,13 +221,20 @@ fn process_members(out: &mut impl Out, process: &Process<'_>, command: Option<Fi
     }
 }
 
+/// The record's uid, for a process that the row gives no id: the schema wants one.
+pub(super) fn own_uid(out: &mut impl Out, context: &Context<'_>) {
+    let uid = &mut [0; 36];
+    let uid = context.record.uid.hyphenated().encode_lower(uid);
+    out.word("uid", uid, "the record's uid, where the row gives the process no id");
+}
+
 /// The process that was started.
-pub(super) fn started(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, uid: &str) {
+pub(super) fn started(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     let Subject { path, process, .. } = event.subject;
     out.open("process");
     match process.id {
         Some(id) => out.integer("pid", Some(id)),
-        None => out.word("uid", uid, "the record's uid, where the row gives the process no id"),
+        None => own_uid(out, context),
     }
     let line = path.and_then(|path| program(path.inner()).map(|program| (path, program)));
     let file = line.map_or(path.map(Field::inner), |(_, program)| Some(program));
@@ -241,20 +248,14 @@ pub(super) fn started(out: &mut impl Out, context: &Context<'_>, event: &Event<'
     if let Some((path, _)) = line {
         out.text("cmd_line", Some(path));
     }
-    subject_file(out, context, event, "file", 1);
+    subject_file(out, context, event, 1);
     out.close();
 }
 
 /// The file that the event is about. `kind`: 1 where it is known to be a regular file, else 0.
-pub(super) fn subject_file(
-    out: &mut impl Out,
-    context: &Context<'_>,
-    event: &Event<'_>,
-    key: &str,
-    kind: i64,
-) {
+pub(super) fn subject_file(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, kind: i64) {
     let Subject { path, size, .. } = event.subject;
-    out.open(key);
+    out.open("file");
     match path.map(|path| (path, program(path.inner()).filter(|_| kind == 1))) {
         Some((path, Some(program))) => {
             file_name(out, path, program);
@@ -273,6 +274,7 @@ pub(super) fn subject_file(
     if context.version >= Version::V1_5 {
         product(out, &event.application);
     }
+    facts(out, context, "xattributes", &event.subject.file_facts);
     out.close();
 }
 
@@ -304,13 +306,7 @@ fn product(out: &mut impl Out, application: &Application<'_>) {
 }
 
 /// Action, disposition and policy of the profile `security_control`.
-pub(super) fn control(
-    out: &mut impl Out,
-    context: &Context<'_>,
-    row: &Row<'_>,
-    outcome: &Outcome<'_>,
-    policy: &Policy<'_>,
-) {
+pub(super) fn control(out: &mut impl Out, context: &Context<'_>, outcome: &Outcome<'_>, policy: &Policy<'_>) {
     let (action, action_name) = match outcome.permitted {
         Some(true) => (1, "Allowed"),
         Some(false) => (2, "Denied"),
@@ -333,17 +329,26 @@ pub(super) fn control(
     out.open("");
     out.text("decision", outcome.verdict_name);
     if context.version < Version::V1_5 {
-        write_policy(out, context, row, policy);
+        write_policy(out, context, policy);
     }
     out.close();
     out.close_list();
     if context.version >= Version::V1_5 {
-        write_policy(out, context, row, policy);
+        write_policy(out, context, policy);
     }
 }
 
+/// An object without a shape of its own: fields under the vendor's names.
+fn facts(out: &mut impl Out, context: &Context<'_>, key: &str, facts: &[Option<Field<'_>>]) {
+    out.open(key);
+    for fact in facts.iter().flatten() {
+        out.put(context.name_of(*fact), Value::Json(fact.raw()), From::field_if(*fact, "verbatim"));
+    }
+    out.close();
+}
+
 /// The policy that said so; the schema wants its name or id.
-fn write_policy(out: &mut impl Out, context: &Context<'_>, row: &Row<'_>, policy: &Policy<'_>) {
+fn write_policy(out: &mut impl Out, context: &Context<'_>, policy: &Policy<'_>) {
     if policy.id.is_none() && policy.name.is_none() {
         return;
     }
@@ -354,12 +359,7 @@ fn write_policy(out: &mut impl Out, context: &Context<'_>, row: &Row<'_>, policy
     out.text("name", policy.group);
     out.close();
     if context.version >= Version::V1_5 {
-        out.open("data");
-        for fact in policy.facts.iter().flatten() {
-            let name = row.names().all()[usize::from(fact.field.slot())];
-            out.put(name, Value::Boolean(fact.value), From::field(fact.field));
-        }
-        out.close();
+        facts(out, context, "data", &policy.facts);
     }
     out.close();
 }

@@ -165,6 +165,22 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
             size: row.integer(slot!("size")),
             sha256,
             hash: row.text(slot!("hash")).filter(|hash| is_hash(hash.inner(), 16..=64)),
+            file_facts: [
+                slot!("createdByProcess"),
+                slot!("actionLogCreatedByProcesses"),
+                slot!("cert"),
+                slot!("certs"),
+                slot!("certExists"),
+                slot!("certificates"),
+                slot!("certText"),
+                slot!("isExtension"),
+                slot!("edgeStoreUrl"),
+                slot!("chromeStoreUrl"),
+                slot!("firefoxStoreUrl"),
+                slot!("virusTotalCheckName"),
+                slot!("isVirusTotalUnavailable"),
+            ]
+            .map(|slot| row.get(slot)),
             content: row.text(slot!("data")),
             storage,
             serial: row.text(slot!("serialNumber")),
@@ -185,7 +201,7 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
         (row.text(slot!("virusTotalCheckArgument")), sha256),
         (row.text(slot!("policyOrganizationId")), organization),
         (row.text(slot!("applicationOrganizationId")), organization),
-        (None, None),
+        (row.text(slot!("fullPath")), row.text(slot!("data"))),
     ]);
     Record::event(entry, row, event, repeats)
 }
@@ -222,15 +238,21 @@ fn policy<'a>(row: &Row<'a>) -> Policy<'a> {
         name: row.text(slot!("policyName")),
         group: row.text(slot!("policyLocation")),
         facts: [
-            row.flag(slot!("policyExists")),
-            row.flag(slot!("policyEnabled")),
-            row.flag(slot!("hasPolicyData")),
-            row.flag(slot!("storagePolicyExists")),
-            row.flag(slot!("nacPolicyExists")),
-            row.flag(slot!("secureNetworkPolicyExists")),
-            row.flag(slot!("twPolicyExists")),
-            row.flag(slot!("webControlPolicyExists")),
-        ],
+            slot!("isMonitorMode"),
+            slot!("monitorMode"),
+            slot!("learningModeEndDate"),
+            slot!("policyExists"),
+            slot!("policyEnabled"),
+            slot!("hasPolicyData"),
+            slot!("storagePolicyExists"),
+            slot!("nacPolicyExists"),
+            slot!("secureNetworkPolicyExists"),
+            slot!("twPolicyExists"),
+            slot!("webControlPolicyExists"),
+            slot!("optionToRequest"),
+            slot!("allowPermitVendorButton"),
+        ]
+        .map(|slot| row.get(slot)),
     }
 }
 
