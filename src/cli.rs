@@ -9,6 +9,7 @@ pub mod confirm_removed;
 pub mod coverage;
 pub mod dead_letters;
 pub mod demo;
+pub mod explain;
 pub mod live;
 pub mod once;
 pub mod out;
@@ -59,6 +60,7 @@ enum Command {
     Coverage(coverage::Coverage),
     Backfill(backfill::Backfill),
     DeadLetters(dead_letters::DeadLetters),
+    Explain(explain::Explain),
     ConfirmRemoved(confirm_removed::ConfirmRemoved),
 }
 
@@ -83,6 +85,7 @@ impl Cli {
             Command::Coverage(command) => command.run(&environment).await,
             Command::Backfill(command) => command.run(&environment).await,
             Command::DeadLetters(command) => command.run(&environment).await,
+            Command::Explain(command) => command.run(),
             Command::ConfirmRemoved(command) => command.run(&environment).await,
         }
     }

@@ -96,6 +96,8 @@ families! {
         lockstep / sink_delivered_records_total: CounterVec ["sink", "type"],
         /// Bytes of the records that a sink has confirmed.
         lockstep / sink_delivered_bytes_total: CounterVec ["sink", "type"],
+        /// Delivered records of kinds of rows that this version does not know.
+        lockstep / sink_unmapped_action_types_total: CounterVec ["sink", "type"],
         /// Entries that became dead letters of a sink.
         lockstep / sink_dead_letters_total: CounterVec ["sink", "type"],
         /// Stored bytes that a sink is owed.
@@ -236,6 +238,7 @@ impl Metrics {
             let labels = &[sink.name.as_str(), &sink.kind];
             add(&self.sink_delivered_records_total, labels, count(sink.delivered_records));
             add(&self.sink_delivered_bytes_total, labels, count(sink.delivered_bytes));
+            add(&self.sink_unmapped_action_types_total, labels, count(sink.unmapped_action_types));
             add(&self.sink_dead_letters_total, labels, count(sink.dead_letters));
             set(&self.sink_pending_bytes, labels, count(sink.pending_bytes));
             let ages = sink.pending.iter().filter_map(|lane| {

@@ -33,6 +33,9 @@ pub trait Source: Sync {
     fn key<'a>(&self, row: &'a str, part: u8) -> Result<RowKey<'a>, Rejected>;
     /// The members of a row that are known by name.
     fn names(&self) -> &'static Names;
+    /// Rows, as JSON, in which every member that is known has a value, one for each kind of record that they give;
+    /// what `explain` and docs/fields.md show. The first is the most usual.
+    fn examples(&self) -> Vec<String>;
     /// Hands the records that an entry gives to `emit`, the main one first. `previous` is there for snapshots.
     fn read<'a>(
         &self,

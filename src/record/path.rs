@@ -104,3 +104,65 @@ pub fn is_email(text: &str) -> bool {
 pub fn is_hash(text: &str, digits: std::ops::RangeInclusive<usize>) -> bool {
     digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_file_stands_behind_its_last_separator() {
+        for (path, name) in [
+            (r"c:\\windows\\explorer.exe", "explorer.exe"),
+            ("/usr/bin/python3", "python3"),
+            (r"\\\\server\\share\\a.txt", "a.txt"),
+            (r"c:\/x\/y", "y"),
+            (r#"c:\\a\"b"#, r#"a\"b"#),
+            (r"c:\\folder\\", r"c:\\folder\\"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(base_name(path), name);
+        }
+    }
+
+    #[test]
+    fn a_command_line_is_known_by_what_follows_its_program() {
+        for (line, wanted) in [
+            (r"c:\\program files\\x.exe --quiet", Some(r"c:\\program files\\x.exe")),
+            (r#"\"c:\\a b\\x.exe\" -a"#, Some(r"c:\\a b\\x.exe")),
+            (r"C:\\X.EXE /s", Some(r"C:\\X.EXE")),
+            (r"/opt/agent\t--token", Some("/opt/agent")),
+            ("/bin/ls -l", Some("/bin/ls")),
+            (r"c:\\program files\\x.exe", None),
+            ("/Applications/Some Name.app/Contents/x", None),
+            (r"c:\\a - b\\c.txt", None),
+            (r"c:\\temp\\new", None),
+            ("", None),
+        ] {
+            assert_eq!(program(line), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn hosts_addresses_and_hashes_are_told_from_other_texts() {
+        assert_eq!(web_host("https://u@a.example:8443/x?y"), Some("a.example"));
+        assert_eq!(web_host("a.example/x"), Some("a.example"));
+        assert_eq!((web_host("https://zoë.example"), web_host("")), (None, None));
+        assert!(
+            is_hostname("WS-0001.example")
+                && !is_hostname("-a")
+                && !is_hostname("a_b")
+                && !is_hostname("a..b")
+        );
+        assert!(
+            is_email("a.b@example.com")
+                && !is_email("a@b")
+                && !is_email("collector (API)")
+                && !is_email("@a.b")
+        );
+        assert!(
+            is_hash(&"aF".repeat(32), 64..=64) && !is_hash(&"g".repeat(64), 64..=64) && !is_hash("", 1..=64)
+        );
+        assert_eq!(domain_and_user(r"EXAMPLE\\a.muster"), Some(("EXAMPLE", "a.muster")));
+        assert_eq!((domain_and_user(r"\\a"), domain_and_user("a")), (None, None));
+    }
+}

@@ -251,9 +251,11 @@ impl<'a> Row<'a> {
     fn read_nested(&mut self, object: Slot) -> Result<(), serde_json::Error> {
         let raw = self.values[usize::from(object)];
         if raw.starts_with('{') {
-            self.values[usize::from(object)] = "";
             let mut reader = serde_json::Deserializer::from_str(raw);
-            reader.deserialize_map(Members { row: self, object: Some(object) })?;
+            let members = reader.deserialize_map(Members { row: self, object: Some(object) })?;
+            if members > 0 {
+                self.values[usize::from(object)] = "";
+            }
         }
         Ok(())
     }
@@ -406,16 +408,18 @@ struct Members<'r, 'a> {
 }
 
 impl<'a> Visitor<'a> for Members<'_, 'a> {
-    type Value = ();
+    /// How many there were.
+    type Value = usize;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut expected = 0;
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<usize, A::Error> {
+        let (mut expected, mut members) = (0, 0);
         while let Some(key) = map.next_key::<&RawValue>()? {
             let value = map.next_value::<&RawValue>()?.get();
+            members += 1;
             let key = key.get();
             let key = key.get(1..key.len() - 1).unwrap_or(key);
             match self.object {
@@ -433,6 +437,88 @@ impl<'a> Visitor<'a> for Members<'_, 'a> {
                 }
             }
         }
-        Ok(())
+        Ok(members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: Names = Names::new(&["id", "name", "port", "details", "details.page"]);
+
+    fn read(json: &str) -> Row<'_> {
+        static KNOWN: Names = NAMES;
+        Row::read(&KNOWN, json, usize::MAX).unwrap()
+    }
+
+    fn left(row: &Row<'_>, told: Slots) -> Vec<String> {
+        let known = row
+            .unused(told)
+            .map(|field| format!("{}={}", NAMES.all()[usize::from(field.slot())], field.raw()));
+        known.chain(row.rest().iter().map(|rest| format!("{}={}", rest.key, rest.raw))).collect()
+    }
+
+    #[test]
+    fn a_name_is_found_in_any_order_and_casing() {
+        let row = read(r#"{"PORT":1,"Name":"n","id":"i"}"#);
+        let raw = |name| row.get(NAMES.slot(name)).map(Field::raw);
+        assert_eq!([raw("id"), raw("name"), raw("port")], [Some("\"i\""), Some("\"n\""), Some("1")]);
+    }
+
+    #[test]
+    fn what_comes_twice_or_is_not_known_remains() {
+        let row = read(r#"{"id":1,"ID":2,"x":[3],"id":4,"x":5,"name":null}"#);
+        assert_eq!(left(&row, Slots::NONE), ["id=1", "ID#2=2", "x=[3]", "id#2=4", "x#2=5"]);
+        assert_eq!(left(&row, NAMES.slot("id").into()), ["ID#2=2", "x=[3]", "id#2=4", "x#2=5"]);
+    }
+
+    #[test]
+    fn members_of_the_nested_object_are_fields_and_anything_else_stays_whole() {
+        let row = read(r#"{"details":{"Page":"p","other":1}}"#);
+        assert_eq!(left(&row, Slots::NONE), [r#"details.page="p""#, "details.other=1"]);
+        for whole in [r#"{"details":{}}"#, r#"{"details":"text"}"#, r#"{"details":[{"page":1}]}"#] {
+            assert_eq!(left(&read(whole), Slots::NONE).len(), 1, "{whole}");
+        }
+    }
+
+    #[test]
+    fn only_a_number_that_is_written_as_we_would_write_it_is_a_number() {
+        let port = |value: &str| {
+            let json = format!(r#"{{"port":{value}}}"#);
+            read(&json).integer(NAMES.slot("port")).map(|port| port.value)
+        };
+        for (value, wanted) in [("443", 443), ("\"443\"", 443), ("0", 0)] {
+            assert_eq!(port(value), Some(wanted));
+        }
+        for value in
+            ["-1", "1.0", "1e3", "\"0443\"", "\" 443\"", "\"\"", "true", "[443]", "99999999999999999999"]
+        {
+            assert_eq!(port(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_no_text_and_remains() {
+        static KNOWN: Names = NAMES;
+        let long = format!(r#"{{"name":"{}","id":"{}"}}"#, "ä".repeat(8), "\\n".repeat(5));
+        let row = Row::read(&KNOWN, &long, 7).unwrap();
+        assert!(row.text(NAMES.slot("name")).is_none());
+        assert!(row.text(NAMES.slot("id")).is_some(), "five characters in ten bytes");
+        assert_eq!(left(&row, Slots::NONE).len(), 2);
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_becomes_text_and_a_whole_one_stays() {
+        for (row, tidied) in [
+            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (r#""\ud83d""#, r#""\\ud83d""#),
+            (r#""\uDE00\ud83d""#, r#""\\uDE00\\ud83d""#),
+            (r#""c:\\udemy""#, r#""c:\\udemy""#),
+            (r#""\\\ud800\"""#, r#""\\\\ud800\"""#),
+            ("[\n1,\r\n2]", "[ 1,  2]"),
+        ] {
+            assert_eq!(tidy(row), tidied);
+        }
     }
 }

@@ -72,6 +72,10 @@ impl Source for Computers {
         &NAMES
     }
 
+    fn examples(&self) -> Vec<String> {
+        vec![include_str!("computers/example.json").to_owned()]
+    }
+
     fn read<'a>(
         &self,
         entry: &Entry<'a>,

@@ -79,6 +79,24 @@ impl Source for SystemAudit {
         &NAMES
     }
 
+    fn examples(&self) -> Vec<String> {
+        let row = include_str!("system_audit/example.json");
+        let of = |action: &str, page: &str| {
+            row.replace(r#""action": "Modify""#, &format!(r#""action": "{action}""#))
+                .replace(r#""page": "Computers""#, &format!(r#""page": "{page}""#))
+        };
+        // Older notes show the details as text.
+        let mut plain: Value = serde_json::from_str(row).expect("the example is JSON");
+        plain["details"] = json!("Policy was created");
+        vec![
+            of("Modify", "Computers"),
+            of("Logon", "Login"),
+            of("Modify", "Administrators"),
+            of("Modify", "Application Control Policies"),
+            plain.to_string(),
+        ]
+    }
+
     fn read<'a>(
         &self,
         entry: &Entry<'a>,

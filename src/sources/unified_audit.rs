@@ -108,6 +108,15 @@ impl Source for UnifiedAudit {
         &NAMES
     }
 
+    fn examples(&self) -> Vec<String> {
+        let row = include_str!("unified_audit/example.json");
+        let of_type =
+            |action: &str| row.replace(r#""actionType": "execute""#, &format!(r#""actionType": "{action}""#));
+        let mut examples: Vec<String> = ACTION_TYPES.iter().map(|action| of_type(action)).collect();
+        examples.push(of_type("read").replace(r#""deviceType": """#, r#""deviceType": "USB""#));
+        examples
+    }
+
     fn read<'a>(
         &self,
         entry: &Entry<'a>,

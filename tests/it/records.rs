@@ -14,7 +14,7 @@ use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
 use lockstep::source::{SOURCES, Source, by_name};
 use lockstep::sources::unified_audit::ACTION_TYPES;
 use schemas::Judge;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 const SYSTEM_ACTIONS: [&str; 6] = ["Create", "Delete", "Logon", "Logoff", "Modify", "Read"];
@@ -359,4 +359,21 @@ fn what_is_known_of_a_device_and_its_user_stands_in_its_events_unless_the_row_sa
     let computer = r#"{"computerId":"c","username":"other"}"#;
     let record = &encode(ocsf(Version::V1_5), "computers", computer, None, KNOWN)[0];
     assert_eq!(record["device"]["owner"]["name"], "other");
+}
+
+#[test]
+fn the_page_of_fields_is_what_the_encoders_tell_and_lists_every_field() {
+    let path = format!("{}/docs/fields.md", env!("CARGO_MANIFEST_DIR"));
+    let page = lockstep::cli::explain::page();
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert!(written == page, "write it anew: cargo run -- explain --page > docs/fields.md");
+    for source in SOURCES {
+        for row in fixture(source.name()) {
+            for name in serde_json::from_str::<Map<String, Value>>(&row).unwrap().keys() {
+                let listed = page.contains(&format!("| `{name}` | "));
+                assert!(listed || name == "aFieldOfALaterPortal", "{name} of {}", source.name());
+            }
+        }
+    }
+    assert!(!page.contains("nowhere"), "a field that no example fills");
 }

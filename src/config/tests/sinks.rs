@@ -1,6 +1,8 @@
 //! Where it goes.
 
 use super::*;
+use crate::format::Format;
+use crate::formats::ocsf::Version;
 
 #[test]
 fn two_sinks_on_one_place_are_a_mistake_however_it_is_spelled() {
@@ -55,17 +57,20 @@ fn sinks_are_checked() {
   - { name: b, type: stdout, path: x }
   - { name: c, type: printer }
   - { name: d, type: file, path: a/b, format: rwa }
+  - { name: e, type: file, path: a/c, format: ocsf, version: 1.4, raw: perhaps }
 ",
     );
     assert_snapshot!(folder.mistakes(), @r#"
-    DIR/lockstep.yaml has 7 mistakes:
+    DIR/lockstep.yaml has 9 mistakes:
       sinks[0].path: unknown placeholder {sit}; known: {site} {org_id} {org_slug} {source} {kind} {date}
       sinks[0].rotate.size: expected a size with its unit such as 512KiB, 256MiB or 8GiB, found 256
       sinks[0].rotate.age: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "soon"
       sinks[0].rotate.count: unknown key; known here: size, age
-      sinks[1].path: unknown key; known here: name, type, format
+      sinks[1].path: unknown key; known here: name, type, format, version, raw
       sinks[2].type: unknown "printer"; known here: file, stdout
-      sinks[3].format: unknown "rwa"; known here: raw
+      sinks[3].format: unknown "rwa"; known here: raw, ocsf
+      sinks[4].version: expected a text (in quotes if it looks like a number), found 1.4
+      sinks[4].raw: expected true or false, found "perhaps"
     "#);
 }
 
@@ -76,4 +81,17 @@ fn a_file_sink_rotates_as_told_and_else_by_default() {
     let config = folder.load();
     let SinkKind::File { rotate_size, rotate_age, .. } = &config.sinks[0].kind else { panic!("a file") };
     assert_eq!((*rotate_size, *rotate_age), (256 << 20, seconds(300)));
+}
+
+#[test]
+fn a_sink_writes_ocsf_of_the_version_it_names_and_else_of_1_5() {
+    let format = |keys: &str| {
+        let sink = format!("  - {{ name: a, type: stdout, {keys} }}\n");
+        Folder::with_sinks(&sink).load().sinks[0].format
+    };
+    let ocsf = |version, row| Format::Ocsf { version, row };
+    assert_eq!(format("format: ocsf"), ocsf(Version::V1_5, false));
+    assert_eq!(format("format: ocsf, version: \"1.8\", raw: true"), ocsf(Version::V1_8, true));
+    assert_eq!(format("format: ocsf, version: \"1.3\""), ocsf(Version::V1_3, false));
+    assert_eq!(format("format: raw, version: \"1.8\""), Format::Raw);
 }

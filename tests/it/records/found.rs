@@ -18,7 +18,7 @@ fn is_found(name: &str, value: &Value, record: &Value, texts: &[String]) -> bool
     match value {
         Value::Null => true,
         _ if stands_under(name, value, record) => true,
-        Value::String(text) => text.len() > 3 && texts.contains(text),
+        Value::String(text) => !text.is_empty() && texts.contains(text),
         Value::Number(number) => texts.contains(&number.to_string()),
         Value::Bool(_) => false,
         Value::Array(items) => {

@@ -1,0 +1,143 @@
+//! `lockstep explain`: where each field of a record comes from.
+//!
+//! Nothing here knows the mapping: the encoders are asked to tell what they write and why.
+
+mod fields;
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::table::Table;
+use super::{Usage, out};
+use crate::format::{Format, Origin};
+use crate::formats::ocsf::Version;
+use crate::formats::out::trace::{TraceOut, Traced};
+use crate::model::{Change, Entry, Lane};
+use crate::normalise::parse_time;
+use crate::record::enrichment::Enrichment;
+use crate::source::{SOURCES, Source, by_name};
+pub use fields::page;
+
+/// The values of an example that are not in its row.
+const COLLECTED: i64 = 1_772_366_400_000_000;
+
+/// Show where each field of a record comes from.
+///
+/// Reads a row of the portal (or the `row` of a record in the raw format), and prints for each field that comes out
+/// from which fields of the row it was made, and how. Without a row, one with everything in it is shown.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  lockstep explain --source unified_audit
+  lockstep explain --source computers --version 1.3 row.json
+  tail -n 1 out/acme/system_audit-2026-03-01.ndjson | lockstep explain --source system_audit -")]
+pub struct Explain {
+    /// The kind of row: unified_audit, system_audit or computers.
+    #[arg(long, required_unless_present = "page")]
+    source: Option<String>,
+    /// The format of the record.
+    #[arg(long, default_value = "ocsf", value_parser = ["ocsf"])]
+    format: String,
+    /// The release of the format: 1.3, 1.5 or 1.8.
+    #[arg(long, default_value = "1.5")]
+    version: Version,
+    /// The page docs/fields.md, made from what the encoders tell.
+    #[arg(long, hide = true)]
+    page: bool,
+    /// A file with one JSON object; `-` is standard input.
+    row: Option<PathBuf>,
+}
+
+impl Explain {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        if self.page {
+            out::data(page())?;
+            return Ok(());
+        }
+        let name = self.source.unwrap_or_default();
+        let source = by_name(&name).ok_or_else(|| {
+            let known: Vec<_> = SOURCES.iter().map(|source| source.name()).collect();
+            Usage(format!("no source is called {name}; known: {}", known.join(", ")))
+        })?;
+        let row = match self.row {
+            Some(path) => own_row(&read(&path)?)?,
+            None => source.examples().swap_remove(0),
+        };
+        let format = Format::Ocsf { version: self.version, row: false };
+        let records = trace(format, source, &row, None).map_err(|error| Usage(error.to_string()))?;
+        for record in &records {
+            out::data(shown(source, record))?;
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &PathBuf) -> anyhow::Result<String> {
+    if path.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The row itself, also out of a record in the raw format.
+fn own_row(text: &str) -> Result<String, Usage> {
+    let row: Value =
+        serde_json::from_str(text).map_err(|error| Usage(format!("the row is no JSON: {error}")))?;
+    match row.get("row").filter(|_| row.get("lane").is_some()) {
+        Some(inner) => Ok(inner.to_string()),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// What the format writes for a row of the source, as if it had just been collected.
+fn trace(
+    format: Format,
+    source: &dyn Source,
+    row: &str,
+    previous: Option<&str>,
+) -> Result<Vec<TraceOut>, crate::format::FormatError> {
+    let value: Value = serde_json::from_str(row).unwrap_or_default();
+    let entry = Entry {
+        number: 1,
+        uid: Uuid::nil(),
+        kind: source.kind(),
+        change: if previous.is_some() { Change::Changed } else { Change::New },
+        organization: "",
+        vendor_id: None,
+        time: value["dateTime"].as_str().and_then(parse_time),
+        row,
+        previous,
+    };
+    let origin = Origin { site: "acme", source: source.name(), lane: Lane::Live, collected: COLLECTED };
+    format.trace(origin, &entry, Enrichment::default())
+}
+
+/// One record as a table.
+fn shown(source: &dyn Source, record: &TraceOut) -> String {
+    let mut table = Table::new(&["field", "value", "from", "how"]).indented();
+    for member in record.members.iter().filter(|member| !member.path.is_empty()) {
+        let value: String = member.value.chars().take(60).collect();
+        let value = if value.len() < member.value.len() { value + "…" } else { value };
+        table.row([member.path.clone(), value, from(source, member).join(", "), member.rule.to_owned()]);
+    }
+    format!("{}\n{table}\n", class_of(record))
+}
+
+/// The record's class, in quotes no more.
+fn class_of(record: &TraceOut) -> String {
+    let class = record.members.iter().find(|member| member.path == "class_name");
+    class.map_or_else(String::new, |class| class.value.trim_matches('"').to_owned())
+}
+
+/// The names of the fields that a member was made from.
+fn from(source: &dyn Source, member: &Traced) -> Vec<&'static str> {
+    let names = source.names().all().iter().zip(0..);
+    names.filter(|(_, slot)| member.slots.contains(*slot)).map(|(name, _)| *name).collect()
+}
