@@ -19,8 +19,9 @@ crash: ## Kill the program KILLS times at random (50), twice at every fault poin
 month: ## Collect ROWS (1000000) rows a day over DAYS (30) simulated days: requests, state and memory of each day
 	DAYS=$(or $(DAYS),30) ROWS=$(or $(ROWS),1000000) cargo test --release --locked --features failpoints --lib -- --ignored --nocapture a_tenant_of_a_million_rows_a_day
 
-bench: ## Measure: keying a row, and ROWS (500000) rows from portal to disk in ROUNDS (3) rounds, against a floor
+bench: ## Measure: keying a row, writing a record, and ROWS (500000) rows from portal to disk in ROUNDS (3) rounds, against a floor
 	cargo bench --locked --bench keys -- --quick
+	cargo bench --locked --bench records -- --quick
 	cargo bench --locked --bench end_to_end -- $(or $(ROWS),500000) $(or $(ROUNDS),3)
 
 deny: ## Licences, bans and sources of the dependencies; builds cargo-deny once (about 3 minutes)
