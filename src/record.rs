@@ -59,7 +59,7 @@ impl<'a> Record<'a> {
             row,
             keeps_rest: true,
             repeats,
-            about: About::Event(event),
+            about: About::Event(Box::new(event)),
         }
     }
 }
@@ -68,7 +68,7 @@ impl<'a> Record<'a> {
 #[derive(Debug)]
 pub enum About<'a> {
     /// Something that happened once.
-    Event(Event<'a>),
+    Event(Box<Event<'a>>),
     /// A device as it is now.
     Device(Device<'a>),
     /// What became different on a device.

@@ -13,6 +13,7 @@ enum All {
     Coverage(coverage::Coverage),
     Backfill(backfill::Backfill),
     DeadLetters(dead_letters::DeadLetters),
+    Explain(explain::Explain),
     ConfirmRemoved(confirm_removed::ConfirmRemoved),
     Demo(demo::Demo),
     Try(try_it::TryIt),

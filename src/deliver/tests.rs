@@ -386,6 +386,42 @@ mod assembling {
     }
 
     #[test]
+    fn an_entry_of_several_records_is_taken_whole_or_not_at_all() {
+        let db = memory();
+        sinks::configure(&db, &[("out", "file", "raw")]).unwrap();
+        append(&db, "acme", Lane::Live, &rows(0..3)).unwrap();
+        let lanes = outbox::pending(&db, "out").unwrap();
+        // Two records an entry: its name, and a further one of another kind and unknown.
+        let encode = |_: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>, records: &mut Vec<Encoded>| {
+            for (line, uid, kind, unknown) in [
+                (format!("{}\n", entry.number), entry.uid, Kind::Device, false),
+                ("further\n".to_owned(), Uuid::new_v5(&entry.uid, b"further"), Kind::Event, true),
+            ] {
+                out.extend_from_slice(line.as_bytes());
+                records.push(Encoded { end: out.len(), uid, kind, unknown });
+            }
+            Ok(())
+        };
+        let assembled =
+            |bound| match assemble(&db, &lanes, 0, Bounds { batch: bound, memory: PLENTY }, encode) {
+                Ok(Outcome::Batch(assembled)) => assembled,
+                other => panic!("{other:?}"),
+            };
+        let all = assembled(PLENTY);
+        let lines: Vec<_> = all.batch.records.iter().map(|record| all.batch.bytes(record).to_vec()).collect();
+        let wanted: [&[u8]; 6] = [b"1\n", b"further\n", b"2\n", b"further\n", b"3\n", b"further\n"];
+        assert_eq!(lines, wanted);
+        let kinds: Vec<_> = all.batch.records.iter().map(|record| (record.number, record.kind)).collect();
+        assert_eq!(kinds[..3], [(1, Kind::Device), (1, Kind::Event), (2, Kind::Device)]);
+        assert_ne!(all.batch.records[0].uid, all.batch.records[1].uid);
+        assert_eq!(all.unknown, 3);
+        // Room for one entry and a half.
+        let some = assembled(15);
+        assert_eq!(some.batch.records.len(), 2);
+        assert_eq!(some.positions.into_values().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
     fn a_panic_over_one_entry_is_a_dead_letter_and_the_others_go_on() {
         let db = memory();
         sinks::configure(&db, &[("out", "file", "raw")]).unwrap();
