@@ -62,9 +62,14 @@ impl Version {
         }
     }
 
-    /// Whether a text may stand where a host's name is wanted; only 1.3 is strict about it.
+    /// Whether a text may stand where a host's name is wanted; 1.3 says exactly what that is. The portal also has
+    /// addresses of users and free text there.
     fn takes_hostname(self, name: Field<'_>) -> bool {
-        self > Self::V1_3 || path::is_hostname(name.inner())
+        let plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        match self {
+            Self::V1_3 => path::is_hostname(name.inner()),
+            Self::V1_5 | Self::V1_8 => name.inner().chars().all(plain),
+        }
     }
 }
 

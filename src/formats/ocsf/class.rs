@@ -4,14 +4,76 @@ use super::Version;
 use crate::record::event::{Action, Edit, FileAction};
 
 /// A class of the schema.
-#[derive(Debug)]
-pub(super) struct Class {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Base,
+    File,
+    Process,
+    Script,
+    Peripheral,
+    RegistryKey,
+    Account,
+    Authentication,
+    Entity,
+    Network,
+    Http,
+    Dns,
+    Inventory,
+    ConfigState,
+    Api,
+}
+
+/// What the schema says of a class.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
     pub(super) uid: i64,
     pub(super) name: &'static str,
     pub(super) category: i64,
     pub(super) category_name: &'static str,
     /// What it takes of the profiles, by version.
-    pub(super) profiles: [Profiles; 3],
+    profiles: [Profiles; 3],
+}
+
+impl Class {
+    /// The schema's own numbers and names.
+    pub(super) fn facts(self) -> Facts {
+        match self {
+            Class::Base => in_category(0, 0, "Base Event", [Plain, HostAndControl, HostAndControl]),
+            Class::File => in_category(1, 1001, "File System Activity", [Control; 3]),
+            Class::Process => in_category(1, 1007, "Process Activity", [Control; 3]),
+            Class::Script => in_category(1, 1009, "Script Activity", [Control; 3]),
+            Class::Peripheral => in_category(1, 1010, "Peripheral Activity", [Control; 3]),
+            Class::RegistryKey => in_category(1, 201_001, "Registry Key Activity", [Control; 3]),
+            Class::Account => in_category(3, 3001, "Account Change", [Plain; 3]),
+            Class::Authentication => in_category(3, 3002, "Authentication", [Plain; 3]),
+            Class::Entity => in_category(3, 3004, "Entity Management", [Host, Plain, Plain]),
+            Class::Network => in_category(4, 4001, "Network Activity", [HostAndControl; 3]),
+            Class::Http => in_category(4, 4002, "HTTP Activity", [HostAndControl; 3]),
+            Class::Dns => in_category(4, 4003, "DNS Activity", [HostAndControl; 3]),
+            Class::Inventory => in_category(5, 5001, "Device Inventory Info", [Plain; 3]),
+            Class::ConfigState => {
+                in_category(5, 5019, "Device Config State Change", [Plain, Control, Control])
+            }
+            Class::Api => in_category(6, 6003, "API Activity", [Plain; 3]),
+        }
+    }
+
+    /// The profiles that an event of it declares.
+    pub(super) fn profiles(self, version: Version) -> Profiles {
+        self.facts().profiles[version as usize]
+    }
+}
+
+fn in_category(category: i64, uid: i64, name: &'static str, profiles: [Profiles; 3]) -> Facts {
+    let category_name = match category {
+        1 => "System Activity",
+        3 => "Identity & Access Management",
+        4 => "Network Activity",
+        5 => "Discovery",
+        6 => "Application Activity",
+        _ => "Uncategorized",
+    };
+    Facts { uid, name, category, category_name, profiles }
 }
 
 /// The profiles that a record may declare.
@@ -42,48 +104,15 @@ impl Profiles {
 
 use Profiles::{Control, Host, HostAndControl, None as Plain};
 
-const fn class(
-    uid: i64,
-    name: &'static str,
-    category: i64,
-    category_name: &'static str,
-    profiles: [Profiles; 3],
-) -> Class {
-    Class { uid, name, category, category_name, profiles }
-}
-
-const SYSTEM: &str = "System Activity";
-const ACCESS: &str = "Identity & Access Management";
-const NETWORKING: &str = "Network Activity";
-const DISCOVERY: &str = "Discovery";
-
-pub(super) static BASE: Class =
-    class(0, "Base Event", 0, "Uncategorized", [Plain, HostAndControl, HostAndControl]);
-pub(super) static FILE: Class = class(1001, "File System Activity", 1, SYSTEM, [Control; 3]);
-pub(super) static PROCESS: Class = class(1007, "Process Activity", 1, SYSTEM, [Control; 3]);
-pub(super) static SCRIPT: Class = class(1009, "Script Activity", 1, SYSTEM, [Control; 3]);
-pub(super) static PERIPHERAL: Class = class(1010, "Peripheral Activity", 1, SYSTEM, [Control; 3]);
-pub(super) static REGISTRY: Class = class(201_001, "Registry Key Activity", 1, SYSTEM, [Control; 3]);
-pub(super) static ACCOUNT: Class = class(3001, "Account Change", 3, ACCESS, [Plain; 3]);
-pub(super) static AUTHENTICATION: Class = class(3002, "Authentication", 3, ACCESS, [Plain; 3]);
-pub(super) static ENTITY: Class = class(3004, "Entity Management", 3, ACCESS, [Host, Plain, Plain]);
-pub(super) static NETWORK: Class = class(4001, "Network Activity", 4, NETWORKING, [HostAndControl; 3]);
-pub(super) static HTTP: Class = class(4002, "HTTP Activity", 4, NETWORKING, [HostAndControl; 3]);
-pub(super) static DNS: Class = class(4003, "DNS Activity", 4, NETWORKING, [HostAndControl; 3]);
-pub(super) static INVENTORY: Class = class(5001, "Device Inventory Info", 5, DISCOVERY, [Plain; 3]);
-pub(super) static CONFIG_STATE: Class =
-    class(5019, "Device Config State Change", 5, DISCOVERY, [Plain, Control, Control]);
-pub(super) static API: Class = class(6003, "API Activity", 6, "Application Activity", [Plain; 3]);
-
 /// A class and what happened in its terms.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mapping {
-    pub(super) class: &'static Class,
+    pub(super) class: Class,
     pub(super) activity: i64,
     pub(super) activity_name: &'static str,
 }
 
-const fn to(class: &'static Class, activity: i64, activity_name: &'static str) -> Mapping {
+const fn to(class: Class, activity: i64, activity_name: &'static str) -> Mapping {
     Mapping { class, activity, activity_name }
 }
 
@@ -94,51 +123,44 @@ const fn to(class: &'static Class, activity: i64, activity_name: &'static str) -
 /// row tells: there it is network activity with an address.
 pub(super) fn of(action: Action, version: Version, permitted: bool) -> Mapping {
     match action {
-        Action::Launch => to(&PROCESS, 1, "Launch"),
-        Action::Elevate => to(&PROCESS, 5, "Set User ID"),
-        Action::Script if version < Version::V1_5 => to(&PROCESS, 1, "Launch"),
-        Action::Script => to(&SCRIPT, 1, "Execute"),
+        Action::Launch => to(Class::Process, 1, "Launch"),
+        Action::Elevate => to(Class::Process, 5, "Set User ID"),
+        Action::Script if version < Version::V1_5 => to(Class::Process, 1, "Launch"),
+        Action::Script => to(Class::Script, 1, "Execute"),
 
-        Action::Storage(_) if version >= Version::V1_8 => to(&PERIPHERAL, 99, "Other"),
+        Action::Storage(_) if version >= Version::V1_8 => to(Class::Peripheral, 99, "Other"),
         Action::File(what) | Action::Storage(what) => match what {
-            FileAction::Read => to(&FILE, 2, "Read"),
-            FileAction::Write => to(&FILE, 3, "Update"),
-            FileAction::Move => to(&FILE, 5, "Rename"),
-            FileAction::Delete => to(&FILE, 4, "Delete"),
+            FileAction::Read => to(Class::File, 2, "Read"),
+            FileAction::Write => to(Class::File, 3, "Update"),
+            FileAction::Move => to(Class::File, 5, "Rename"),
+            FileAction::Delete => to(Class::File, 4, "Delete"),
         },
-        Action::Baseline => to(&FILE, 99, "Other"),
-        Action::Registry => to(&REGISTRY, 3, "Modify"),
+        Action::Baseline => to(Class::File, 99, "Other"),
+        Action::Registry => to(Class::RegistryKey, 3, "Modify"),
 
-        Action::Web if version >= Version::V1_5 => to(&HTTP, 0, "Unknown"),
-        Action::Network | Action::Web if permitted => to(&NETWORK, 1, "Open"),
-        Action::Network | Action::Web => to(&NETWORK, 5, "Refuse"),
-        Action::Dns => to(&DNS, 1, "Query"),
+        Action::Web if version >= Version::V1_5 => to(Class::Http, 0, "Unknown"),
+        Action::Network | Action::Web if permitted => to(Class::Network, 1, "Open"),
+        Action::Network | Action::Web => to(Class::Network, 5, "Refuse"),
+        Action::Dns => to(Class::Dns, 1, "Query"),
 
-        Action::Configuration => to(&CONFIG_STATE, 1, "Log"),
+        Action::Configuration => to(Class::ConfigState, 1, "Log"),
 
-        Action::Logon => to(&AUTHENTICATION, 1, "Logon"),
-        Action::Logoff => to(&AUTHENTICATION, 2, "Logoff"),
-        Action::Account(Edit::Create) => to(&ACCOUNT, 1, "Create"),
-        Action::Account(Edit::Delete) => to(&ACCOUNT, 6, "Delete"),
-        Action::Account(_) => to(&ACCOUNT, 99, "Other"),
-        Action::Policy(Edit::Create) => to(&ENTITY, 1, "Create"),
-        Action::Policy(Edit::Read) => to(&ENTITY, 2, "Read"),
-        Action::Policy(Edit::Update) => to(&ENTITY, 3, "Update"),
-        Action::Policy(Edit::Delete) => to(&ENTITY, 4, "Delete"),
-        Action::Policy(Edit::Other) => to(&ENTITY, 99, "Other"),
-        Action::Api(Edit::Create) => to(&API, 1, "Create"),
-        Action::Api(Edit::Read) => to(&API, 2, "Read"),
-        Action::Api(Edit::Update) => to(&API, 3, "Update"),
-        Action::Api(Edit::Delete) => to(&API, 4, "Delete"),
-        Action::Api(Edit::Other) => to(&API, 99, "Other"),
+        Action::Logon => to(Class::Authentication, 1, "Logon"),
+        Action::Logoff => to(Class::Authentication, 2, "Logoff"),
+        Action::Account(Edit::Create) => to(Class::Account, 1, "Create"),
+        Action::Account(Edit::Delete) => to(Class::Account, 6, "Delete"),
+        Action::Account(_) => to(Class::Account, 99, "Other"),
+        Action::Policy(Edit::Create) => to(Class::Entity, 1, "Create"),
+        Action::Policy(Edit::Read) => to(Class::Entity, 2, "Read"),
+        Action::Policy(Edit::Update) => to(Class::Entity, 3, "Update"),
+        Action::Policy(Edit::Delete) => to(Class::Entity, 4, "Delete"),
+        Action::Policy(Edit::Other) => to(Class::Entity, 99, "Other"),
+        Action::Api(Edit::Create) => to(Class::Api, 1, "Create"),
+        Action::Api(Edit::Read) => to(Class::Api, 2, "Read"),
+        Action::Api(Edit::Update) => to(Class::Api, 3, "Update"),
+        Action::Api(Edit::Delete) => to(Class::Api, 4, "Delete"),
+        Action::Api(Edit::Other) => to(Class::Api, 99, "Other"),
 
-        Action::Other => to(&BASE, 99, "Other"),
-    }
-}
-
-impl Mapping {
-    /// The profiles that a record of it may declare.
-    pub(super) fn profiles(&self, version: Version) -> Profiles {
-        self.class.profiles[version as usize]
+        Action::Other => to(Class::Base, 99, "Other"),
     }
 }

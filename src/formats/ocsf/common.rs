@@ -30,6 +30,7 @@ pub(super) struct Front<'a> {
 
 pub(super) fn write_front(out: &mut impl Out, context: &Context<'_>, front: &Front<'_>) {
     let Mapping { class, activity, activity_name } = front.mapping;
+    let class = class.facts();
     const BY_ACTION: &str = "by what was done";
     let derived = |number| (Value::Integer(number), From::derived(front.from, BY_ACTION));
     let (value, from) = derived(activity);

@@ -1,7 +1,7 @@
 //! Devices as they are, and what became different on them.
 
 use super::Context;
-use super::class::{self, Class, Mapping, Profiles};
+use super::class::{Class, Mapping, Profiles};
 use super::common::{self, Front, UNKNOWN};
 use super::objects::{self, User};
 use crate::formats::out::{From, Out, Value};
@@ -11,7 +11,7 @@ use crate::record::event::Severity;
 use crate::record::row::{Field, Slots, is_address};
 
 pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
-    let mapping = Mapping { class: &class::INVENTORY, activity: 2, activity_name: "Collect" };
+    let mapping = Mapping { class: Class::Inventory, activity: 2, activity_name: "Collect" };
     common::write_front(out, context, &front(mapping, Severity::Informational, device.organization));
     out.fixed("status_id", 1, "it was collected");
     out.word("status", "Success", "it was collected");
@@ -120,10 +120,10 @@ fn local_addresses(out: &mut impl Out, addresses: Option<Field<'_>>) {
 }
 
 pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &DeviceChange<'_>) {
-    let (class, activity, activity_name): (&'static Class, _, _) = match change.what {
-        Difference::Added => (&class::ENTITY, 1, "Create"),
-        Difference::Removed => (&class::ENTITY, 4, "Delete"),
-        Difference::Mode { .. } | Difference::Switch { .. } => (&class::CONFIG_STATE, 1, "Log"),
+    let (class, activity, activity_name) = match change.what {
+        Difference::Added => (Class::Entity, 1, "Create"),
+        Difference::Removed => (Class::Entity, 4, "Delete"),
+        Difference::Mode { .. } | Difference::Switch { .. } => (Class::ConfigState, 1, "Log"),
     };
     let severity = match change.what {
         Difference::Switch { what: Switch::TamperProtection, after, .. } if after.value => Severity::High,

@@ -14,13 +14,13 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>
     if event.action == Action::Other && event.action_name.is_none() {
         mapping = Mapping { activity: 0, activity_name: "Unknown", ..mapping };
     }
-    let profiles = mapping.profiles(context.version);
+    let profiles = mapping.class.profiles(context.version);
     let from = event.action_name.map_or_else(Slots::default, |name| name.slot().into());
     let front = Front {
         mapping,
         profiles,
         activity_name: event.action_name,
-        from: if mapping.class.uid == 4001 { from | event.outcome.from } else { from },
+        from: if mapping.class == Class::Network { from | event.outcome.from } else { from },
         severity: event.severity,
         severity_from: event.severity_from,
         id: event.id,
@@ -44,49 +44,50 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>
 }
 
 /// Who did it, where, and to what.
-fn write_subject(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, class: &Class) {
+fn write_subject(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, class: Class) {
     let subject = &event.subject;
-    match class.uid {
-        1007 if event.action == Action::Script => {
+    match class {
+        Class::Process if event.action == Action::Script => {
             script_as_process(out, context, event);
             objects::device(out, context, event);
         }
-        1007 => {
+        Class::Process => {
             objects::actor(out, &event.actor, None);
             objects::device(out, context, event);
             objects::started(out, context, event);
         }
-        1009 => script(out, context, event),
-        1001 => {
+        Class::Script => script(out, context, event),
+        Class::File => {
             actor_and_device(out, context, event);
             objects::subject_file(out, context, event, 0);
         }
-        1010 => {
+        Class::Peripheral => {
             actor_and_device(out, context, event);
             out.open("peripheral_device");
             out.text("name", subject.storage);
             out.text("serial_number", subject.serial);
             out.close();
         }
-        201_001 => {
+        Class::RegistryKey => {
             actor_and_device(out, context, event);
             out.open("reg_key");
             or_unknown(out, "path", subject.path);
             out.close();
         }
-        4001 => network(out, context, event),
-        4002 => web(out, context, event),
-        4003 => dns(out, context, event),
-        5019 => {
+        Class::Network => network(out, context, event),
+        Class::Http => web(out, context, event),
+        Class::Dns => dns(out, context, event),
+        Class::ConfigState => {
             actor_and_device(out, context, event);
             out.text("message", subject.path);
         }
-        3001 => account(out, event),
-        3002 => authentication(out, event),
-        3004 => policy(out, event),
-        6003 => api(out, event),
-        _ if context.version >= Version::V1_5 => actor_and_device(out, context, event),
-        _ => {}
+        Class::Account => account(out, event),
+        Class::Authentication => authentication(out, event),
+        Class::Entity => policy(out, event),
+        Class::Api => api(out, event),
+        Class::Base if context.version >= Version::V1_5 => actor_and_device(out, context, event),
+        // No event becomes an inventory.
+        Class::Base | Class::Inventory => {}
     }
 }
 
