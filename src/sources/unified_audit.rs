@@ -110,8 +110,20 @@ impl Source for UnifiedAudit {
 
     fn examples(&self) -> Vec<String> {
         let row = include_str!("unified_audit/example.json");
-        let of_type =
-            |action: &str| row.replace(r#""actionType": "execute""#, &format!(r#""actionType": "{action}""#));
+        let started = r"c:\\users\\a.muster\\downloads\\rechnung.exe --quiet";
+        let of_type = |action: &str| {
+            let path = match action {
+                "network" => "198.51.100.21:51544 -> 192.0.2.250:443",
+                "dns" => "www.example.com",
+                "web" => "https://www.example.com/",
+                "registry" => r"HKLM\\SOFTWARE\\Example",
+                "configuration" => "Inbox rule created",
+                "read" | "write" | "move" | "delete" | "baseline" => r"c:\\data\\report.docx",
+                _ => started,
+            };
+            let action = format!(r#""actionType": "{action}""#);
+            row.replace(r#""actionType": "execute""#, &action).replace(started, path)
+        };
         let mut examples: Vec<String> = ACTION_TYPES.iter().map(|action| of_type(action)).collect();
         examples.push(of_type("read").replace(r#""deviceType": """#, r#""deviceType": "USB""#));
         examples
