@@ -70,7 +70,7 @@ pub enum About<'a> {
     /// Something that happened once.
     Event(Box<Event<'a>>),
     /// A device as it is now.
-    Device(Device<'a>),
+    Device(Box<Device<'a>>),
     /// What became different on a device.
     Change(DeviceChange<'a>),
 }

@@ -129,7 +129,7 @@ pub(super) fn read<'a>(
         row,
         keeps_rest: true,
         repeats,
-        about: About::Device(device),
+        about: About::Device(Box::new(device)),
     });
     let mut change = |name_of_change: &str, what| {
         emit(Record {
