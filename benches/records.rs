@@ -38,7 +38,7 @@ fn encoding(c: &mut Criterion) {
     ];
     for (name, source, rows) in &sources {
         let bytes = rows.iter().map(String::len).sum::<usize>() / rows.len();
-        println!("{name}: {bytes} bytes a row");
+        eprintln!("{name}: {bytes} bytes a row");
         let mut group = c.benchmark_group(*name);
         group.throughput(Throughput::Elements(rows.len() as u64));
         for (label, format) in FORMATS {

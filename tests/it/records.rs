@@ -173,9 +173,9 @@ fn every_action_type_has_its_class_equally_often_and_only_unknown_ones_are_base_
             assert_eq!(record["type_uid"], class * 100 + record["activity_id"].as_u64().unwrap());
             *table.entry((action, class)).or_default() += 1;
         }
-        println!("OCSF {version}");
+        eprintln!("OCSF {version}");
         for ((action, class), count) in &table {
-            println!("  {action:>14} -> {class:>6}: {count}");
+            eprintln!("  {action:>14} -> {class:>6}: {count}");
         }
         for action in &types {
             let of: Vec<_> = table.iter().filter(|((known, _), _)| known == action).collect();
@@ -268,7 +268,7 @@ fn what_is_not_mapped_is_a_small_part_of_a_typical_row() {
         rest += record["unmapped"].to_string().len();
         whole += row.len();
     }
-    println!("unmapped: {} of 100 bytes of a row", rest * 100 / whole);
+    eprintln!("unmapped: {} of 100 bytes of a row", rest * 100 / whole);
     assert!(rest * 100 < whole * 35, "{rest} of {whole} bytes");
 }
 

@@ -50,9 +50,9 @@ impl Judge {
 
     /// Fails unless everything was valid.
     pub(super) fn verdict(&self, of: &str) {
-        println!("{of}: invalid {} of {}", self.invalid.len(), self.total);
+        eprintln!("{of}: invalid {} of {}", self.invalid.len(), self.total);
         for ((uid, name), count) in &self.classes {
-            println!("  {uid:>7} {name}: {count}");
+            eprintln!("  {uid:>7} {name}: {count}");
         }
         let first = self.invalid.iter().take(10).cloned().collect::<Vec<_>>();
         assert!(self.invalid.is_empty() && self.total > 0, "{of}:\n{}", first.join("\n"));
