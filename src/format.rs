@@ -12,7 +12,7 @@ use crate::formats::ocsf::{self, Version};
 use crate::formats::out::Out;
 use crate::formats::out::json::JsonOut;
 use crate::formats::out::trace::TraceOut;
-use crate::formats::raw;
+use crate::formats::{ecs, raw, rfc3339};
 use crate::model::{Entry, Kind, Lane, Micros};
 use crate::record::enrichment::Enrichment;
 use crate::record::event::Action;
@@ -29,6 +29,11 @@ pub enum Format {
     Ocsf {
         version: Version,
         /// Also carry the vendor's row, in `raw_data`.
+        row: bool,
+    },
+    /// The Elastic Common Schema.
+    Ecs {
+        /// Also carry the vendor's row, in `event.original`.
         row: bool,
     },
 }
@@ -82,6 +87,7 @@ impl Format {
             Format::Ocsf { version: Version::V1_3, .. } => "ocsf 1.3",
             Format::Ocsf { version: Version::V1_5, .. } => "ocsf 1.5",
             Format::Ocsf { version: Version::V1_8, .. } => "ocsf 1.8",
+            Format::Ecs { .. } => "ecs",
         }
     }
 
@@ -136,6 +142,7 @@ impl Format {
         match self {
             Format::Raw => {}
             Format::Ocsf { version, .. } => ocsf::write(out, version, context, record),
+            Format::Ecs { .. } => ecs::write(out, context, record),
         }
     }
 
@@ -150,7 +157,11 @@ impl Format {
         let (longest, carry_row) = match self {
             Format::Raw => (usize::MAX, false),
             Format::Ocsf { version, row } => (version.longest_text(), row),
+            Format::Ecs { row } => (usize::MAX, row),
         };
+        if matches!(self, Format::Ecs { .. }) && rfc3339(origin.collected).is_none() {
+            return Err(FormatError::Collected(origin.collected));
+        }
         let source =
             source::by_name(origin.source).ok_or_else(|| FormatError::Source(origin.source.to_owned()))?;
         let text = tidy(entry.row);

@@ -84,11 +84,12 @@ fn check(section: &Section<'_>, name: Option<String>) -> Option<SinkConfig> {
 
 /// What records look like; `version` and `raw` belong to the formats that are not the raw one.
 fn format(section: &Section<'_>) -> Option<Format> {
-    let format = section.word("format", &["raw", "ocsf"], &["ecs"]);
+    let format = section.word("format", &["raw", "ocsf", "ecs"], &[]);
     let version = section.word("version", &Version::ALL.map(Version::as_str), &[]);
     let row = section.required("raw")?;
     Some(match format? {
         "ocsf" => Format::Ocsf { version: version?.parse().expect("one of its words"), row },
+        "ecs" => Format::Ecs { row },
         _ => Format::Raw,
     })
 }

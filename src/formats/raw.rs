@@ -7,10 +7,9 @@
 
 use std::io::Write;
 
-use chrono::{DateTime, Datelike, SecondsFormat, Utc};
-
+use super::rfc3339;
 use crate::format::{FormatError, Origin, check};
-use crate::model::{Entry, Micros};
+use crate::model::Entry;
 
 /// Appends one line to `out`; what was appended before an error is left for the caller to cut off.
 pub(crate) fn encode(origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
@@ -18,7 +17,7 @@ pub(crate) fn encode(origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>) -
     if let Some(previous) = entry.previous {
         check("previous row", previous)?;
     }
-    let collected = time(origin.collected).ok_or(FormatError::Collected(origin.collected))?;
+    let collected = rfc3339(origin.collected).ok_or(FormatError::Collected(origin.collected))?;
 
     out.reserve(entry.row.len() + entry.previous.map_or(0, str::len) + 512);
     put(out, "{\"uid\":\"");
@@ -36,7 +35,7 @@ pub(crate) fn encode(origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>) -
     put(out, ",\"vendor_id\":");
     optional_text(out, entry.vendor_id);
     put(out, ",\"time\":");
-    optional_text(out, entry.time.and_then(time).as_deref());
+    optional_text(out, entry.time.and_then(rfc3339).as_deref());
     put(out, ",\"collected\":");
     text(out, &collected);
     put(out, ",\"lane\":");
@@ -49,12 +48,6 @@ pub(crate) fn encode(origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>) -
     }
     put(out, "}\n");
     Ok(())
-}
-
-/// None outside of the years that RFC 3339 can say.
-fn time(at: Micros) -> Option<String> {
-    let at: DateTime<Utc> = DateTime::from_timestamp_micros(at)?;
-    (0..=9999).contains(&at.year()).then(|| at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 fn put(out: &mut Vec<u8>, text: &str) {

@@ -1,6 +1,6 @@
 //! Something that happened once: on a device, as an agent saw it, or in the portal, as an administrator did it.
 
-use super::device::Platform;
+use super::device::{Platform, Time};
 use super::row::{Field, Integer, Slots};
 
 /// One event. What is absent, the row does not say.
@@ -13,6 +13,8 @@ pub struct Event<'a> {
     pub id: Option<Field<'a>>,
     /// The vendor's text of the time at which it happened.
     pub time: Option<Field<'a>>,
+    /// When the portal had it from the agent.
+    pub received: Option<Time<'a>>,
     /// The id of the organization in which it happened.
     pub organization: Option<Field<'a>>,
     /// The organization's name.

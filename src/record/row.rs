@@ -13,7 +13,8 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::normalise::is_zero_guid;
+use super::device::Time;
+use crate::normalise::{is_zero_guid, parse_time};
 
 /// The most fields that a source may know by name.
 const MOST: usize = 128;
@@ -101,6 +102,11 @@ impl Names {
     /// Every name, by slot.
     pub fn all(&self) -> &'static [&'static str] {
         self.names
+    }
+
+    /// The slot of the object whose members have names with a dot.
+    pub fn nested(&self) -> Option<Slot> {
+        self.nested
     }
 
     /// The slot of a vendor's key in any casing, since the portal's varies (contract section 5.3).
@@ -320,6 +326,12 @@ impl<'a> Row<'a> {
             "false" => Some(Flag { value: false, field }),
             _ => None,
         }
+    }
+
+    /// A text that is a time.
+    pub fn time(&self, slot: Slot) -> Option<Time<'a>> {
+        let field = self.text(slot)?;
+        Some(Time { at: parse_time(&field.text())?, field })
     }
 
     /// A text that is an IP address.

@@ -1,5 +1,6 @@
 //! Records as a SIEM gets them: valid by the schema's own files, and nothing of a row lost.
 
+mod ecs;
 mod found;
 mod odd;
 mod schemas;

@@ -3,8 +3,7 @@
 use uuid::Uuid;
 
 use crate::model::{Change, Entry, Kind};
-use crate::normalise::parse_time;
-use crate::record::device::{Device, DeviceChange, Difference, Switch, Time};
+use crate::record::device::{Device, DeviceChange, Difference, Switch};
 use crate::record::row::{Field, Flag, Names, Row, Slot};
 use crate::record::{About, Record, Repeats};
 use crate::sources::platform;
@@ -171,12 +170,7 @@ fn switched<'a>(row: &Row<'a>, slots: &[Slot]) -> Option<Flag<'a>> {
 
 fn device<'a>(entry: &Entry<'a>, row: &Row<'a>) -> Device<'a> {
     let first = |slots: &[Slot]| slots.iter().find_map(|slot| row.text(*slot));
-    let time = |slots: &[Slot]| {
-        slots.iter().find_map(|slot| {
-            let field = row.text(*slot)?;
-            Some(Time { at: parse_time(&field.text())?, field })
-        })
-    };
+    let time = |slots: &[Slot]| slots.iter().find_map(|slot| row.time(*slot));
     Device {
         change: entry.change,
         id: row.id(slot!("computerId")),

@@ -58,6 +58,7 @@ pub(super) fn read<'a>(
         action_name,
         id: row.id(slot!("systemAuditId")),
         time: row.text(slot!("dateTime")),
+        received: None,
         organization: row.id(slot!("organizationId")),
         organization_name: row.text(slot!("organizationName")),
         outcome: Outcome {

@@ -148,6 +148,7 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
         action_name,
         id: row.id(slot!("eActionLogId")),
         time: row.text(slot!("dateTime")),
+        received: row.time(slot!("dateTimeImported")),
         organization,
         organization_name: row.text(slot!("organizationName")),
         outcome,

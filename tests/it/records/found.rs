@@ -33,11 +33,16 @@ fn is_found(name: &str, value: &Value, record: &Value, texts: &[String]) -> bool
     }
 }
 
+/// Under its name, or under the last part of a name with dots.
 fn stands_under(name: &str, value: &Value, record: &Value) -> bool {
+    let is_name = |key: &str| {
+        key.eq_ignore_ascii_case(name)
+            || name.rsplit_once('.').is_some_and(|(_, last)| key.eq_ignore_ascii_case(last))
+    };
     match record {
-        Value::Object(members) => members.iter().any(|(key, member)| {
-            (key.eq_ignore_ascii_case(name) && member == value) || stands_under(name, value, member)
-        }),
+        Value::Object(members) => members
+            .iter()
+            .any(|(key, member)| (is_name(key) && member == value) || stands_under(name, value, member)),
         Value::Array(items) => items.iter().any(|item| stands_under(name, value, item)),
         _ => false,
     }

@@ -1,0 +1,49 @@
+//! ECS, the Elastic Common Schema: one nested object a record, in the field names of release 9.
+//!
+//! An index refuses a whole document for one value of a wrong shape, so a value stands under one of the schema's
+//! names only if it has that field's shape; all else of the row stands under `threatlocker`.
+//!
+//! `ecs/class.rs` says which action has which category and type, as a table; `front.rs` writes what all records
+//! share, `objects.rs` what several do, `event.rs` and `device.rs` the rest, `rest.rs` what the schema has no
+//! name for.
+
+mod class;
+mod device;
+mod event;
+mod front;
+mod objects;
+mod rest;
+
+use super::out::Out;
+use crate::format::{self, Origin};
+use crate::record::enrichment::Enrichment;
+use crate::record::row::Field;
+use crate::record::{About, Record};
+
+/// What is the same for every object of a record.
+#[derive(Clone, Copy, Debug)]
+struct Context<'a> {
+    origin: Origin<'a>,
+    known: Enrichment<'a>,
+    /// The vendor's row, where it is to be carried.
+    raw: Option<&'a str>,
+    record: &'a Record<'a>,
+}
+
+impl Context<'_> {
+    /// The vendor's name of a field.
+    fn name_of(&self, field: Field<'_>) -> &'static str {
+        self.record.row.names().all()[usize::from(field.slot())]
+    }
+}
+
+/// Writes the members of one record. The time of collection must be one that RFC 3339 can say.
+pub(crate) fn write(out: &mut impl Out, context: &format::Context<'_>, record: &Record<'_>) {
+    let format::Context { origin, known, row: raw } = *context;
+    let context = &Context { origin, known, raw, record };
+    match &record.about {
+        About::Event(event) => event::write(out, context, event),
+        About::Device(device) => device::write(out, context, device),
+        About::Change(change) => device::write_change(out, context, change),
+    }
+}

@@ -1,0 +1,168 @@
+//! Devices as they are, and what became different on them.
+
+use super::front::{self, Front, Name};
+use super::objects::{self, Host, User, again};
+use super::{Context, class, rest};
+use crate::formats::out::{From, Out, Value};
+use crate::model::Change;
+use crate::record::device::{Device, DeviceChange, Difference, Switch};
+use crate::record::event::Severity;
+use crate::record::row::{Field, Slots};
+
+pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
+    let action = match device.change {
+        Change::New => "device-added",
+        Change::Changed => "device-changed",
+        Change::Removed => "device-removed",
+        Change::Restated => "device-restated",
+    };
+    front::write(out, context, &front("asset", class::DEVICE, action, Severity::Informational));
+    objects::organization(out, context, device.organization, device.organization_name);
+    let host = Host {
+        id: device.id,
+        hostname: device.hostname,
+        name: device.name,
+        platform: device.platform,
+        os: device.os,
+        addresses: device.local_addresses,
+    };
+    objects::host(out, context, &host);
+    out.open("source");
+    out.text("ip", device.address);
+    out.close();
+    if device.agent_version.is_some() {
+        out.open("agent");
+        out.word("type", "threatlocker", "of the product");
+        out.text("version", device.agent_version);
+        out.close();
+    }
+    let known = context.known.user.filter(|_| device.user.is_none());
+    match known {
+        Some(user) => {
+            out.open("user");
+            objects::user_name(out, user.name, From::fixed("the last logged-in user, where known"));
+            out.close();
+        }
+        None => objects::user(out, &User { name: device.user, ..User::default() }),
+    }
+    write_related(out, context, device);
+
+    out.open("threatlocker");
+    out.open("device");
+    match device.group {
+        Some(group) => out.text("group", Some(group)),
+        None => rest::known_group(out, context),
+    }
+    rest::known_mode(out, context);
+    objects::seen(out, "last_seen", device.last_seen);
+    objects::seen(out, "first_seen", device.first_seen);
+    out.close();
+    match known {
+        Some(_) => {
+            out.open("last_user");
+            rest::user_origin(out, context);
+            out.close();
+        }
+        None => rest::last_user(out, context, device.user),
+    }
+    rest::remainder(out, context);
+    out.close();
+}
+
+fn front<'a>(kind: &'static str, class: class::Class, action: &'static str, severity: Severity) -> Front<'a> {
+    Front {
+        kind,
+        class,
+        from: Slots::NONE,
+        action: Name::Ours(action),
+        outcome: None,
+        severity,
+        severity_from: Slots::NONE,
+        time: None,
+        received: None,
+        observer: "portal",
+    }
+}
+
+fn write_related(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
+    let [short, whole] = objects::related_user(device.user);
+    let known = context.known.user.filter(|_| device.user.is_none());
+    let known = known.as_ref().map(|user| (Value::Text(user.name), From::fixed("also stands elsewhere")));
+    out.open("related");
+    objects::related(out, "user", &[short, whole, known]);
+    objects::related(out, "hosts", &[again(device.hostname), again(device.name)]);
+    out.open_list("ip");
+    if let Some((value, from)) = again(device.address) {
+        out.put("", value, from);
+    }
+    for (field, address) in objects::addresses(device.local_addresses)
+        .into_iter()
+        .flat_map(|(field, addresses)| addresses.into_iter().map(move |address| (field, address)))
+    {
+        out.put("", Value::Text(address), From::derived(field.slot(), "also stands elsewhere"));
+    }
+    out.close_list();
+    out.close();
+}
+
+pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &DeviceChange<'_>) {
+    let severity = match change.what {
+        Difference::Switch { what: Switch::TamperProtection, after, .. } if after.value => Severity::High,
+        _ => Severity::Informational,
+    };
+    let front = front("event", class::of_change(&change.what), action(&change.what), severity);
+    front::write(out, context, &front);
+    objects::organization(out, context, change.organization, None);
+    let host = Host { id: change.id, hostname: change.hostname, name: change.name, ..Host::default() };
+    objects::host(out, context, &host);
+    out.open("related");
+    objects::related(out, "hosts", &[again(change.hostname), again(change.name)]);
+    out.close();
+
+    out.open("threatlocker");
+    out.open("device");
+    rest::known_group(out, context);
+    rest::known_mode(out, context);
+    out.close();
+    rest::last_user(out, context, None);
+    match change.what {
+        Difference::Added | Difference::Removed => {}
+        Difference::Mode { before, after } => {
+            before_and_after(out, before.map(Field::raw), after.map(Field::raw), "mode");
+        }
+        Difference::Switch { before, after, .. } => {
+            let name = context.name_of(after.field);
+            before_and_after(out, before.map(|before| before.field.raw()), Some(after.field.raw()), name);
+        }
+    }
+    out.close();
+}
+
+/// What became different. The vendor's flag says that tamper protection is off.
+fn action(what: &Difference<'_>) -> &'static str {
+    match what {
+        Difference::Added => "device-added",
+        Difference::Removed => "device-removed",
+        Difference::Mode { .. } => "mode-changed",
+        Difference::Switch { what, after, .. } => match (what, after.value) {
+            (Switch::Isolation, true) => "isolation-on",
+            (Switch::Isolation, false) => "isolation-off",
+            (Switch::Lockdown, true) => "lockdown-on",
+            (Switch::Lockdown, false) => "lockdown-off",
+            (Switch::Learning, true) => "learning-on",
+            (Switch::Learning, false) => "learning-off",
+            (Switch::TamperProtection, false) => "tamper-protection-on",
+            (Switch::TamperProtection, true) => "tamper-protection-off",
+        },
+    }
+}
+
+fn before_and_after(out: &mut impl Out, before: Option<&str>, after: Option<&str>, name: &str) {
+    for (key, value) in [("before", before), ("after", after)] {
+        out.open(key);
+        if let Some(value) = value {
+            out.put(name, Value::Json(value), From::fixed("as it was and is in the row"));
+        }
+        out.close();
+    }
+}
