@@ -35,15 +35,16 @@ const COLLECTED: i64 = 1_772_366_400_000_000;
 Examples:
   lockstep explain --source unified_audit
   lockstep explain --source computers --version 1.3 row.json
+  lockstep explain --source unified_audit --format ecs
   tail -n 1 out/acme/system_audit-2026-03-01.ndjson | lockstep explain --source system_audit -")]
 pub struct Explain {
     /// The kind of row: unified_audit, system_audit or computers.
     #[arg(long, required_unless_present = "page")]
     source: Option<String>,
     /// The format of the record.
-    #[arg(long, default_value = "ocsf", value_parser = ["ocsf"])]
+    #[arg(long, default_value = "ocsf", value_parser = ["ocsf", "ecs"])]
     format: String,
-    /// The release of the format: 1.3, 1.5 or 1.8.
+    /// The release of ocsf: 1.3, 1.5 or 1.8.
     #[arg(long, default_value = "1.5")]
     version: Version,
     /// The page docs/fields.md, made from what the encoders tell.
@@ -68,7 +69,10 @@ impl Explain {
             Some(path) => own_row(&read(&path)?)?,
             None => source.examples().swap_remove(0),
         };
-        let format = Format::Ocsf { version: self.version, row: false };
+        let format = match self.format.as_str() {
+            "ecs" => Format::Ecs { row: false },
+            _ => Format::Ocsf { version: self.version, row: false },
+        };
         let records = trace(format, source, &row, None).map_err(|error| Usage(error.to_string()))?;
         for record in &records {
             out::data(shown(source, record))?;
@@ -130,9 +134,10 @@ fn shown(source: &dyn Source, record: &TraceOut) -> String {
     format!("{}\n{table}\n", class_of(record))
 }
 
-/// The record's class, in quotes no more.
+/// The record's class, or its kind in a format without classes; in quotes no more.
 fn class_of(record: &TraceOut) -> String {
-    let class = record.members.iter().find(|member| member.path == "class_name");
+    let is_class = |member: &&Traced| matches!(member.path.as_str(), "class_name" | "event.kind");
+    let class = record.members.iter().find(is_class);
     class.map_or_else(String::new, |class| class.value.trim_matches('"').to_owned())
 }
 

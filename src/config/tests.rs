@@ -267,14 +267,13 @@ fn what_a_later_version_will_know_is_said_to_be_missing() {
     let folder = Folder::with_sinks(
         "  - { name: lake, type: kafka, brokers: [a] }
   - { name: hec, type: splunk_hec }
-  - { name: out, type: stdout, format: ecs, max_per_day: 5 }
+  - { name: out, type: stdout, max_per_day: 5 }
 ",
     );
     assert_snapshot!(folder.mistakes(), @r#"
-    DIR/lockstep.yaml has 4 mistakes:
+    DIR/lockstep.yaml has 3 mistakes:
       sinks[0].type: "kafka" is not built yet in this version; known here: file, stdout
       sinks[1].type: "splunk_hec" is not built yet in this version; known here: file, stdout
-      sinks[2].format: "ecs" is not built yet in this version; known here: raw, ocsf
       sinks[2].max_per_day: is not built yet in this version; remove it
     "#);
 }

@@ -232,7 +232,8 @@ pub struct Row<'a> {
 /// A value that the source does not know by name.
 #[derive(Debug)]
 pub struct Rest<'a> {
-    /// JSON text of the key without quotes, escapes still in it; a key that comes again has its count behind `#`.
+    /// JSON text of the key without quotes, escapes still in it; a key that comes again has its count behind `#`, and
+    /// so has one that is empty.
     pub key: Cow<'a, str>,
     pub raw: &'a str,
 }
@@ -273,7 +274,9 @@ impl<'a> Row<'a> {
             _ => {
                 let before = self.rest.iter().filter(|rest| spelled(&rest.key, &key)).count();
                 let count = before + usize::from(slot.is_some());
-                let key = if count == 0 { key } else { Cow::Owned(format!("{key}#{}", count + 1)) };
+                // A member without a name can stand in no list of members by name.
+                let stays = count == 0 && !key.is_empty();
+                let key = if stays { key } else { Cow::Owned(format!("{key}#{}", count + 1)) };
                 self.rest.push(Rest { key, raw });
             }
         }
@@ -483,6 +486,11 @@ mod tests {
         let row = read(r#"{"id":1,"ID":2,"x":[3],"id":4,"x":5,"name":null}"#);
         assert_eq!(left(&row, Slots::NONE), ["id=1", "ID#2=2", "x=[3]", "id#2=4", "x#2=5"]);
         assert_eq!(left(&row, NAMES.slot("id").into()), ["ID#2=2", "x=[3]", "id#2=4", "x#2=5"]);
+    }
+
+    #[test]
+    fn a_member_without_a_name_gets_one() {
+        assert_eq!(left(&read(r#"{"":1,"id":2,"":3}"#), Slots::NONE), ["id=2", "#1=1", "#2=3"]);
     }
 
     #[test]

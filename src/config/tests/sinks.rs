@@ -68,7 +68,7 @@ fn sinks_are_checked() {
       sinks[0].rotate.count: unknown key; known here: size, age
       sinks[1].path: unknown key; known here: name, type, format, version, raw
       sinks[2].type: unknown "printer"; known here: file, stdout
-      sinks[3].format: unknown "rwa"; known here: raw, ocsf
+      sinks[3].format: unknown "rwa"; known here: raw, ocsf, ecs
       sinks[4].version: expected a text (in quotes if it looks like a number), found 1.4
       sinks[4].raw: expected true or false, found "perhaps"
     "#);
@@ -84,7 +84,7 @@ fn a_file_sink_rotates_as_told_and_else_by_default() {
 }
 
 #[test]
-fn a_sink_writes_ocsf_of_the_version_it_names_and_else_of_1_5() {
+fn a_sink_writes_the_format_it_names_and_ocsf_1_5_without_a_version() {
     let format = |keys: &str| {
         let sink = format!("  - {{ name: a, type: stdout, {keys} }}\n");
         Folder::with_sinks(&sink).load().sinks[0].format
@@ -93,5 +93,7 @@ fn a_sink_writes_ocsf_of_the_version_it_names_and_else_of_1_5() {
     assert_eq!(format("format: ocsf"), ocsf(Version::V1_5, false));
     assert_eq!(format("format: ocsf, version: \"1.8\", raw: true"), ocsf(Version::V1_8, true));
     assert_eq!(format("format: ocsf, version: \"1.3\""), ocsf(Version::V1_3, false));
+    assert_eq!(format("format: ecs"), Format::Ecs { row: false });
+    assert_eq!(format("format: ecs, raw: true"), Format::Ecs { row: true });
     assert_eq!(format("format: raw, version: \"1.8\""), Format::Raw);
 }

@@ -1,5 +1,5 @@
 //! Which action has which category and type. The schema says which types a category takes; `allowed` and `denied`
-//! are types of networks and interfaces only, so elsewhere `event.outcome` alone says what was denied.
+//! are types of networks and of APIs only, so elsewhere `event.outcome` alone says what was denied.
 
 use crate::record::device::Difference;
 use crate::record::event::{Action, Edit, FileAction};
