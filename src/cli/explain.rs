@@ -134,11 +134,12 @@ fn shown(source: &dyn Source, record: &TraceOut) -> String {
     format!("{}\n{table}\n", class_of(record))
 }
 
-/// The record's class, or its kind in a format without classes; in quotes no more.
+/// The record's class, or its categories in a format without classes; in quotes no more.
 fn class_of(record: &TraceOut) -> String {
-    let is_class = |member: &&Traced| matches!(member.path.as_str(), "class_name" | "event.kind");
-    let class = record.members.iter().find(is_class);
-    class.map_or_else(String::new, |class| class.value.trim_matches('"').to_owned())
+    let is_class =
+        |member: &&Traced| member.path == "class_name" || member.path.starts_with("event.category[");
+    let classes = record.members.iter().filter(is_class);
+    classes.map(|class| class.value.trim_matches('"').to_owned()).collect::<Vec<_>>().join(" and ")
 }
 
 /// The names of the fields that a member was made from.

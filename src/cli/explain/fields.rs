@@ -14,18 +14,18 @@ const HEAD: &str = "\
 Where each field of the portal's rows goes. `lockstep explain --source SOURCE ROW` shows the same for a row of your own.
 This page is made by the program (`lockstep explain --page`); a test keeps it current.
 
-A field without a place of its own stands in `unmapped`, verbatim. So does, whatever is said here, a value that does
+A field without a place of its own stands in `unmapped` (ECS: `threatlocker`), verbatim. So does, whatever is said here, a value that does
 not fit its place: an address that is none, a port that is no number, a text that is too long for the version. Null is
 as if it were not there. Of the same rows, in the raw format, nothing is changed at all.
 
-Where places depend on the class of the record, the class stands behind them. Of other versions, only places that
+Where places depend on the class of the record (ECS: its categories), the class stands behind them. Of other versions, only places that
 1.5 has not are named.
 ";
 
 /// Where one field goes: places, each with the classes in which that is so.
 type Places = BTreeMap<String, BTreeSet<String>>;
 
-/// What the examples of a source tell in one version.
+/// What the examples of a source tell in one format.
 struct Told {
     /// By name of the field.
     fields: BTreeMap<&'static str, Places>,
@@ -38,8 +38,10 @@ struct Told {
 pub fn page() -> String {
     let mut page = HEAD.to_owned();
     for source in SOURCES {
-        let told = Version::ALL.map(|version| tell(source, version));
-        page += &format!("\n## {}\n\n| field | OCSF 1.5 | elsewhere |\n|---|---|---|\n", source.name());
+        let told = Version::ALL.map(|version| tell(source, Format::Ocsf { version, row: false }));
+        let ecs = tell(source, Format::Ecs { row: false });
+        page +=
+            &format!("\n## {}\n\n| field | OCSF 1.5 | elsewhere | ECS |\n|---|---|---|---|\n", source.name());
         let [older, usual, newer] = &told;
         for name in source.names().all() {
             let known = usual.fields.get(name);
@@ -51,19 +53,22 @@ pub fn page() -> String {
                     format!("{version}: {place}{}", in_classes(classes, &told.classes))
                 }));
             }
-            page += &format!("| `{name}` | {} | {} |\n", places(known, &usual.classes), others.join("<br>"));
+            let [known, others] = [places(known, &usual.classes), others.join("<br>")];
+            let ecs = places(ecs.fields.get(name), &ecs.classes);
+            page += &format!("| `{name}` | {known} | {others} | {ecs} |\n");
         }
-        page += "\nNot from a field of the row, in 1.5:\n\n| member | how |\n|---|---|\n";
-        for ((path, rule), classes) in &usual.own {
-            page += &format!("| `{path}`{} | {rule} |\n", in_classes(classes, &usual.classes));
+        for (format, told) in [("OCSF 1.5", usual), ("ECS", &ecs)] {
+            page += &format!("\nNot from a field of the row, in {format}:\n\n| member | how |\n|---|---|\n");
+            for ((path, rule), classes) in &told.own {
+                page += &format!("| `{path}`{} | {rule} |\n", in_classes(classes, &told.classes));
+            }
         }
     }
     page
 }
 
-fn tell(source: &dyn Source, version: Version) -> Told {
+fn tell(source: &dyn Source, format: Format) -> Told {
     let mut told = Told { fields: BTreeMap::new(), own: BTreeMap::new(), classes: BTreeSet::new() };
-    let format = Format::Ocsf { version, row: false };
     for row in source.examples() {
         let previous = row.replace("\"mode\": \"Secure\"", "\"mode\": \"Learning\"").replace("false", "true");
         let is_snapshot = matches!(source.shape(), crate::source::Shape::Snapshot { .. });

@@ -99,10 +99,14 @@ fn is_of(kind: &str, value: &Value) -> bool {
 fn rows(name: &str) -> Vec<String> {
     let source = by_name(name).unwrap();
     let odd = (0..2_500).map(|number| odd::row(source, number, actions(source)));
-    let hives = [r"HKLM\\Software\\x", r"hkey_current_user\\y", r"\\REGISTRY\\z"]
-        .map(|path| audit_row(&format!(r#""actionType":"registry","fullPath":"{path}""#)));
-    let hives = hives.into_iter().filter(|_| name == "unified_audit");
-    fixture(name).into_iter().chain(simulated(name)).chain(odd).chain(hives).collect()
+    let more = match name {
+        "unified_audit" => [r"HKLM\\Software\\x", r"hkey_current_user\\y", r"\\REGISTRY\\z"]
+            .map(|path| audit_row(&format!(r#""actionType":"registry","fullPath":"{path}""#)))
+            .to_vec(),
+        "system_audit" => vec![r#"{"action":"Create","details":{"page":"Users","objectId":"7"}}"#.to_owned()],
+        _ => Vec::new(),
+    };
+    fixture(name).into_iter().chain(simulated(name)).chain(odd).chain(more).collect()
 }
 
 #[test]
