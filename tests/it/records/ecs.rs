@@ -132,7 +132,7 @@ fn every_field_is_one_of_the_schema_and_of_its_type() {
             }
         }
     }
-    println!("ECS: invalid {} of {total}", wrong.len());
+    eprintln!("ECS: invalid {} of {total}", wrong.len());
     assert!(wrong.is_empty(), "{}", wrong[..wrong.len().min(10)].join("\n"));
     let listed: BTreeSet<String> = reference.fields.keys().map(|name| (*name).to_owned()).collect();
     assert_eq!(used, listed, "the list has what is used, and no more");
