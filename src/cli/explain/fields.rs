@@ -11,8 +11,8 @@ use crate::source::{SOURCES, Source};
 const HEAD: &str = "\
 # Fields
 
-Where each field of the portal's rows goes. `lockstep explain --source SOURCE ROW` shows the same for a row of your own.
-This page is made by the program (`lockstep explain --page`); a test keeps it current.
+Where each field of the portal's rows goes. `lockstep explain --source unified_audit` shows the same of an example,
+and of a row of your own where its file is named. This page is made by the program (`lockstep explain --page`); a test keeps it current.
 
 A field without a place of its own stands in `unmapped` (ECS: `threatlocker`), verbatim. So does, whatever is said here, a value that does
 not fit its place: an address that is none, a port that is no number, a text that is too long for the version. Null is
