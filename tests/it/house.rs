@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 13] = [
     &["epitaph", "model"],
     &["clock", "coverage", "credentials", "durable", "normalise"],
-    &["budget", "simulator"],
+    &["budget", "record", "simulator"],
     &["portal"],
     &["source"],
     &["format"],

@@ -75,9 +75,10 @@ impl Desk {
         for word in line.split_whitespace() {
             let for_token = words.last().is_some_and(|last| last == "--token-file");
             words.push(match word {
-                "[SITE]" => continue,
+                "[SITE]" | "[ROW]" => continue,
                 _ if for_token => token.clone(),
                 "SITE" => "acme".to_owned(),
+                "SOURCE" => "unified_audit".to_owned(),
                 "FILE" => "lockstep.yaml".to_owned(),
                 word => word.to_owned(),
             });
