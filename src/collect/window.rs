@@ -71,6 +71,9 @@ pub struct Notes {
     pub future_checked: Seconds,
     /// What the portal counted before the retention, when last asked.
     pub ancient: Option<u64>,
+    /// Since when nothing was counted there.
+    #[serde(default)]
+    pub nothing_ancient_since: Option<Micros>,
     /// Length of the next piece of a gap.
     pub span: Option<Seconds>,
     /// The longest request that the portal takes.

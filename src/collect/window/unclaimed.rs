@@ -6,7 +6,7 @@ use super::recheck::Uncounted;
 use super::{Commit, DAY, Ledger, NEARLY_A_DAY, WindowStream};
 use crate::collect::{CollectError, Listing};
 use crate::coverage::{Axis, Interval, State};
-use crate::model::{Lane, Micros, SECOND, Seconds};
+use crate::model::{Lane, SECOND, Seconds};
 use crate::portal::Remedy;
 
 /// Rows dated after this are not looked for: no portal shows them.
@@ -230,12 +230,23 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             }
         }
         self.notes.ancient = Some(total.unwrap_or(UNCOUNTED));
-        // Where rows are filed by a time that they do not say, an old one may be listed among new ones.
-        let hidden_time = !self.settings.has_imported && self.notes.observed.axis == Axis::Mixed;
-        let still_listed = !self.settings.has_imported && self.notes.ancient != Some(0);
-        let margin = if self.settings.has_imported { DAY } else { self.settings.retention };
-        let before: Micros = (horizon - margin) * SECOND;
-        self.ledger.prune(before, hidden_time || still_listed).await?;
+        let now = self.listing.now();
+        self.notes.nothing_ancient_since = match total {
+            Some(0) => Some(self.notes.nothing_ancient_since.unwrap_or(now)),
+            _ => None,
+        };
+        if self.settings.has_imported {
+            self.ledger.prune((horizon - DAY) * SECOND, false).await?;
+            return Ok(());
+        }
+        // What is listed again after a silence says no time by which it could be told from a new row: it is kept
+        // until nothing so old was listed for as long as the portal keeps its rows.
+        let retention = self.settings.retention;
+        if self.notes.nothing_ancient_since.is_some_and(|since| now - since >= retention * SECOND) {
+            // Where rows are filed by a time that they do not say, an old one may be listed among new ones.
+            let hidden_time = self.notes.observed.axis == Axis::Mixed;
+            self.ledger.prune((horizon - retention) * SECOND, hidden_time).await?;
+        }
         Ok(())
     }
 }
