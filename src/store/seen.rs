@@ -2,8 +2,7 @@
 //! should count. ◆ Kept as long as the portal may list them.
 //!
 //! Young rows are rows of the table `seen`, in order of time, found by uid through `lookup`. What closed a day
-//! ago is packed ([`pack()`]): some eleven bytes a row where the table takes fifty. Every function answers for both
-//! together.
+//! ago is packed ([`pack()`]): some eleven bytes a row. Every function answers for both together.
 //!
 //! A row of the table is known by its uid alone, a packed one as long as one of its two times lies in the hour
 //! under which it is filed. A row that says no time is filed where it was listed, a microsecond after a second,
