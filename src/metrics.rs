@@ -79,6 +79,9 @@ families! {
         /// Organizations of a tree that list nothing although their rows are usual.
         lockstep / silent_organizations: GaugeVec ["site", "source", "query"],
 
+        /// Fields that the vendor added, which this version does not know, or dropped.
+        lockstep / changed_fields: GaugeVec ["site", "source", "query", "change"],
+
         /// Whether the portal takes the token; absent until it was asked.
         lockstep / credential_ok: GaugeVec ["site"],
         /// Requests sent with the credential, retries and probes included, by all sites that share it.
@@ -194,6 +197,10 @@ impl Metrics {
         }
         if let Some(offset) = site.clock_offset_seconds {
             set(&self.portal_clock_offset_seconds, labels, offset);
+        }
+        for field in &site.fields {
+            let labels = &[&site.site, &field.source, &field.query, &field.change];
+            self.changed_fields.with_label_values(labels).inc();
         }
         if let Some(expires) = site.token.expires {
             set(&self.token_expires_timestamp_seconds, labels, seconds(expires));

@@ -120,7 +120,7 @@ pub struct Page {
 
 impl Page {
     /// The rows in the portal's order, each a whole JSON value.
-    pub fn rows(&self) -> impl Iterator<Item = &str> {
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &str> {
         self.rows.iter().map(|&(start, end)| {
             std::str::from_utf8(&self.body[start..end]).expect("rows are checked when the page is read")
         })

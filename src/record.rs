@@ -9,6 +9,7 @@ pub mod enrichment;
 pub mod event;
 pub mod path;
 pub mod row;
+pub mod vendor_fields;
 
 use uuid::Uuid;
 

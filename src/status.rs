@@ -32,6 +32,7 @@ use crate::epitaph::REMEDY;
 use crate::model::{OrganizationId, Seconds};
 use crate::portal::{CredentialHealth, OwnReadsReport, Portal};
 use crate::store::connections::{self, ClaimedElsewhere};
+use crate::store::vendor_fields::{self, FieldNotice};
 use crate::store::{Store, StoreError, backfill, dead_letters, outbox};
 pub use failing::Failing;
 pub use pace::Owed;
@@ -83,6 +84,9 @@ pub struct SiteStatus {
     pub failing: Option<Failing>,
     /// What this site reads and only counts, since another site claimed it first and delivers it.
     pub claimed_elsewhere: Vec<ClaimedElsewhere>,
+    /// Fields that the vendor added or dropped, as far as this version knows its rows.
+    #[serde(default)]
+    pub fields: Vec<FieldNotice>,
     /// Our own requests as its system audit shows them, once they are recognised there.
     pub own_reads: Option<OwnReadsReport>,
     pub streams: Vec<StreamStatus>,
@@ -341,10 +345,11 @@ impl Board {
     /// Takes the picture.
     pub async fn status(&self) -> Result<Status, StoreError> {
         let inner = &self.0;
-        let (outbox, dead, mut claims) = inner
+        let (outbox, dead, mut claims, mut fields) = inner
             .store
             .read(|db| {
-                Ok((outbox::usage(db)?, dead_letters::usage(db)?, connections::claimed_elsewhere(db)?))
+                let (outbox, dead) = (outbox::usage(db)?, dead_letters::usage(db)?);
+                Ok((outbox, dead, connections::claimed_elsewhere(db)?, vendor_fields::notices(db)?))
             })
             .await?;
         let taken = inner.clock.now();
@@ -353,6 +358,7 @@ impl Board {
             .iter()
             .map(|(site, entry)| SiteStatus {
                 claimed_elsewhere: claims.remove(site).unwrap_or_default(),
+                fields: fields.remove(site).unwrap_or_default(),
                 ..site_status(site, entry, inner.started, taken)
             })
             .collect();
@@ -462,6 +468,7 @@ fn site_status(site: &str, entry: &SiteEntry, started: DateTime<Utc>, taken: Dat
         last_error: entry.last_error.clone(),
         failing: entry.failing.clone(),
         claimed_elsewhere: Vec::new(),
+        fields: Vec::new(),
         own_reads: entry.portal.own_reads(),
         streams,
     }

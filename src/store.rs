@@ -22,6 +22,7 @@ pub mod sinks;
 pub mod snapshots;
 mod sqlite;
 pub mod streams;
+pub mod vendor_fields;
 pub mod withheld;
 mod writer;
 

@@ -1,5 +1,6 @@
 //! The portal as a [`Listing`]: asks for a page and keys its rows.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::{CollectError, Listed, ListedRow, Listing};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, uid};
 use crate::portal::{Page, Portal, Reader};
+use crate::record::vendor_fields::{FieldChange, VendorFields};
 use crate::source::{Query, Rejected, RowKey, Source};
 
 /// The least time that the page in hand is waited for when the program stops.
@@ -34,6 +36,7 @@ pub struct PortalListing {
     source: &'static dyn Source,
     timeout: Duration,
     own_rows: OwnRows,
+    fields: Mutex<VendorFields>,
     stop: CancellationToken,
     /// Milliseconds that the last page took, its turn and its tries included.
     took: AtomicU64,
@@ -45,9 +48,15 @@ impl PortalListing {
         source: &'static dyn Source,
         timeout: Duration,
         own_rows: OwnRows,
+        fields: VendorFields,
         stop: CancellationToken,
     ) -> Self {
-        Self { portal, source, timeout, own_rows, stop, took: AtomicU64::new(0) }
+        Self { portal, source, timeout, own_rows, fields: Mutex::new(fields), stop, took: AtomicU64::new(0) }
+    }
+
+    /// What the rows showed of their fields since this was last asked.
+    pub fn take_field_changes(&self) -> Vec<FieldChange> {
+        self.fields.lock().expect("no look at a page panics").take_changes()
     }
 
     /// Ends when the program was told to stop and the page in hand takes too long for it.
@@ -59,6 +68,7 @@ impl PortalListing {
 
     /// Keys the rows of a page. What is no row of the source is undecodable, and so is kept and counted.
     fn keyed(&self, part: u8, page: Page) -> Listed {
+        self.fields.lock().expect("no look at a page panics").look(page.rows());
         let mut listed = Listed { total: page.total, ..Listed::default() };
         for (row, &(start, end)) in page.rows().zip(&page.rows) {
             let body = page.body.slice(start..end);

@@ -24,6 +24,7 @@ fn the_values_are_those_of_the_status() {
         r#"lockstep_stream_unproven_seconds{query="table=1",scope="",site="acme",source="unified_audit",state="pending"} 7140"#,
         r#"lockstep_stream_unproven_intervals{query="",scope="north",site="acme",source="computers",state="unknown"} 1"#,
         r#"lockstep_silent_organizations{query="table=1",site="acme",source="unified_audit"} 1"#,
+        r#"lockstep_changed_fields{change="added",query="",site="acme",source="computers"} 1"#,
         r#"lockstep_credential_ok{site="acme"} 1"#,
         r#"lockstep_portal_clock_offset_seconds{site="acme"} -190"#,
         // The oldest entry is 10 minutes old on the portal's clock, which is 190 s behind ours.

@@ -110,7 +110,7 @@ impl Names {
     }
 
     /// The slot of a vendor's key in any casing, since the portal's varies (contract section 5.3).
-    fn find(&self, key: &[u8]) -> Option<Slot> {
+    pub(super) fn find(&self, key: &[u8]) -> Option<Slot> {
         let mut at = hash(key);
         while self.table[at] != NONE {
             let slot = self.table[at];

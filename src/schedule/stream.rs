@@ -17,11 +17,12 @@ use crate::coverage::State;
 use crate::epitaph::Epitaph;
 use crate::model::{OrganizationId, SECOND, Seconds};
 use crate::portal::Portal;
+use crate::record::vendor_fields::{FieldState, VendorFields};
 use crate::source::{Filter, Scope, Shape, Source};
 use crate::status::{Failing, StreamCondition, StreamStatus, Unproven};
 use crate::store::connections::ConnectionRow;
 use crate::store::streams::{self, StreamKey};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, vendor_fields};
 
 /// The longest stretch that counts as live.
 const LIVE_SPAN: Duration = Duration::from_secs(900);
@@ -137,6 +138,7 @@ impl Stream {
                 }
                 around.tell_deliver();
                 self.well(status, around);
+                self.note_fields(stream, around).await?;
             }
             Loaded::Window(window) => {
                 tokio::select! {
@@ -147,6 +149,7 @@ impl Stream {
                 around.tell_deliver();
                 self.well(status, around);
                 self.publish(Some(stream), status, around);
+                self.note_fields(stream, around).await?;
                 // One piece at least, or a stream that is always late would never fill its gaps.
                 while !around.stop.is_cancelled() {
                     let Loaded::Window(window) = &mut *stream else { break };
@@ -230,10 +233,46 @@ impl Stream {
                     self.told_by_window(window, status);
                     around.board.set_stream(&self.connection.site, status.clone());
                 };
-                window.everything(told).await
+                window.everything(told).await?;
             }
-            Loaded::Snapshot(snapshot) => snapshot.poll().await.map(drop),
+            Loaded::Snapshot(snapshot) => drop(snapshot.poll().await?),
         }
+        self.note_fields(stream, around).await
+    }
+
+    /// Stores which fields the vendor added or dropped, and logs each once.
+    async fn note_fields(&self, loaded: &Loaded, around: &Surroundings) -> Result<(), CollectError> {
+        let (changes, set) = match loaded {
+            Loaded::Window(window) => (window.listing.take_field_changes(), window.ledger.set),
+            Loaded::Snapshot(snapshot) => (snapshot.listing.take_field_changes(), snapshot.settings.set),
+        };
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let now = self.portal.now();
+        let news = around.store.write(move |db| vendor_fields::note(db, set, &changes, now)).await?;
+        let told = |wanted: FieldState, back: bool| {
+            let fields = news.iter().filter(|((_, state), was)| *state == wanted && was.is_some() == back);
+            let fields: Vec<&str> = fields.map(|((field, _), _)| field.as_str()).collect();
+            (!fields.is_empty()).then(|| fields.join(", "))
+        };
+        if let Some(fields) = told(FieldState::Added, false) {
+            tracing::warn!(
+                fields,
+                "rows have fields that this version does not know: they are delivered as they are; a newer one may \
+                 map them"
+            );
+        }
+        if let Some(fields) = told(FieldState::Dropped, true) {
+            tracing::warn!(
+                fields,
+                "rows lack fields that all of them had: so do the records made of them; check what is built on these"
+            );
+        }
+        if let Some(fields) = told(FieldState::Usual, true) {
+            tracing::info!(fields, "rows have these fields again");
+        }
+        Ok(())
     }
 
     fn blank(&self) -> StreamStatus {
@@ -313,15 +352,18 @@ impl Stream {
     async fn load(&self, store: &Store, around: &Surroundings) -> Result<Loaded, StoreError> {
         let (connection, source) = (self.connection.id, self.source.name());
         let (scope, fingerprint) = (self.scope.name().to_owned(), self.name());
-        let row = store
+        let (row, known) = store
             .write(move |db| {
                 let key = StreamKey { connection, source, scope: &scope, fingerprint: &fingerprint };
-                streams::open(db, &key)
+                let row = streams::open(db, &key)?;
+                let known = vendor_fields::load(db, row.set)?;
+                Ok((row, known))
             })
             .await?;
         let (asked, stop) = (self.source, around.stop.clone());
+        let fields = VendorFields::new(asked.names(), known);
         let listing =
-            PortalListing::new(self.portal.clone(), asked, self.timeout, self.own_rows.clone(), stop);
+            PortalListing::new(self.portal.clone(), asked, self.timeout, self.own_rows.clone(), fields, stop);
         let config = &self.config;
         Ok(match self.source.shape() {
             Shape::Window { splits, has_imported } => {

@@ -90,6 +90,8 @@ pub enum Effect {
         #[serde(default)]
         backdated: bool,
     },
+    /// A field of every row has another name, as with a version of the portal that drops one and adds one.
+    RenamedField { field: String, name: String },
     /// So many rows of the asked range go while it is read.
     Deletion { rows: u32 },
 }

@@ -57,6 +57,10 @@ impl Reply {
             Effect::ErrorObject => {
                 *self = Self::json(br#"{"StatusCode":500,"Message":"A problem occurred"}"#.to_vec());
             }
+            Effect::RenamedField { field, name } => {
+                let body = String::from_utf8_lossy(&self.body);
+                self.body = body.replace(&format!("\"{field}\":"), &format!("\"{name}\":")).into_bytes();
+            }
             _ => {}
         }
     }

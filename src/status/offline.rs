@@ -1,5 +1,7 @@
 //! The picture without a running program, from the state alone.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
 use super::{
@@ -15,6 +17,7 @@ use crate::model::{Micros, SECOND};
 use crate::source::{Shape, by_name};
 use crate::store::outbox::{OutboxUsage, PendingLane};
 use crate::store::streams::StoredStream;
+use crate::store::vendor_fields::{self, FieldNotice};
 use crate::store::{Store, StoreError, connections, dead_letters, outbox, sinks, streams};
 
 /// What the state holds, read at one moment.
@@ -24,6 +27,7 @@ struct Held {
     /// Name, type, format and what is pending.
     sinks: Vec<(String, String, String, Vec<PendingLane>)>,
     outbox: OutboxUsage,
+    fields: BTreeMap<String, Vec<FieldNotice>>,
     dead_letters: (u64, u64),
 }
 
@@ -71,6 +75,7 @@ fn read(db: &rusqlite::Connection) -> Result<Held, StoreError> {
         streams: Vec::new(),
         sinks: Vec::new(),
         outbox: outbox::usage(db)?,
+        fields: vendor_fields::notices(db)?,
         dead_letters: dead_letters::usage(db)?,
         organizations,
     };
@@ -107,6 +112,7 @@ fn site(connection: &Connection, held: &Held, taken: DateTime<Utc>) -> SiteStatu
         last_error: None,
         failing: None,
         claimed_elsewhere: Vec::new(),
+        fields: held.fields.get(&connection.site).cloned().unwrap_or_default(),
         own_reads: None,
         streams: streams.filter_map(|(_, row, held)| stream(connection, &own, row, held, now)).collect(),
     }

@@ -91,6 +91,13 @@ pub(crate) fn populated() -> Status {
         last_error: None,
         failing: None,
         claimed_elsewhere: Vec::new(),
+        fields: vec![FieldNotice {
+            source: "computers".to_owned(),
+            query: String::new(),
+            field: "assetTag".to_owned(),
+            change: "added".to_owned(),
+            since: Some(at(11, 0)),
+        }],
         own_reads: None,
         streams: vec![audit, computers],
     };
@@ -106,6 +113,7 @@ pub(crate) fn populated() -> Status {
         last_error: Some("connection refused".to_owned()),
         failing: Some(failing("the portal cannot be reached", "check the network", at(11, 0))),
         claimed_elsewhere: Vec::new(),
+        fields: Vec::new(),
         own_reads: None,
         streams: Vec::new(),
     };

@@ -28,6 +28,37 @@ async fn lines(place: &Place, wanted: &[&str]) -> Vec<String> {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_field_that_the_vendor_renames_is_told_once_and_stands_in_the_status_ever_since() {
+    let world = WorldOptions { seed: fresh_seed(), rows_per_day: 5_000, ..WorldOptions::default() };
+    let portal = Simulator::start(World::new(world), Options::default()).await.unwrap();
+    let place = Place::new(&portal, "64KiB");
+    place.reconfigure("backfill: 28d", "backfill: 1d");
+    let dropped = "rows lack fields that all of them had";
+    let added = "rows have fields that this version does not know";
+    let mut said = place.ask(&["once"]).await;
+    assert!(!said.contains(added) && !said.contains(dropped), "{said}");
+    let (field, name) = ("processPath".to_owned(), "processImagePath".to_owned());
+    portal.fault(Fault::always(Effect::RenamedField { field, name }));
+    for _ in 0..2 {
+        portal.stage().clock.advance(6 * HOUR);
+        said += &place.ask(&["once"]).await;
+    }
+    for (line, field) in [(dropped, "fields=\"processPath\""), (added, "fields=\"processImagePath\"")] {
+        let told: Vec<&str> = said.lines().filter(|told| told.contains(line)).collect();
+        assert_eq!(told.len(), 1, "{said}");
+        for part in ["site=\"acme\"", "source=\"unified_audit\"", field] {
+            assert!(told[0].contains(part), "{}", told[0]);
+        }
+    }
+    let status: Value = serde_json::from_str(&place.ask(&["status", "--json"]).await).unwrap();
+    let fields = status["sites"][0]["fields"].as_array().unwrap();
+    let fields: Vec<_> = fields.iter().map(|one| [&one["field"], &one["change"]]).collect();
+    assert_eq!(fields, [["processImagePath", "added"], ["processPath", "dropped"]]);
+    let page = place.ask(&["status"]).await;
+    assert!(page.contains("no more that all of them had: processPath"), "{page}");
+}
+
 const CLOCK: &str = "the portal's clock was set back";
 const DELIVERY: &str = "delivery failed";
 const SITE: &str = "the portal refuses requests";

@@ -8,6 +8,7 @@ use crate::cli::live::frame::{backfill, rate};
 use crate::cli::table::{Table, bytes, harmless, span, time};
 use crate::portal::CredentialState;
 use crate::status::{SiteStatus, Status, StreamStatus, Unproven};
+use crate::store::vendor_fields::FieldNotice;
 
 /// Unproven intervals of one stream that fit on a page.
 const SHOWN: usize = 10;
@@ -54,6 +55,24 @@ impl fmt::Display for Page<'_> {
     }
 }
 
+/// What the vendor added and dropped, a line for each source.
+fn write_fields(f: &mut fmt::Formatter<'_>, fields: &[FieldNotice]) -> fmt::Result {
+    for alike in fields.chunk_by(|a, b| (&a.source, &a.query) == (&b.source, &b.query)) {
+        let rows = format!("{} {}", alike[0].source, alike[0].query);
+        for (change, meaning) in [
+            ("added", "that this version does not know, delivered as they are"),
+            ("dropped", "no more that all of them had"),
+        ] {
+            let names: Vec<_> =
+                alike.iter().filter(|one| one.change == change).map(|one| harmless(&one.field)).collect();
+            if !names.is_empty() {
+                writeln!(f, "  rows of {} have fields {meaning}: {}", rows.trim_end(), names.join(", "))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>) -> fmt::Result {
     write!(f, "\nsite {}", site.site)?;
     if let Some(url) = &site.base_url {
@@ -80,6 +99,7 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
             claim.source, claim.organization, claim.claimed_by
         )?;
     }
+    write_fields(f, &site.fields)?;
     if site.streams.is_empty() {
         return writeln!(f, "  nothing is collected yet");
     }
