@@ -91,6 +91,17 @@ impl Format {
         }
     }
 
+    /// Every format of a name as it is pinned; `row`: also carry the vendor's row.
+    pub fn named(name: &str, row: bool) -> Option<Self> {
+        let ocsf = Version::ALL.into_iter().map(|version| Format::Ocsf { version, row });
+        ocsf.chain([Format::Raw, Format::Ecs { row }]).find(|format| format.as_str() == name)
+    }
+
+    /// Whether records also carry the vendor's row.
+    pub fn carries_row(self) -> bool {
+        matches!(self, Format::Ocsf { row: true, .. } | Format::Ecs { row: true })
+    }
+
     /// Appends the entry's records to `out`, each ended by a line feed, and says of each what it is. On an error
     /// both are as they were.
     pub fn encode(
@@ -154,10 +165,9 @@ impl Format {
         known: Enrichment<'_>,
         mut each: impl FnMut(&Record<'_>, &Context<'_>),
     ) -> Result<(), FormatError> {
-        let (longest, carry_row) = match self {
-            Format::Raw => (usize::MAX, false),
-            Format::Ocsf { version, row } => (version.longest_text(), row),
-            Format::Ecs { row } => (usize::MAX, row),
+        let longest = match self {
+            Format::Ocsf { version, .. } => version.longest_text(),
+            Format::Raw | Format::Ecs { .. } => usize::MAX,
         };
         if matches!(self, Format::Ecs { .. }) && rfc3339(origin.collected).is_none() {
             return Err(FormatError::Collected(origin.collected));
@@ -169,7 +179,7 @@ impl Format {
         let former = entry.previous.map(tidy);
         let former = former.as_deref().map(|text| Row::read(source.names(), text, longest)).transpose();
         let former = former.map_err(|error| not_json("previous row", &error))?;
-        let context = Context { origin, known, row: carry_row.then_some(&text) };
+        let context = Context { origin, known, row: self.carries_row().then_some(&text) };
         source.read(entry, &row, former.as_ref(), &mut |record| each(&record, &context));
         Ok(())
     }

@@ -33,6 +33,8 @@ use crate::sinks::stdout::StdoutSink;
 pub struct SinkConfig {
     pub name: String,
     pub format: Format,
+    /// Nobody chose the format: the one of the sink's first start stays, whatever the default is now.
+    pub format_by_default: bool,
     pub kind: SinkKind,
 }
 

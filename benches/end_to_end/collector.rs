@@ -32,7 +32,7 @@ state: {{ dir: {state} }}
 server: {{ ops: off }}
 log: {{ level: warn }}
 sinks:
-  - {{ name: out, type: file, path: \"{out}/{{site}}/{{source}}-{{date}}.ndjson\" }}
+  - {{ name: out, type: file, path: \"{out}/{{site}}/{{source}}-{{date}}.ndjson\", format: raw }}
 ",
         url = held.url,
         token = token.display(),

@@ -8,6 +8,7 @@ use super::{Deps, portal_settings};
 use crate::budget::Budget;
 use crate::config::{BrokenSite, Config, Connection};
 use crate::deliver::{Settings, Worker};
+use crate::format::Format;
 use crate::portal::{Pacers, Portal, PortalError};
 use crate::schedule::Site;
 use crate::sink::SinkConfig;
@@ -107,29 +108,47 @@ impl Builder {
 
     /// Enters the sinks of a configuration, and no other, as those that are delivered to.
     pub(super) async fn configure_sinks(&self, config: &Config) -> Result<Vec<SinkRow>, StoreError> {
-        let known = names(config);
-        self.store.write(move |db| sinks::configure(db, &borrowed(&known))).await
+        let wanted = config.sinks.clone();
+        self.store.write(move |db| sinks::configure(db, &borrowed(&named(db, &wanted)?))).await
     }
 
     /// Whether the sinks of a configuration could be entered.
     pub(super) async fn check_sinks(&self, config: &Config) -> Result<(), StoreError> {
-        let known = names(config);
-        self.store.read(move |db| sinks::check(db, &borrowed(&known))).await
+        let wanted = config.sinks.clone();
+        self.store.read(move |db| sinks::check(db, &borrowed(&named(db, &wanted)?))).await
     }
 
     /// A worker that goes on from where its row says.
     pub(super) fn worker(&self, config: &Config, sink: &SinkConfig, row: SinkRow) -> Worker {
+        let pinned = Format::named(&row.format, sink.format.carries_row()).unwrap_or(sink.format);
+        if pinned.as_str() != sink.format.as_str() {
+            let (sink, default) = (&sink.name, sink.format);
+            tracing::info!(
+                sink,
+                "the sink keeps the format of its first start, {pinned}; the default is {default} now"
+            );
+        }
+        let sink = SinkConfig { format: pinned, ..sink.clone() };
         let settings = Settings { dead_letter_bytes: config.dead_letters.limit_bytes, ..Settings::default() };
         let (store, clock) = (self.store.clone(), self.deps.clock.clone());
-        Worker::new(sink, row.state, store, clock, self.budget.clone(), settings, self.appended.clone())
+        Worker::new(&sink, row.state, store, clock, self.budget.clone(), settings, self.appended.clone())
     }
 }
 
-fn names(config: &Config) -> Vec<(String, &'static str, &'static str)> {
-    let name = |sink: &SinkConfig| (sink.name.clone(), sink.kind.as_str(), sink.format.as_str());
-    config.sinks.iter().map(name).collect()
+/// Name, type and format of each sink. Where nobody chose a format, the one of the first start stays.
+fn named(
+    db: &rusqlite::Connection,
+    wanted: &[SinkConfig],
+) -> Result<Vec<(String, &'static str, String)>, StoreError> {
+    let named = |sink: &SinkConfig| {
+        let default = sink.format.as_str();
+        let pinned = sinks::pinned_format(db, &sink.name)?
+            .filter(|pinned| sink.format_by_default && Format::named(pinned, false).is_some());
+        Ok((sink.name.clone(), sink.kind.as_str(), pinned.unwrap_or_else(|| default.to_owned())))
+    };
+    wanted.iter().map(named).collect()
 }
 
-fn borrowed<'a>(known: &'a [(String, &'static str, &'static str)]) -> Vec<(&'a str, &'a str, &'a str)> {
-    known.iter().map(|(name, kind, format)| (name.as_str(), *kind, *format)).collect()
+fn borrowed<'a>(named: &'a [(String, &'static str, String)]) -> Vec<(&'a str, &'a str, &'a str)> {
+    named.iter().map(|(name, kind, format)| (name.as_str(), *kind, format.as_str())).collect()
 }

@@ -1,5 +1,7 @@
 //! `lockstep demo`: everything in one process, nothing else needed.
 
+mod sample;
+
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio::time::sleep;
 
+use self::sample::Sample;
 use super::live::{Live, Work};
 use super::{duration, out, stop_on_signals};
 use crate::app::{App, Deps};
@@ -20,8 +23,8 @@ use crate::store::Store;
 /// A simulated portal with 3 organizations, 200 computers, 24 hours of backlog and live events runs beside
 /// the collector, which covers the backlog and follows live. A table, or where there is no terminal a line for
 /// each source every second, tells how far it is: until when all is proven, rows, requests, lag, and while
-/// the backlog is walked how much is left and about how long that takes. The output grows under
-/// ./lockstep-demo/. Ctrl-c ends it, with a summary.
+/// the backlog is walked how much is left and about how long that takes. OCSF records grow under
+/// ./lockstep-demo/. Ctrl-c ends it, with a summary, devices with their last user, and three events in plain words.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -75,6 +78,7 @@ impl Demo {
         simulator.stop().await;
         progress.end(picture.as_ref(), None);
         if progress.is_for_people() {
+            out::say(Sample::read(&Path::new(FOLDER).join("out/demo")));
             out::say(WHERE_TO_LOOK);
         }
         Ok(())
@@ -128,8 +132,8 @@ sinks:
     Ok(file)
 }
 
-const WHERE_TO_LOOK: &str = "
-Look at:    lockstep-demo/out/demo/  (one JSON record a line)
+const WHERE_TO_LOOK: &str = "\
+Look at:    lockstep-demo/out/demo/  (one OCSF record a line)
             lockstep-demo/lockstep.yaml  (what the demo ran with)
 A real one: put your token into a file, change base_url to `instance: g` (the letter under
             Help > \"ThreatLocker Access\") and drop `rate` and `sources`; then

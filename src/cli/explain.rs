@@ -28,7 +28,7 @@ const COLLECTED: i64 = 1_772_366_400_000_000;
 
 /// Show where each field of a record comes from.
 ///
-/// Reads a row of the portal (or the `row` of a record in the raw format), and prints for each field that comes out
+/// Reads a row of the portal, or a record that carries it (format `raw`, or `raw: true`), and prints for each field that comes out
 /// from which fields of the row it was made, and how. Without a row, one with everything in it is shown.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -90,13 +90,15 @@ fn read(path: &PathBuf) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The row itself, also out of a record in the raw format.
+/// The row itself, also out of a record that carries it: in the raw format, or where a sink has `raw: true`.
 fn own_row(text: &str) -> Result<String, Usage> {
     let row: Value =
         serde_json::from_str(text).map_err(|error| Usage(format!("the row is no JSON: {error}")))?;
-    match row.get("row").filter(|_| row.get("lane").is_some()) {
-        Some(inner) => Ok(inner.to_string()),
-        None => Ok(text.to_owned()),
+    let carried = [&row["raw_data"], &row["event"]["original"]].into_iter().find_map(Value::as_str);
+    match (row.get("row").filter(|_| row.get("lane").is_some()), carried) {
+        (Some(inner), _) => Ok(inner.to_string()),
+        (None, Some(carried)) => Ok(carried.to_owned()),
+        (None, None) => Ok(text.to_owned()),
     }
 }
 

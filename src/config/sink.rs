@@ -43,7 +43,8 @@ pub(super) fn check_all(
             section
                 .mistake("name", format!("is the same as in {earlier}; every sink needs a name of its own"));
         }
-        if let Some(sink) = check(&section, name) {
+        let format_by_default = !["format", "version"].iter().any(|key| own.contains_key(*key));
+        if let Some(sink) = check(&section, name, format_by_default) {
             let (key, target) = match &sink.kind {
                 SinkKind::File { path, .. } => ("path", place(Path::new(&path.to_string()))),
                 SinkKind::Stdout => ("type", PathBuf::new()),
@@ -69,7 +70,7 @@ fn place(template: &Path) -> PathBuf {
     real.unwrap_or(whole)
 }
 
-fn check(section: &Section<'_>, name: Option<String>) -> Option<SinkConfig> {
+fn check(section: &Section<'_>, name: Option<String>, format_by_default: bool) -> Option<SinkConfig> {
     // The other keys depend on the type: without it they are not looked at.
     let kind = section.word("type", &KINDS, &LATER)?;
     let format = format(section);
@@ -79,7 +80,7 @@ fn check(section: &Section<'_>, name: Option<String>) -> Option<SinkConfig> {
         _ => Some(SinkKind::Stdout),
     };
     section.close();
-    Some(SinkConfig { name: name?, format: format?, kind: kind? })
+    Some(SinkConfig { name: name?, format: format?, format_by_default, kind: kind? })
 }
 
 /// What records look like; `version` and `raw` belong to the formats that are not the raw one.

@@ -66,7 +66,7 @@ impl Bench {
     fn config(&self, name: &str, path: &str) -> SinkConfig {
         let path = PathTemplate::parse(&format!("{}/{path}", self.directory.path().display())).unwrap();
         let kind = SinkKind::File { path, rotate_size: 3000, rotate_age: Duration::from_secs(3600) };
-        SinkConfig { name: name.to_owned(), format: Format::Raw, kind }
+        SinkConfig { name: name.to_owned(), format: Format::Raw, format_by_default: false, kind }
     }
 
     async fn letters(&self) -> Vec<dead_letters::DeadLetter> {

@@ -52,6 +52,12 @@ pub fn configure(db: &Connection, sinks: &[(&str, &str, &str)]) -> Result<Vec<Si
     Ok(rows)
 }
 
+/// The format that a sink had at its first start.
+pub fn pinned_format(db: &Connection, name: &str) -> Result<Option<String>, StoreError> {
+    let mut pinned = db.prepare_cached("SELECT format FROM sink WHERE name = ?1")?;
+    Ok(pinned.query_row([name], |row| row.get(0)).optional()?)
+}
+
 /// The row of a sink that was configured before, with the same type and format.
 fn known(db: &Connection, (name, kind, format): &(&str, &str, &str)) -> Result<Option<SinkRow>, StoreError> {
     let known = db

@@ -88,7 +88,7 @@ async fn into(redirection: &str) -> Output {
     let place = Place::new(&portal, "64KiB");
     let config = std::fs::read_to_string(place.path("lockstep.yaml")).unwrap();
     let head = config.split("sinks:").next().unwrap();
-    let config = format!("{head}sinks: [{{ name: out, type: stdout }}]\n");
+    let config = format!("{head}sinks: [{{ name: out, type: stdout, format: raw }}]\n");
     std::fs::write(place.path("lockstep.yaml"), config.replace("28d", "1h")).unwrap();
     let mut program = Command::new("sh");
     program

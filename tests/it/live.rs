@@ -269,8 +269,11 @@ async fn json_is_refused_where_records_go_to_the_same_stdout() {
     let place = Place::new(&portal, "64KiB");
     let config = std::fs::read_to_string(place.path("lockstep.yaml")).unwrap();
     let head = config.split("sinks:").next().unwrap();
-    std::fs::write(place.path("lockstep.yaml"), format!("{head}sinks: [{{ name: out, type: stdout }}]\n"))
-        .unwrap();
+    std::fs::write(
+        place.path("lockstep.yaml"),
+        format!("{head}sinks: [{{ name: out, type: stdout, format: raw }}]\n"),
+    )
+    .unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_lockstep"));
     let program = program.args(["once", "--json", "-c"]).arg(place.path("lockstep.yaml"));
     let output = program.output().unwrap();

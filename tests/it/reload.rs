@@ -54,10 +54,33 @@ fn requests(status: &Status, site: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_no_format_is_chosen_a_sink_keeps_the_one_of_its_first_start() {
+    let world = WorldOptions { seed: fresh_seed(), rows_per_day: 1_000, ..WorldOptions::default() };
+    let portal = Simulator::start(World::new(world), Options::default()).await.unwrap();
+    let place = Place::new(&portal, "64KiB");
+    place.reconfigure("level: warn", "level: info");
+    place.ask(&["once"]).await;
+    let before = Output::read(&place.out()).records.len();
+    place.reconfigure("    format: raw\n", "");
+    portal.stage().clock.advance(6 * HOUR);
+    let said = place.ask(&["once"]).await;
+    assert!(said.contains("keeps the format of its first start, raw; the default is ocsf 1.5 now"), "{said}");
+    let output = Output::read(&place.out());
+    assert!(output.records.len() > before && before > 0 && output.broken.is_empty(), "{:?}", output.broken);
+    place.reconfigure("    type: file\n", "    type: file\n    format: ocsf\n");
+    let mut program = place.start("once", None);
+    assert_eq!(program.ended_within(SOON).await.unwrap().code(), Some(1));
+    assert!(place.said().contains("its format was pinned as `raw`"), "{}", place.said());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_while_rows_flow_lose_and_double_nothing() {
     let mut app = following(40_000, false).await;
     let second = app.out_folder().with_file_name("second");
-    let entry = format!("{{ name: second, type: file, path: \"{}/{{source}}.ndjson\" }}", second.display());
+    let entry = format!(
+        "{{ name: second, type: file, path: \"{}/{{source}}.ndjson\", format: raw }}",
+        second.display()
+    );
     flow(&app).await;
 
     let asked = app.portal.stats().requests;

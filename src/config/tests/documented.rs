@@ -81,6 +81,8 @@ fn shown(mut config: Config) -> String {
         connection.token = SecretSource::File("token".into());
         connection.http = Http { ca_file: None, proxy: None, no_proxy: None, ..connection.http.clone() };
     }
+    // Written out, a default is chosen.
+    config.sinks.iter_mut().for_each(|sink| sink.format_by_default = false);
     format!("{config:#?}")
 }
 

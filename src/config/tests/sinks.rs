@@ -84,6 +84,19 @@ fn a_file_sink_rotates_as_told_and_else_by_default() {
 }
 
 #[test]
+fn a_format_that_nobody_chose_is_ocsf_1_5_and_known_to_be_the_default() {
+    let chosen = |keys: &str| {
+        let sink = format!("  - {{ name: a, type: stdout{keys} }}\n");
+        let sink = Folder::with_sinks(&sink).load().sinks.swap_remove(0);
+        (sink.format.as_str(), sink.format_by_default)
+    };
+    assert_eq!(chosen(""), ("ocsf 1.5", true));
+    assert_eq!(chosen(", raw: true"), ("ocsf 1.5", true));
+    assert_eq!(chosen(", version: \"1.5\""), ("ocsf 1.5", false));
+    assert_eq!(chosen(", format: raw"), ("raw", false));
+}
+
+#[test]
 fn a_sink_writes_the_format_it_names_and_ocsf_1_5_without_a_version() {
     let format = |keys: &str| {
         let sink = format!("  - {{ name: a, type: stdout, {keys} }}\n");

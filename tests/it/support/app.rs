@@ -230,7 +230,7 @@ impl TestApp {
         );
         let (state, out) = (self.state_folder(), self.out_folder());
         yaml += &format!(
-            "state: {{ dir: {} }}\nserver: {{ ops: off }}\n{more}\nsinks:\n  - {{ name: out, type: file, path: \"{}/{{site}}/{{source}}-{{date}}.ndjson\"{} }}\n",
+            "state: {{ dir: {} }}\nserver: {{ ops: off }}\n{more}\nsinks:\n  - {{ name: out, type: file, path: \"{}/{{site}}/{{source}}-{{date}}.ndjson\", format: raw{} }}\n",
             state.display(),
             out.display(),
             self.setup.sink,

@@ -42,6 +42,7 @@ log: {{ level: warn }}
 sinks:
   - name: out
     type: file
+    format: raw
     path: \"{out}/{{site}}/{{source}}-{{org_id}}-{{date}}.ndjson\"
     rotate: {{ size: {file_size}, age: 1h }}
 ",
