@@ -1,4 +1,4 @@
-//! `lockstep run` over the same rows, to NDJSON on disk, as its defaults are but for the pace.
+//! `lockstep run` over the same rows, to NDJSON on disk in a format, as its defaults are but for the pace.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::portal::{HOURS, Held};
 use crate::process::{Until, Used, files_below, measured};
 
-pub(crate) fn run(held: &Held, folder: &Path) -> anyhow::Result<Used> {
+pub(crate) fn run(held: &Held, folder: &Path, format: &str) -> anyhow::Result<Used> {
     let home = folder.join("lockstep");
     std::fs::create_dir(&home)?;
     let (token, out) = (home.join("token"), home.join("out"));
@@ -32,7 +32,7 @@ state: {{ dir: {state} }}
 server: {{ ops: off }}
 log: {{ level: warn }}
 sinks:
-  - {{ name: out, type: file, path: \"{out}/{{site}}/{{source}}-{{date}}.ndjson\", format: raw }}
+  - {{ name: out, type: file, path: \"{out}/{{site}}/{{source}}-{{date}}.ndjson\", format: {format} }}
 ",
         url = held.url,
         token = token.display(),
@@ -53,15 +53,23 @@ sinks:
 
 /// Counts the records, each of which must be there once.
 fn ids(out: &Path) -> anyhow::Result<u64> {
+    /// In an envelope, or in OCSF.
     #[derive(Deserialize)]
-    struct Record {
+    #[serde(untagged)]
+    enum Record {
+        Raw { uid: String },
+        Ocsf { metadata: Metadata },
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
         uid: String,
     }
     let mut ids = HashSet::new();
     for file in files_below(out) {
         for line in BufReader::new(File::open(file)?).lines() {
-            let record: Record = serde_json::from_str(&line?)?;
-            ensure!(ids.insert(record.uid), "a record came twice");
+            let (Record::Raw { uid } | Record::Ocsf { metadata: Metadata { uid } }) =
+                serde_json::from_str(&line?)?;
+            ensure!(ids.insert(uid), "a record came twice");
         }
     }
     Ok(ids.len() as u64)

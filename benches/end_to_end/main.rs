@@ -2,8 +2,8 @@
 //! if not told otherwise.
 //!
 //! A simulated portal in a process of its own serves rows of a day that were written beforehand. Each round
-//! three programs read them all, one after the other: `lockstep run`, the floor and the bare client (see
-//! `clients.rs`). Machines differ and neighbours are noisy, so what counts are the ratios inside a round.
+//! the programs read them all, one after the other: the floor, `lockstep run` into raw records and into OCSF, and
+//! the bare client (see `clients.rs`). Machines differ and neighbours are noisy, so what counts are the ratios inside a round.
 
 #![expect(clippy::print_stdout, reason = "the report of a benchmark is its purpose")]
 
@@ -53,15 +53,18 @@ fn rounds(rows: u64, rounds: usize) -> anyhow::Result<()> {
         "{:<10} {:>8} {:>14} {:>18} {:>10} {:>8}",
         "", "rows/s", "CPU s/M rows", "portal s/M rows", "peak MiB", "others"
     );
-    let (mut to_floor, mut to_bare) = (Vec::new(), Vec::new());
+    let (mut to_floor, mut ocsf_to_floor, mut to_bare) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let floor = one("floor", &portal, || client(&["floor"], folder.path(), Some("floor.ndjson")))?;
-        let ours = one("lockstep", &portal, || collector::run(held, folder.path()))?;
+        let ours = one("lockstep", &portal, || collector::run(held, folder.path(), "raw"))?;
+        let ocsf = one("in OCSF", &portal, || collector::run(held, folder.path(), "ocsf"))?;
         let bare = one("bare", &portal, || client(&["bare"], folder.path(), None))?;
         to_floor.push(floor.wall_seconds / ours.wall_seconds);
+        ocsf_to_floor.push(floor.wall_seconds / ocsf.wall_seconds);
         to_bare.push(bare.wall_seconds / ours.wall_seconds);
     }
     println!("rows/s of lockstep against the floor: {}", spread(to_floor));
+    println!("rows/s of lockstep in OCSF against the floor: {}", spread(ocsf_to_floor));
     println!("rows/s of lockstep against the bare client: {}", spread(to_bare));
     Ok(())
 }
