@@ -24,7 +24,7 @@ use crate::deliver::{DeliverError, Worker};
 use crate::portal::{Pacers, PortalSettings};
 use crate::schedule::{Site, Surroundings, Unfinished};
 use crate::status::{Board, Status};
-use crate::store::{Store, dead_letters, outbox};
+use crate::store::{Store, dead_letters, devices, outbox};
 use crate::{control, web};
 use build::Builder;
 use reload::Running;
@@ -342,6 +342,7 @@ async fn watch_over(
 
 /// Forgets what every sink has, and dead letters past their time.
 async fn upkeep(around: Surroundings, stop: CancellationToken) {
+    let mut device = 0;
     loop {
         let now = around.clock.now().timestamp_micros();
         let Limits { outbox: bounds, dead_letters: letters, .. } = around.limits.borrow().clone();
@@ -352,11 +353,15 @@ async fn upkeep(around: Surroundings, stop: CancellationToken) {
             .write(move |db| {
                 // Room is made before collecting would have to wait for it.
                 outbox::prune(db, now, keep, limit / 10 * 9, 1000)?;
-                dead_letters::prune(db, letters_before, u64::MAX, 1000)
+                dead_letters::prune(db, letters_before, u64::MAX, 1000)?;
+                devices::prune(db, now.saturating_sub(devices::KEPT), device, 100)
             })
             .await;
-        if let Err(error) = kept {
-            tracing::warn!(%error, "the outbox and the dead letters cannot be looked over");
+        match kept {
+            Ok(next) => device = next.unwrap_or(0),
+            Err(error) => {
+                tracing::warn!(%error, "the outbox, the dead letters and the devices cannot be looked over");
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -11,6 +11,7 @@ pub mod snapshot;
 pub mod window;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use crate::coverage::walk::RowId;
 use crate::model::{Kind, Micros, OrganizationId, uid};
 use crate::portal::{PortalError, Remedy};
+use crate::record::enrichment::Sighting;
 use crate::source::Query;
 use crate::store::StoreError;
 
@@ -61,6 +63,8 @@ pub struct ListedRow {
     pub imported: Option<Micros>,
     /// Written by a request of our own, and not wanted: it counts, and does not enter.
     pub own: bool,
+    /// What the row tells of a computer.
+    pub sighting: Option<Arc<Sighting>>,
     /// The vendor's bytes; valid UTF-8.
     pub body: Bytes,
 }

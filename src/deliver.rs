@@ -336,11 +336,12 @@ impl Worker {
             let bounds = Bounds { batch: self.settings.batch_bytes, memory };
             let encode = move |origin: Origin<'_>,
                                entry: &Entry<'_>,
+                               known: Enrichment<'_>,
                                out: &mut Vec<u8>,
                                records: &mut Vec<Encoded>| {
                 #[cfg(feature = "failpoints")]
                 crate::fault::refuse(entry.row)?;
-                format.encode(origin, entry, Enrichment::default(), out, records)
+                format.encode(origin, entry, known, out, records)
             };
             let outcome =
                 self.store.read(move |db| assemble::assemble(db, &lanes, turn, bounds, encode)).await?;

@@ -6,8 +6,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use rmp_serde::decode;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::record::enrichment::Known;
 
 /// Microseconds since 1970-01-01T00:00:00Z, on the portal's time unless said otherwise.
 pub type Micros = i64;
@@ -185,19 +188,33 @@ pub struct Chunk {
     pub last: i64,
     /// When the rows were collected, on the portal's time.
     pub collected: Micros,
-    /// MessagePack of `Vec<Entry>`, not compressed any more.
+    /// MessagePack of `Vec<Entry>` and of [`Known`], not compressed any more.
     pub body: Vec<u8>,
 }
 
 impl Chunk {
     /// The entries inside, borrowing from the body.
-    pub fn entries(&self) -> Result<Vec<Entry<'_>>, rmp_serde::decode::Error> {
+    pub fn entries(&self) -> Result<Vec<Entry<'_>>, decode::Error> {
         rmp_serde::from_slice(&self.body)
     }
 
-    /// Encodes entries as a chunk's body.
-    pub fn encode(entries: &[Entry<'_>]) -> Vec<u8> {
-        rmp_serde::to_vec_named(entries).expect("entries hold only text, numbers and ids")
+    /// The entries inside and what was known besides them when they were stored.
+    pub fn entries_and_known(&self) -> Result<(Vec<Entry<'_>>, Known<'_>), decode::Error> {
+        let mut body = rmp_serde::Deserializer::from_read_ref(&self.body);
+        let entries = Vec::deserialize(&mut body)?;
+        match Known::deserialize(&mut body) {
+            // Of a version that knew nothing besides.
+            Err(decode::Error::InvalidMarkerRead(_)) => Ok((entries, Known::default())),
+            known => Ok((entries, known?)),
+        }
+    }
+
+    /// Encodes entries, and what is known besides them, as a chunk's body.
+    pub fn encode(entries: &[Entry<'_>], known: &Known<'_>) -> Vec<u8> {
+        const WHY: &str = "entries hold only text, numbers and ids";
+        let mut body = rmp_serde::to_vec_named(entries).expect(WHY);
+        body.extend(rmp_serde::to_vec_named(known).expect(WHY));
+        body
     }
 }
 

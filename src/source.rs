@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::model::{Entry, Kind, Micros, OrganizationId, Seconds};
 use crate::portal::{Endpoint, PageRequest, Reader};
 use crate::record::Record;
+use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
 use crate::sources::{computers, system_audit, unified_audit};
 
@@ -164,6 +165,12 @@ pub struct RowKey<'a> {
     pub imported: Option<Micros>,
     /// Who read what through the portal, for rows that tell of nothing else.
     pub reader: Option<Reader>,
+    /// The vendor's id of the computer on which it happened, or that the row describes.
+    pub computer: Option<Cow<'a, str>>,
+    /// The user that the row names, of the computer: a person, a service or anything else.
+    pub user: Option<Cow<'a, str>>,
+    /// What the row tells of the computer.
+    pub facts: Option<Box<Facts>>,
 }
 
 /// A row that no source can use, and why.

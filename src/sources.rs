@@ -76,4 +76,32 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_row_names_its_computer_and_user_and_one_of_the_computers_all_that_is_kept_of_it() {
+        let row = json!({
+            "computerId": "A2E2E158-86F0-49A1-AB86-30C3D8829690", "username": "ACME\\alice", "computerName": "",
+            "hostname": "ws-1", "operatingSystem": "Windows 11 Pro", "groupName": "Workstations",
+            "organizationName": "Acme", "mode": "Secure",
+        });
+        let row = row.to_string();
+        for source in SOURCES {
+            let key = source.key(&row, 1).unwrap();
+            let (computer, user) = (key.computer.as_deref(), key.user.as_deref());
+            if source.name() == "system_audit" {
+                assert_eq!((computer, user), (None, None));
+                continue;
+            }
+            assert_eq!(computer, Some("A2E2E158-86F0-49A1-AB86-30C3D8829690"));
+            assert_eq!(user, Some("ACME\\alice"));
+            let Some(facts) = key.facts else { continue };
+            let facts = facts.known().unwrap();
+            assert_eq!(
+                (source.name(), facts.name, facts.os),
+                ("computers", Some("ws-1"), Some("Windows 11 Pro"))
+            );
+            assert_eq!((facts.group, facts.organization), (Some("Workstations"), Some("Acme")));
+            assert_eq!(facts.mode, Some("Secure"));
+        }
+    }
 }

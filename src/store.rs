@@ -12,6 +12,7 @@ pub mod backfill;
 mod compress;
 pub mod connections;
 pub mod dead_letters;
+pub mod devices;
 mod error;
 mod filesystem;
 mod lock;

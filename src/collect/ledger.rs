@@ -9,6 +9,8 @@ use rusqlite::Connection;
 use super::window::{Commit, EXPECTED_GAPS, Ledger, Notes, RowCommit, Silent};
 use crate::clock::Clock;
 use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, SECOND, Seconds};
+use crate::record::enrichment::Enrichment;
+use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::seen::SeenRow;
 use crate::store::{Store, StoreError, backfill, connections, dead_letters, outbox, seen, streams, withheld};
@@ -84,7 +86,10 @@ impl StreamLedger {
             seen::swap_axis(db, self.set)?;
         }
         let fresh = self.new_rows(db, &commit.rows, commit.collected)?;
-        let entries: Vec<NewEntry<'_>> = fresh.iter().map(|row| self.entry(row)).collect();
+        let told: Vec<Option<Told>> = fresh.iter().map(|row| told(row, commit.collected)).collect();
+        let known = devices::note_seen(db, &told, commit.collected)?;
+        let entries: Vec<NewEntry<'_>> =
+            fresh.iter().enumerate().map(|(place, (row, _))| self.entry(row, known.of(place))).collect();
         if !entries.is_empty() {
             let lane = commit.lane.unwrap_or(Lane::Backfill);
             outbox::append(
@@ -129,13 +134,13 @@ impl StreamLedger {
         Ok(entries.len() as u64)
     }
 
-    /// Remembers the rows and answers those that become entries.
+    /// Remembers the rows and answers those that become entries, with the short keys of their organizations.
     fn new_rows<'r>(
         &self,
         db: &Connection,
         rows: &'r [RowCommit],
         now: Micros,
-    ) -> Result<Vec<&'r RowCommit>, StoreError> {
+    ) -> Result<Vec<(&'r RowCommit, i64)>, StoreError> {
         let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
         let mut seen_rows = Vec::with_capacity(rows.len());
         for row in rows {
@@ -189,7 +194,9 @@ impl StreamLedger {
                 *elsewhere |= known && !withheld::holds(db, sibling, row.uid)?;
             }
         }
-        Ok(fresh.into_iter().zip(elsewhere).filter(|(_, elsewhere)| !elsewhere).map(|(row, _)| row).collect())
+        let organizations = fresh_rows.iter().map(|row| row.organization);
+        let fresh = fresh.into_iter().zip(organizations).zip(elsewhere);
+        Ok(fresh.filter(|(_, elsewhere)| !elsewhere).map(|(row, _)| row).collect())
     }
 
     /// Packs seen rows whose hour closed long enough ago: once an hour, and sooner where many old rows come.
@@ -211,7 +218,7 @@ impl StreamLedger {
         Ok(())
     }
 
-    fn entry<'r>(&self, row: &'r RowCommit) -> NewEntry<'r> {
+    fn entry<'r>(&self, row: &'r RowCommit, known: Enrichment<'r>) -> NewEntry<'r> {
         NewEntry {
             uid: row.uid,
             kind: self.kind,
@@ -221,6 +228,7 @@ impl StreamLedger {
             time: row.time,
             row: std::str::from_utf8(&row.body).expect("a listed row is checked text"),
             previous: None,
+            known,
         }
     }
 }
@@ -242,6 +250,12 @@ fn rekeyed(
     let rekeyed =
         |(seen, row): (&SeenRow, &&RowCommit)| SeenRow { organization: keys[&row.organization], ..*seen };
     Ok(seen.iter().zip(rows).map(rekeyed).collect())
+}
+
+/// What a row tells of a computer, where it names one. Without a time of its own it counts as of now.
+fn told(&(row, organization): &(&RowCommit, i64), now: Micros) -> Option<Told> {
+    let sighting = Arc::clone(row.sighting.as_ref()?);
+    Some(Told { organization, at: row.time.unwrap_or(now), sighting })
 }
 
 impl Ledger for StreamLedger {

@@ -1,7 +1,9 @@
 //! The portal as a [`Listing`]: asks for a page and keys its rows.
 
-use std::sync::Mutex;
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CollectError, Listed, ListedRow, Listing};
 use crate::coverage::walk::RowId;
-use crate::model::{Micros, uid};
+use crate::model::{Micros, folded, uid};
 use crate::portal::{Page, Portal, Reader};
+use crate::record::enrichment::{Sighting, is_person};
 use crate::record::vendor_fields::{FieldChange, VendorFields};
 use crate::source::{Query, Rejected, RowKey, Source};
 
@@ -70,12 +73,14 @@ impl PortalListing {
     fn keyed(&self, part: u8, page: Page) -> Listed {
         self.fields.lock().expect("no look at a page panics").look(page.rows());
         let mut listed = Listed { total: page.total, ..Listed::default() };
+        let mut sightings = Sightings::default();
         for (row, &(start, end)) in page.rows().zip(&page.rows) {
             let body = page.body.slice(start..end);
             match self.source.key(row, part) {
                 Ok(mut key) => {
-                    let reader = key.reader.take();
+                    let (reader, sighting) = (key.reader.take(), sightings.of(&mut key));
                     let mut row = listed_row(self.source, part, key, body);
+                    row.sighting = sighting;
                     row.own = reader.is_some_and(|reader| self.is_unwanted(reader, &row));
                     listed.rows.push(row);
                 }
@@ -120,6 +125,28 @@ impl Listing for PortalListing {
     }
 }
 
+/// What the rows of a page tell of computers: each pair of computer and user once, since most rows repeat one.
+#[derive(Default)]
+struct Sightings<'a>(HashMap<(Cow<'a, str>, Option<Cow<'a, str>>), Arc<Sighting>>);
+
+impl<'a> Sightings<'a> {
+    fn of(&mut self, key: &mut RowKey<'a>) -> Option<Arc<Sighting>> {
+        let (computer, user, facts) = (key.computer.take()?, key.user.take(), key.facts.take());
+        let pair = (computer, user);
+        if let Some(known) = self.0.get(&pair).filter(|_| facts.is_none()) {
+            return Some(Arc::clone(known));
+        }
+        let (computer, user) = &pair;
+        let sighting = Arc::new(Sighting {
+            computer: folded(computer).into_owned(),
+            user: user.as_deref().filter(|name| is_person(name)).map(str::to_owned),
+            facts,
+        });
+        self.0.insert(pair, Arc::clone(&sighting));
+        Some(sighting)
+    }
+}
+
 fn listed_row(source: &dyn Source, part: u8, key: RowKey<'_>, body: Bytes) -> ListedRow {
     let id = match &key.vendor_id {
         Some(vendor_id) => {
@@ -139,6 +166,7 @@ fn listed_row(source: &dyn Source, part: u8, key: RowKey<'_>, body: Bytes) -> Li
         at: key.at,
         imported: key.imported,
         own: false,
+        sighting: None,
         body,
     }
 }
@@ -146,6 +174,6 @@ fn listed_row(source: &dyn Source, part: u8, key: RowKey<'_>, body: Bytes) -> Li
 /// ◆ What names a row within its organization and source: the vendor's id and, where a source has parts,
 /// the part, since ids may repeat across them (contract section 14, row 12).
 fn vendor_key(part: u8, vendor_id: &str) -> String {
-    let id = crate::model::folded(vendor_id);
+    let id = folded(vendor_id);
     if part == 0 { id.into_owned() } else { format!("{part}/{id}") }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::format::{Encoded, FormatError, Origin};
 use crate::model::{Chunk, ConnectionId, Entry, Lane, OrganizationId, Positions};
+use crate::record::enrichment::Enrichment;
 use crate::sink::{Batch, Record};
 use crate::store::outbox::{self, PendingLane};
 use crate::store::{StoreError, connections};
@@ -48,6 +49,17 @@ pub(super) struct Refused {
     pub(super) body: Vec<u8>,
 }
 
+/// Appends the records of an entry, as [`crate::format::Format::encode`] does.
+pub(super) trait Encode:
+    Fn(Origin<'_>, &Entry<'_>, Enrichment<'_>, &mut Vec<u8>, &mut Vec<Encoded>) -> Result<(), FormatError>
+{
+}
+
+impl<E> Encode for E where
+    E: Fn(Origin<'_>, &Entry<'_>, Enrichment<'_>, &mut Vec<u8>, &mut Vec<Encoded>) -> Result<(), FormatError>
+{
+}
+
 /// How much may be put together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -71,7 +83,7 @@ pub(super) fn assemble(
     lanes: &[PendingLane],
     turn: usize,
     bounds: Bounds,
-    encode: impl Fn(Origin<'_>, &Entry<'_>, &mut Vec<u8>, &mut Vec<Encoded>) -> Result<(), FormatError>,
+    encode: impl Encode,
 ) -> Result<Outcome, StoreError> {
     // What of the buffer is not used takes address space and no memory.
     let mut assembly = Assembly {
@@ -132,10 +144,7 @@ struct Assembly<'a, E> {
     organizations: HashMap<ConnectionId, HashMap<String, (OrganizationId, Arc<str>)>>,
 }
 
-impl<E> Assembly<'_, E>
-where
-    E: Fn(Origin<'_>, &Entry<'_>, &mut Vec<u8>, &mut Vec<Encoded>) -> Result<(), FormatError>,
-{
+impl<E: Encode> Assembly<'_, E> {
     /// Takes the lane's next entries and moves its position.
     fn take(
         &mut self,
@@ -176,20 +185,24 @@ where
         let (site, source): (Arc<str>, Arc<str>) = (site.into(), chunk.source.as_str().into());
         let day = DateTime::from_timestamp_micros(chunk.collected).map(|at| at.date_naive());
         let origin = Origin { site: &site, source: &source, lane: chunk.lane, collected: chunk.collected };
-        let read = catch_unwind(AssertUnwindSafe(|| chunk.entries().map_err(|error| error.to_string())));
-        let entries = match read.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
-            Ok(entries) => entries,
+        let read = || chunk.entries_and_known().map_err(|error| error.to_string());
+        let read = catch_unwind(AssertUnwindSafe(read));
+        let (entries, known) = match read.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
+            Ok(read) => read,
             Err(reason) => {
                 refused.push(unreadable(chunk, &reason));
                 *position = chunk.last;
                 return Ok(false);
             }
         };
-        for entry in entries.iter().filter(|entry| entry.number > *position).collect::<Vec<_>>() {
+        for (place, entry) in entries.iter().enumerate() {
+            if entry.number <= *position {
+                continue;
+            }
             let start = self.buffer.len();
             let result = match day {
                 None => Err(FormatError::Collected(chunk.collected).to_string()),
-                Some(day) => self.encode(origin, entry).map(|()| day),
+                Some(day) => self.encode(origin, entry, known.of(place)).map(|()| day),
             };
             if self.buffer.len() > self.bounds.batch && start > 0 {
                 self.buffer.truncate(start);
@@ -206,11 +219,11 @@ where
     }
 
     /// Appends the entry to the buffer; whatever goes wrong, even a panic, is the reason of a dead letter.
-    fn encode(&mut self, origin: Origin<'_>, entry: &Entry<'_>) -> Result<(), String> {
+    fn encode(&mut self, origin: Origin<'_>, entry: &Entry<'_>, known: Enrichment<'_>) -> Result<(), String> {
         let start = self.buffer.len();
         self.encoded.clear();
         let (buffer, encoded, encode) = (&mut self.buffer, &mut self.encoded, &self.encode);
-        let result = catch_unwind(AssertUnwindSafe(|| encode(origin, entry, buffer, encoded)));
+        let result = catch_unwind(AssertUnwindSafe(|| encode(origin, entry, known, buffer, encoded)));
         let result = match result {
             Ok(result) => result.map_err(|error| error.to_string()),
             Err(panic) => Err(panicked(panic.as_ref())),

@@ -3,6 +3,7 @@ use std::fs;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use tempfile::TempDir;
@@ -108,6 +109,7 @@ fn append(
             time: Some(0),
             row,
             previous: None,
+            known: crate::record::enrichment::Enrichment::default(),
         })
         .collect();
     // In pages, as collecting does.
@@ -365,15 +367,18 @@ mod assembling {
 
     use super::*;
     use crate::deliver::assemble::assemble;
+    use crate::formats::ocsf::Version;
+    use crate::record::enrichment::{Facts, Sighting};
+    use crate::store::devices::{self, Told};
     use crate::store::tests::memory;
 
     const PLENTY: usize = 1 << 30;
 
     fn next(db: &rusqlite::Connection, turn: usize, bounds: Bounds) -> Outcome {
         let lanes = outbox::pending(db, "out").unwrap();
-        assemble(db, &lanes, turn, bounds, |origin, entry, out, records| {
+        assemble(db, &lanes, turn, bounds, |origin, entry, known, out, records| {
             assert!(!entry.row.contains("panic"), "planted");
-            Format::Raw.encode(origin, entry, Enrichment::default(), out, records)
+            Format::Raw.encode(origin, entry, known, out, records)
         })
         .unwrap()
     }
@@ -382,6 +387,92 @@ mod assembling {
         match next(db, turn, Bounds { batch: bound, memory: PLENTY }) {
             Outcome::Batch(assembled) => assembled,
             Outcome::NeedsMemory(bytes) => panic!("{bytes}"),
+        }
+    }
+
+    /// Rows of the audit in a page, as computer, second and user, before it perhaps a computer as it is listed.
+    type Step = (Vec<(u8, i64, u8)>, Option<(u8, u8, u8)>);
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let rows = prop::collection::vec((0..3_u8, 1..100_i64, 0..3_u8), 1..6);
+        let listed = prop::option::of((0..3_u8, 0..3_u8, 0..3_u8));
+        prop::collection::vec((rows, listed), 1..12)
+    }
+
+    /// What collecting does with them.
+    fn collect(db: &rusqlite::Connection, (rows, listed): &Step) {
+        let connection = connections::register(db, "acme").unwrap().id;
+        let own = OrganizationId::new("5d1");
+        let organization = connections::organization(db, connection, &own, None, 0).unwrap();
+        let told = |computer: u8, at, user: u8, mode: Option<u8>| {
+            let facts = |mode| Facts { mode: Some(format!("mode-{mode}")), ..Facts::default() };
+            let sighting = Sighting {
+                computer: format!("pc-{computer}"),
+                user: (user > 0).then(|| format!("user-{user}")),
+                facts: mode.map(facts).map(Box::new),
+            };
+            Told { organization, at, sighting: Arc::new(sighting) }
+        };
+        if let Some((computer, user, mode)) = listed {
+            devices::note_listed(db, &told(*computer, 50, *user, Some(*mode)), 100).unwrap();
+        }
+        let told: Vec<_> =
+            rows.iter().map(|(computer, at, user)| Some(told(*computer, *at, *user, None))).collect();
+        let known = devices::note_seen(db, &told, 100).unwrap();
+        let texts: Vec<_> = rows.iter().map(|(pc, ..)| format!("{{\"computerId\":\"pc-{pc}\"}}")).collect();
+        let entries: Vec<_> = texts
+            .iter()
+            .enumerate()
+            .map(|(place, row)| NewEntry {
+                uid: Uuid::nil(),
+                kind: Kind::Event,
+                change: Change::New,
+                organization: own.as_str(),
+                vendor_id: None,
+                time: Some(rows[place].1),
+                row,
+                previous: None,
+                known: known.of(place),
+            })
+            .collect();
+        outbox::append(db, connection, 1, Lane::Live, "unified_audit", 100, 0, &entries).unwrap();
+    }
+
+    /// All that is in the outbox, as a sink gets it that has nothing yet.
+    fn delivered(db: &rusqlite::Connection) -> Vec<u8> {
+        let lanes = outbox::pending(db, "out").unwrap();
+        let bounds = Bounds { batch: PLENTY, memory: PLENTY };
+        let format = Format::Ocsf { version: Version::V1_5, row: true };
+        let encode =
+            |origin: Origin<'_>,
+             entry: &Entry<'_>,
+             known: Enrichment<'_>,
+             out: &mut Vec<u8>,
+             records: &mut Vec<Encoded>| format.encode(origin, entry, known, out, records);
+        match assemble(db, &lanes, 0, bounds, encode).unwrap() {
+            Outcome::Batch(assembled) if assembled.refused.is_empty() => assembled.batch.buffer.to_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_lane_that_is_delivered_again_after_any_changes_gives_equal_bytes(
+            before in steps(),
+            after in steps(),
+        ) {
+            let db = memory();
+            sinks::configure(&db, &[("out", "file", "ocsf 1.5")]).unwrap();
+            before.iter().for_each(|step| collect(&db, step));
+            let first = delivered(&db);
+            let named = before.iter().flat_map(|(rows, _)| rows).any(|(_, _, user)| *user > 0);
+            let text = std::str::from_utf8(&first).unwrap();
+            prop_assert!(!named || text.contains("device.owner"), "who is seen is known");
+            after.iter().for_each(|step| collect(&db, step));
+            let again = delivered(&db);
+            prop_assert_eq!(&again[..first.len()], &first[..]);
+            devices::prune(&db, i64::MAX, 0, 100).unwrap();
+            prop_assert_eq!(delivered(&db), again);
         }
     }
 

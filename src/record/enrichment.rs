@@ -1,9 +1,16 @@
 //! What is known besides the row, as of the entry's number: the device's last state and its last user.
+//!
+//! Collecting notes what rows tell of computers ([`Sighting`]), and stores with each entry what was known of its
+//! own ([`Known`]), in the transaction that numbers it.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::model::Micros;
 
 /// What an entry's records may be completed with. The row's own word always comes first.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Enrichment<'a> {
     /// The device on which it happened, as it last was.
     pub device: Option<KnownDevice<'a>>,
@@ -12,29 +19,38 @@ pub struct Enrichment<'a> {
 }
 
 /// A device as it last was before the entry.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KnownDevice<'a> {
+    #[serde(rename = "n", borrow)]
     pub name: Option<&'a str>,
     /// The vendor's text of its operating system.
+    #[serde(rename = "s")]
     pub os: Option<&'a str>,
+    #[serde(rename = "g")]
     pub group: Option<&'a str>,
+    #[serde(rename = "o")]
     pub organization: Option<&'a str>,
     /// The vendor's word for its mode.
+    #[serde(rename = "m")]
     pub mode: Option<&'a str>,
 }
 
 /// A last logged-in user.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LastUser<'a> {
     /// As the vendor writes it: `DOMAIN\user`, `user`, `AzureAD\First Last`.
+    #[serde(rename = "n")]
     pub name: &'a str,
+    #[serde(rename = "o")]
     pub origin: UserOrigin,
-    /// When this was known.
+    /// Since when it is known.
+    #[serde(rename = "t")]
     pub time: Option<Micros>,
 }
 
 /// Where a last user comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UserOrigin {
     /// The computer's own row.
     Computer,
@@ -50,6 +66,181 @@ impl UserOrigin {
             Self::Computer => "computers",
             Self::UnifiedAudit => "unified_audit",
             Self::Report => "reports",
+        }
+    }
+
+    /// The origin's key in the store; never changes once released.
+    pub fn code(self) -> i64 {
+        match self {
+            Self::Computer => 0,
+            Self::UnifiedAudit => 1,
+            Self::Report => 2,
+        }
+    }
+}
+
+/// A device's facts, kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub name: Option<String>,
+    pub os: Option<String>,
+    pub group: Option<String>,
+    pub organization: Option<String>,
+    pub mode: Option<String>,
+}
+
+impl Facts {
+    /// The same, borrowed; none where nothing is known.
+    pub fn known(&self) -> Option<KnownDevice<'_>> {
+        let known = KnownDevice {
+            name: self.name.as_deref(),
+            os: self.os.as_deref(),
+            group: self.group.as_deref(),
+            organization: self.organization.as_deref(),
+            mode: self.mode.as_deref(),
+        };
+        (known != KnownDevice::default()).then_some(known)
+    }
+}
+
+/// What a row tells of a computer, beside what it is about.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The vendor's id of the computer, as [`crate::model::folded`] makes it.
+    pub computer: String,
+    /// A person's name.
+    pub user: Option<String>,
+    /// All that is kept of it, from a row that tells it.
+    pub facts: Option<Box<Facts>>,
+}
+
+/// Accounts that are nobody, whatever domain stands before them.
+const SERVICES: [&str; 8] = [
+    "system",
+    "localsystem",
+    "local service",
+    "network service",
+    "anonymous logon",
+    "root",
+    "daemon",
+    "nobody",
+];
+/// Domains in which nobody is a person: of services, of application pools, of what draws the desktop. The first
+/// is translated by Windows.
+const SERVICE_DOMAINS: [&str; 9] = [
+    "nt authority",
+    "nt-autorität",
+    "autorite nt",
+    "nt service",
+    "nt virtual machine",
+    "font driver host",
+    "window manager",
+    "iis apppool",
+    "iusr",
+];
+
+/// Whether a user's name is a person's, as far as a name tells: no account of the system or a service, no
+/// machine (`NAME$`), no daemon of macOS (`_name`), nothing that draws the desktop (`DWM-1`, `UMFD-0`).
+pub fn is_person(name: &str) -> bool {
+    let is_one_of = |names: &[&str], name: &str| {
+        names.iter().any(|one| one.eq_ignore_ascii_case(name) || *one == name.to_lowercase())
+    };
+    let (domain, name) = name.trim().rsplit_once('\\').unwrap_or(("", name.trim()));
+    let numbered = |prefix: &str| {
+        let rest = name.get(prefix.len()..);
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            && rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    !(name.is_empty()
+        || name.starts_with('_')
+        || name.ends_with('$')
+        || numbered("DWM-")
+        || numbered("UMFD-")
+        || is_one_of(&SERVICES, name)
+        || is_one_of(&SERVICE_DOMAINS, domain)
+        || (domain.is_empty() && is_one_of(&SERVICE_DOMAINS, name)))
+}
+
+/// What is known besides the rows of a chunk, each thing once.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Known<'a> {
+    #[serde(rename = "d", borrow)]
+    devices: Vec<KnownDevice<'a>>,
+    #[serde(rename = "u", borrow)]
+    users: Vec<LastUser<'a>>,
+    /// For each entry the device and the user, counted from 1; 0 for none. Empty where nothing is known.
+    #[serde(rename = "e")]
+    entries: Vec<(u32, u32)>,
+}
+
+impl<'a> Known<'a> {
+    /// What is known with each entry, in their order.
+    pub fn new(entries: impl Iterator<Item = Enrichment<'a>>) -> Self {
+        let (mut devices, mut users) = (HashMap::new(), HashMap::new());
+        let mut known = Self::default();
+        for Enrichment { device, user } in entries {
+            let device = device.map_or(0, |device| place(&mut devices, &mut known.devices, device));
+            let user = user.map_or(0, |user| place(&mut users, &mut known.users, user));
+            known.entries.push((device, user));
+        }
+        if known.devices.is_empty() && known.users.is_empty() {
+            known.entries.clear();
+        }
+        known
+    }
+
+    /// What is known with the entry at this place of its chunk.
+    pub fn of(&self, place: usize) -> Enrichment<'a> {
+        let (device, user) = self.entries.get(place).copied().unwrap_or_default();
+        Enrichment { device: counted(&self.devices, device), user: counted(&self.users, user) }
+    }
+}
+
+/// The place of a thing in its list, counted from 1.
+fn place<T: Copy + Eq + std::hash::Hash>(places: &mut HashMap<T, u32>, list: &mut Vec<T>, thing: T) -> u32 {
+    *places.entry(thing).or_insert_with(|| {
+        list.push(thing);
+        u32::try_from(list.len()).expect("a page is smaller")
+    })
+}
+
+fn counted<T: Copy>(list: &[T], place: u32) -> Option<T> {
+    list.get(usize::try_from(place).ok()?.checked_sub(1)?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_and_machines_are_no_persons() {
+        for service in [
+            "",
+            " ",
+            "NT AUTHORITY\\SYSTEM",
+            "NT-AUTORITÄT\\SYSTEM",
+            "nt authority\\Local Service",
+            "Autorite NT\\Système",
+            "SYSTEM",
+            "LOCAL SERVICE",
+            "Network Service",
+            "root",
+            "_windowserver",
+            "DWM-1",
+            "Window Manager\\DWM-12",
+            "UMFD-0",
+            "Font Driver Host\\UMFD-1",
+            "ACME\\PC-17$",
+            "IIS APPPOOL\\DefaultAppPool",
+            "NT SERVICE\\MSSQLSERVER",
+            "ACME\\",
+        ] {
+            assert!(!is_person(service), "{service}");
+        }
+        for person in
+            ["alice", "ACME\\alice", "AzureAD\\Ada Lovelace", "rooter", "DWM-x", "UMFD-", "sys", "日本"]
+        {
+            assert!(is_person(person), "{person}");
         }
     }
 }

@@ -1,14 +1,16 @@
 //! One connection: finds out its organizations and runs its streams.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::stream::{Stream, Unfinished, query_name};
+use super::stream::{First, Stream, Unfinished, query_name};
 use super::{LONGEST_PAUSE, Surroundings};
 use crate::config::{Connection, Organizations, SourceConfig};
 use crate::model::OrganizationId;
@@ -100,12 +102,17 @@ impl Site {
                             })
                         });
                     }
+                    let (listed, listing) = self.first_listing();
                     for stream in streams_now {
                         let key =
                             format!("{}/{}/{}", stream.source.name(), stream.scope.name(), stream.name());
                         if running.insert(key) {
                             let span = stream.span();
-                            streams.spawn(stream.run(around.clone()).instrument(span));
+                            let first = match stream.source.shape() {
+                                source::Shape::Snapshot { .. } => First::Listing(Arc::clone(&listing)),
+                                source::Shape::Window { .. } => First::After(listed.clone()),
+                            };
+                            streams.spawn(stream.run(around.clone(), first).instrument(span));
                         }
                     }
                     around.clock.jittered(self.config.discover_every, 0.1)
@@ -122,6 +129,16 @@ impl Site {
         }
         streams.close();
         streams.wait().await;
+    }
+
+    /// Cancelled once what lists things was asked for the first time, all of which hold the guard. A site that was
+    /// heard before knows its things and waits for nobody.
+    fn first_listing(&self) -> (CancellationToken, Arc<DropGuard>) {
+        let listed = CancellationToken::new();
+        if self.row.first_contact.is_some() {
+            listed.cancel();
+        }
+        (listed.clone(), Arc::new(listed.drop_guard()))
     }
 
     /// Does all there is to do once.

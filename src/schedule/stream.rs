@@ -1,10 +1,12 @@
 //! One stream from its loading to its last poll.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Surroundings, verdict};
 use crate::collect::CollectError;
@@ -27,6 +29,9 @@ use crate::store::{Store, StoreError, vendor_fields};
 /// The longest stretch that counts as live.
 const LIVE_SPAN: Duration = Duration::from_secs(900);
 
+/// How long a site's first listing of its devices is waited for.
+const FIRST_LISTING: Duration = Duration::from_secs(15);
+
 /// What a stream is, before it is loaded.
 #[derive(Clone)]
 pub struct Stream {
@@ -40,6 +45,15 @@ pub struct Stream {
     /// Part of the source, 0 where it has none.
     pub part: u8,
     pub filter: Filter,
+}
+
+/// When a stream polls first: events are told with their devices where those were listed before.
+#[derive(Debug)]
+pub enum First {
+    /// At once; others wait until it has.
+    Listing(Arc<DropGuard>),
+    /// After all that list, or [`FIRST_LISTING`].
+    After(CancellationToken),
 }
 
 /// What of a stream stays unproven after all was done.
@@ -73,7 +87,16 @@ impl Stream {
     }
 
     /// Polls until told to stop.
-    pub async fn run(self, around: Surroundings) {
+    pub async fn run(self, around: Surroundings, first: First) {
+        let mut listing = None;
+        match first {
+            First::Listing(guard) => listing = Some(guard),
+            First::After(listed) => tokio::select! {
+                () = listed.cancelled() => {}
+                () = around.stop.cancelled() => return,
+                () = tokio::time::sleep(FIRST_LISTING) => {}
+            },
+        }
         let mut status = self.blank();
         let _epitaph = Epitaph(|| around.board.break_stream(&self.connection.site, self.blank()));
         let mut loaded = None;
@@ -90,6 +113,7 @@ impl Stream {
             let began = around.clock.now();
             let outcome = self.poll(&mut loaded, &mut status, due, &around).await;
             fail::fail_point!("collect.poll.after");
+            listing.take();
             if around.stop.is_cancelled() {
                 break;
             }

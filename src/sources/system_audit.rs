@@ -120,6 +120,9 @@ impl Source for SystemAudit {
             at,
             imported: None,
             reader: reader(&picked),
+            computer: None,
+            user: None,
+            facts: None,
         })
     }
 }

@@ -140,9 +140,17 @@ impl Source for UnifiedAudit {
     }
 
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {
-        let [vendor_id, owner_name, owner, at, imported] = fields(
+        let [vendor_id, owner_name, owner, at, imported, computer, user] = fields(
             row,
-            &["eActionLogId", "organizationName", "organizationId", "dateTime", "dateTimeImported"],
+            &[
+                "eActionLogId",
+                "organizationName",
+                "organizationId",
+                "dateTime",
+                "dateTimeImported",
+                "computerId",
+                "username",
+            ],
         )?;
         let vendor_id = id(vendor_id);
         let at = time(at);
@@ -158,6 +166,9 @@ impl Source for UnifiedAudit {
             at,
             imported: time(imported),
             reader: None,
+            computer: id(computer),
+            user: text(user),
+            facts: None,
         })
     }
 }

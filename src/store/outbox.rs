@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{StoreError, compress};
 use crate::model::{Change, Chunk, ConnectionId, Entry, Kind, Lane, Micros, Positions};
+use crate::record::enrichment::{Enrichment, Known};
 
 /// Entries are split into chunks of about this many bytes before compression, so that reading back
 /// costs little memory at a time.
@@ -33,6 +34,8 @@ pub struct NewEntry<'a> {
     pub row: &'a str,
     /// The row before a change or removal.
     pub previous: Option<&'a str>,
+    /// What is known besides the row.
+    pub known: Enrichment<'a>,
 }
 
 impl NewEntry<'_> {
@@ -67,14 +70,16 @@ pub fn append(
     let first = head - count + 1;
     let mut numbered = entries.iter().zip(first..).peekable();
     while numbered.peek().is_some() {
-        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        let (mut chunk, mut known, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some((entry, number)) =
             numbered.next_if(|(entry, _)| chunk.is_empty() || bytes + entry.bytes() <= CHUNK_BYTES)
         {
             bytes += entry.bytes();
             chunk.push(with_number(entry, number));
+            known.push(entry.known);
         }
-        insert_chunk(db, connection, lane, source, collected, stored, &chunk)?;
+        let known = Known::new(known.into_iter());
+        insert_chunk(db, connection, lane, source, collected, stored, &chunk, &known)?;
     }
     Ok(first)
 }
@@ -93,6 +98,7 @@ fn with_number<'a>(entry: &NewEntry<'a>, number: i64) -> Entry<'a> {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a page knows of itself, each once")]
 fn insert_chunk(
     db: &Connection,
     connection: ConnectionId,
@@ -101,10 +107,11 @@ fn insert_chunk(
     collected: Micros,
     stored: Micros,
     entries: &[Entry<'_>],
+    known: &Known<'_>,
 ) -> Result<(), StoreError> {
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
     let (first, last) = (first.number, last.number);
-    let body = Chunk::encode(entries);
+    let body = Chunk::encode(entries, known);
     if body.len() > LARGEST_CHUNK {
         return Err(StoreError::TooLarge { bytes: body.len(), limit: LARGEST_CHUNK });
     }

@@ -7,6 +7,7 @@ mod bad_input;
 mod broken_parts;
 mod cost;
 mod crash;
+mod devices;
 mod docs;
 mod house;
 mod late;

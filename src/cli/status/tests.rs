@@ -111,6 +111,7 @@ fn fill(db: &rusqlite::Connection) -> Result<(), crate::store::StoreError> {
         time: None,
         row: "{}",
         previous: None,
+        known: crate::record::enrichment::Enrichment::default(),
     };
     let (collected, stored) = (at(9, 0).timestamp_micros(), at(9, 0).timestamp_micros());
     outbox::append(db, acme, 1, Lane::Live, "unified_audit", collected, stored, &[entry])?;

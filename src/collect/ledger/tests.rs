@@ -51,6 +51,7 @@ fn row(number: u128, (enter, owed): (bool, bool)) -> RowCommit {
         other: Some(2_000 * SECOND),
         enter,
         owed,
+        sighting: None,
         body: Bytes::from_static(b"{}"),
     }
 }

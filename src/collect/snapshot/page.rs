@@ -2,6 +2,7 @@
 //! anything new, and what is missing.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -11,6 +12,7 @@ use crate::collect::ListedRow;
 use crate::model::{Change, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::{digest, fingerprint};
 use crate::source::Scope;
+use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::snapshots::{self, Known, Presence};
 use crate::store::{StoreError, connections, dead_letters, outbox};
@@ -27,6 +29,8 @@ pub(super) struct Page {
 struct Made {
     uid: Uuid,
     change: Change,
+    /// `organization.id`.
+    organization_key: i64,
     organization: String,
     vendor_id: String,
     row: String,
@@ -53,6 +57,11 @@ impl Page {
             };
             let newest = checkins.entry(organization).or_insert(None);
             *newest = (*newest).max(row.at);
+            if let Some(sighting) = &row.sighting {
+                let at = row.at.unwrap_or(self.now);
+                let told = Told { organization, at, sighting: Arc::clone(sighting) };
+                devices::note_listed(db, &told, self.now)?;
+            }
             if ours {
                 made.extend(self.compare(db, organization, row)?);
             }
@@ -96,7 +105,8 @@ impl Page {
                     return Ok(None);
                 }
                 snapshots::set_restated(db, set, organization, vendor_id, restated)?;
-                return Ok(Some(self.made(row, Change::Restated, &format!("restated@{restated}"), None)));
+                let occurrence = format!("restated@{restated}");
+                return Ok(Some(self.made(row, organization, Change::Restated, &occurrence, None)));
             }
         };
         let restated = known.as_ref().map_or(0, |known| known.restated).max(restated);
@@ -109,7 +119,7 @@ impl Page {
         snapshots::set(db, set, organization, vendor_id, &now_known, self.now)?;
         let before = snapshots::enter(db, set, organization, vendor_id, &print)?;
         let occurrence = format!("{}/{before}", hex(&print));
-        Ok(Some(self.made(row, change, &occurrence, previous)))
+        Ok(Some(self.made(row, organization, change, &occurrence, previous)))
     }
 
     fn print(&self, row: &[u8]) -> Vec<u8> {
@@ -118,7 +128,14 @@ impl Page {
         print.unwrap_or_else(|| digest(&[row])).to_vec()
     }
 
-    fn made(&self, row: &ListedRow, change: Change, occurrence: &str, previous: Option<&Vec<u8>>) -> Made {
+    fn made(
+        &self,
+        row: &ListedRow,
+        organization_key: i64,
+        change: Change,
+        occurrence: &str,
+        previous: Option<&Vec<u8>>,
+    ) -> Made {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let vendor_id = row.vendor_id.clone().unwrap_or_default();
         Made {
@@ -130,6 +147,7 @@ impl Page {
                 occurrence,
             ),
             change,
+            organization_key,
             organization: row.organization.as_str().to_owned(),
             vendor_id,
             row: text(&row.body),
@@ -141,9 +159,12 @@ impl Page {
         if made.is_empty() {
             return Ok(0);
         }
+        let ids: Vec<_> = made.iter().map(|one| (one.organization_key, folded(&one.vendor_id))).collect();
+        let known = devices::look(db, ids.iter().map(|(organization, id)| (*organization, &**id)))?;
         let entries: Vec<NewEntry<'_>> = made
             .iter()
-            .map(|one| NewEntry {
+            .enumerate()
+            .map(|(place, one)| NewEntry {
                 uid: one.uid,
                 kind: self.settings.kind,
                 change: one.change,
@@ -152,6 +173,7 @@ impl Page {
                 time: Some(self.now),
                 row: &one.row,
                 previous: one.previous.as_deref(),
+                known: known.of(place),
             })
             .collect();
         let settings = &self.settings;
@@ -272,6 +294,7 @@ impl Page {
         let row = String::from_utf8_lossy(&known.row).into_owned();
         let removed = Known { presence: Presence::Removed, fingerprint: Vec::new(), ..known };
         snapshots::set(db, set, one.organization, &one.vendor_id, &removed, self.now)?;
+        devices::note_removed(db, one.organization, &one.vendor_id, self.now)?;
         Ok(Some(Made {
             uid: uid(
                 &one.organization_id,
@@ -281,6 +304,7 @@ impl Page {
                 &format!("removed/{before}"),
             ),
             change: Change::Removed,
+            organization_key: one.organization,
             organization: one.organization_id.clone(),
             vendor_id: one.vendor_id.clone(),
             previous: Some(row.clone()),

@@ -71,6 +71,7 @@ fn row(organization: &str, id: &str, mode: &str, deleted: bool, now: Micros) -> 
         at: Some(now),
         imported: None,
         own: false,
+        sighting: None,
         body: Bytes::from(body.to_string()),
     }
 }

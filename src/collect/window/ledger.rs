@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -9,6 +10,7 @@ use uuid::Uuid;
 use super::Notes;
 use crate::coverage::Interval;
 use crate::model::{Lane, Micros, OrganizationId, Seconds};
+use crate::record::enrichment::Sighting;
 use crate::store::StoreError;
 
 /// A silence of so many expected gaps means something. Of rows that come by chance one gap in 400 is as
@@ -31,6 +33,8 @@ pub struct RowCommit {
     pub enter: bool,
     /// Whether it becomes an entry also where it was withheld before.
     pub owed: bool,
+    /// What it tells of a computer.
+    pub sighting: Option<Arc<Sighting>>,
     pub body: Bytes,
 }
 

@@ -235,6 +235,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             other,
             enter,
             owed,
+            sighting: row.sighting.clone(),
             body: row.body.clone(),
         }
     }

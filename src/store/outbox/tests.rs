@@ -20,6 +20,7 @@ fn entry(number: u128, row: &str) -> NewEntry<'_> {
         time: Some(5),
         row,
         previous: None,
+        known: crate::record::enrichment::Enrichment::default(),
     }
 }
 

@@ -98,6 +98,7 @@ impl Listing for Endless {
                 at: Some(row.at),
                 imported: Some(row.imported),
                 own: false,
+                sighting: None,
                 body: Bytes::from_static(b"{}"),
             }
         };

@@ -189,6 +189,7 @@ fn listed(row: &Row, has_imported: bool) -> ListedRow {
         at: Some(row.at),
         imported: has_imported.then_some(row.imported),
         own: false,
+        sighting: None,
         body: Bytes::from_static(b"{}"),
     }
 }

@@ -1,0 +1,85 @@
+//! What is known of a device besides the row that tells of it.
+
+use std::collections::{HashMap, HashSet};
+
+use lockstep::model::Micros;
+use lockstep::normalise::parse_time;
+use lockstep::record::enrichment::is_person;
+use serde_json::Value;
+
+use crate::support::app::{SOON, Setup, TestApp};
+
+/// Every record in the files of a folder with the row that it carries.
+fn records(folder: &std::path::Path) -> Vec<(Value, Value)> {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let texts: Vec<_> = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines
+        .filter_map(|line| {
+            let record: Value = serde_json::from_str(line).unwrap();
+            let row = serde_json::from_str(record["raw_data"].as_str()?).unwrap();
+            Some((record, row))
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_has_the_device_as_it_was_listed_and_the_user_of_its_own_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ocsf.ndjson");
+    let sink = format!(
+        "{{ name: ocsf, type: file, path: \"{}\", format: ocsf, version: \"1.5\", raw: true }}",
+        path.display()
+    );
+    let app = TestApp::start(Setup { sinks: vec![sink], ..Setup::default() }).await;
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    app.finish("devices of events").await;
+
+    let records = records(folder.path());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut listed: HashMap<String, (HashSet<String>, HashSet<String>)> = HashMap::new();
+    let mut seen: HashMap<(String, String), Micros> = HashMap::new();
+    for (_, row) in &records {
+        let (computer, user) = (text(&row["computerId"]), text(&row["username"]));
+        if row["lastCheckin"].is_string() {
+            let (groups, users) = listed.entry(computer).or_default();
+            groups.insert(text(&row["group"]));
+            users.insert(user);
+        } else if row["actionType"].is_string() {
+            let at = parse_time(&text(&row["dateTime"])).unwrap_or(Micros::MAX);
+            let first = seen.entry((computer, user)).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+    let (mut with_group, mut by_computer, mut by_audit, mut events) = (0, 0, 0, 0);
+    for (record, row) in records.iter().filter(|(_, row)| row["actionType"].is_string()) {
+        let computer = text(&row["computerId"]);
+        let Some((groups, users)) = listed.get(&computer) else { continue };
+        events += 1;
+        let enrichments = record["enrichments"].as_array().map_or(&[][..], Vec::as_slice);
+        if let Some(group) = record["device"]["groups"][0]["name"].as_str() {
+            assert!(groups.contains(group), "{record}");
+            assert!(enrichments.iter().any(|one| one["name"] == "device.mode"), "{record}");
+            with_group += 1;
+        }
+        let Some(owner) = enrichments.iter().find(|one| one["name"] == "device.owner") else { continue };
+        let (name, since) = (text(&owner["value"]), owner["data"]["time"].as_i64().unwrap());
+        if let Some(at) = parse_time(&text(&row["dateTime"])) {
+            assert!(since <= at / 1_000, "{record}");
+        }
+        if owner["data"]["origin"] == "computers" {
+            assert!(users.contains(&name), "{record}");
+            by_computer += 1;
+        } else {
+            assert!(seen[&(computer, name.clone())] / 1_000 <= since, "{record}");
+            let own = text(&row["username"]);
+            assert!(own == name || !is_person(&own), "{record}");
+            by_audit += 1;
+        }
+    }
+    println!("{events} events: {with_group} with a group, {by_computer} and {by_audit} with a user");
+    // A computer may speak before it is listed.
+    assert!(with_group * 100 >= events * 95, "{with_group} of {events}");
+    assert!(by_computer > 0 && by_audit > 0, "{by_computer}, {by_audit} of {events}");
+}
