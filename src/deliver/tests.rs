@@ -483,7 +483,11 @@ mod assembling {
         append(&db, "acme", Lane::Live, &rows(0..3)).unwrap();
         let lanes = outbox::pending(&db, "out").unwrap();
         // Two records an entry: its name, and a further one of another kind and unknown.
-        let encode = |_: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>, records: &mut Vec<Encoded>| {
+        let encode = |_: Origin<'_>,
+                      entry: &Entry<'_>,
+                      _: Enrichment<'_>,
+                      out: &mut Vec<u8>,
+                      records: &mut Vec<Encoded>| {
             for (line, uid, kind, unknown) in [
                 (format!("{}\n", entry.number), entry.uid, Kind::Device, false),
                 ("further\n".to_owned(), Uuid::new_v5(&entry.uid, b"further"), Kind::Event, true),

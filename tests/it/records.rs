@@ -363,6 +363,36 @@ fn what_is_known_of_a_device_and_its_user_stands_in_its_events_unless_the_row_sa
 }
 
 #[test]
+fn a_change_of_a_device_tells_what_is_known_of_it() {
+    let (before, after) =
+        (r#"{"computerId":"c","mode":"Secure"}"#, r#"{"computerId":"c","mode":"Learning"}"#);
+    for version in Version::ALL {
+        let told =
+            |change| encode(ocsf(version), "computers", after, Some((change, before)), KNOWN).remove(1);
+        for device in [&told(Change::Changed)["device"], &told(Change::New)["entity"]["device"]] {
+            assert_eq!(
+                (&device["os"]["name"], &device["org"]["name"]),
+                (&"Windows 11 Pro".into(), &"Müßig".into())
+            );
+            assert_eq!(
+                (&device["groups"][0]["name"], &device["owner"]["name"]),
+                (&"Workstations".into(), &"a.muster".into())
+            );
+        }
+    }
+}
+
+#[test]
+fn a_device_has_one_name_and_the_rows_own_comes_first() {
+    let row = r#"{"actionType":"read","computerId":"c","hostname":"WS 1"}"#;
+    let (mut out, mut records) = (Vec::new(), Vec::new());
+    let (origin, entry) = (origin("unified_audit"), entry("unified_audit", row, None));
+    ocsf(Version::V1_3).encode(origin, &entry, KNOWN, &mut out, &mut records).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains(r#""name":"WS 1""#) && !text.contains("WS-0001"), "{text}");
+}
+
+#[test]
 fn the_page_of_fields_is_what_the_encoders_tell_and_lists_every_field() {
     let path = format!("{}/docs/fields.md", env!("CARGO_MANIFEST_DIR"));
     let page = lockstep::cli::explain::page();

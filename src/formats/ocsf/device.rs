@@ -168,6 +168,7 @@ fn device(out: &mut impl Out, context: &Context<'_>, change: &DeviceChange<'_>) 
     out.open("device");
     identity(out, context, change.id, change.hostname, change.name);
     objects::unknown_type(out);
+    objects::known_device(out, context);
     out.close();
 }
 

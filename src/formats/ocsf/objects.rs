@@ -92,7 +92,8 @@ pub(super) fn device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_
     out.open("device");
     out.text("uid", id);
     host_name(out, context.version, name);
-    match known.name {
+    let is_named = name.is_some_and(|name| !context.version.takes_hostname(name));
+    match known.name.filter(|_| !is_named) {
         Some(name) => {
             out.put("name", Value::Text(name), From::fixed("the device's name at that time, where known"))
         }
@@ -112,7 +113,24 @@ pub(super) fn device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_
     }
     out.text("uid", event.organization);
     out.close();
-    if let Some(group) = known.group {
+    group_and_owner(out, context);
+    out.close();
+}
+
+/// What a device that changed is known by, besides its names.
+pub(super) fn known_device(out: &mut impl Out, context: &Context<'_>) {
+    let known = context.known.device.unwrap_or_default();
+    os(out, None, None, known.os);
+    if let Some(name) = known.organization {
+        out.open("org");
+        out.put("name", Value::Text(name), From::fixed("the device's organization, where known"));
+        out.close();
+    }
+    group_and_owner(out, context);
+}
+
+fn group_and_owner(out: &mut impl Out, context: &Context<'_>) {
+    if let Some(group) = context.known.device.and_then(|device| device.group) {
         out.open_list("groups");
         out.open("");
         out.put("name", Value::Text(group), From::fixed("the device's group at that time, where known"));
@@ -122,7 +140,6 @@ pub(super) fn device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_
     if let Some(user) = &context.known.user {
         last_user(out, "owner", user);
     }
-    out.close();
 }
 
 /// The kind of machine, which no row tells.
