@@ -127,7 +127,10 @@ impl Listing for PortalListing {
 
 /// What the rows of a page tell of computers: each pair of computer and user once, since most rows repeat one.
 #[derive(Default)]
-struct Sightings<'a>(HashMap<(Cow<'a, str>, Option<Cow<'a, str>>), Arc<Sighting>>);
+struct Sightings<'a>(HashMap<ComputerAndUser<'a>, Arc<Sighting>>);
+
+/// As they stand in a row.
+type ComputerAndUser<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
 
 impl<'a> Sightings<'a> {
     fn of(&mut self, key: &mut RowKey<'a>) -> Option<Arc<Sighting>> {
