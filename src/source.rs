@@ -167,6 +167,8 @@ pub struct RowKey<'a> {
     pub reader: Option<Reader>,
     /// The vendor's id of the computer on which it happened, or that the row describes.
     pub computer: Option<Cow<'a, str>>,
+    /// The name of that computer's host, where the row has no id of it.
+    pub host: Option<Cow<'a, str>>,
     /// The user that the row names, of the computer: a person, a service or anything else.
     pub user: Option<Cow<'a, str>>,
     /// What the row tells of the computer.

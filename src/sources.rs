@@ -57,7 +57,7 @@ fn content(row: &str, at: Option<Micros>, values: &[Option<&RawValue>]) -> [u8; 
 mod tests {
     use serde_json::json;
 
-    use crate::source::SOURCES;
+    use crate::source::{SOURCES, by_name};
 
     #[test]
     fn an_id_that_the_portal_did_not_fill_tells_no_rows_apart() {
@@ -81,7 +81,7 @@ mod tests {
     fn a_row_names_its_computer_and_user_and_one_of_the_computers_all_that_is_kept_of_it() {
         let row = json!({
             "computerId": "A2E2E158-86F0-49A1-AB86-30C3D8829690", "username": "ACME\\alice", "computerName": "",
-            "hostname": "ws-1", "operatingSystem": "Windows 11 Pro", "groupName": "Workstations",
+            "hostname": "WS-1", "operatingSystem": "Windows 11 Pro", "groupName": "Workstations",
             "organizationName": "Acme", "mode": "Secure",
         });
         let row = row.to_string();
@@ -94,14 +94,20 @@ mod tests {
             }
             assert_eq!(computer, Some("A2E2E158-86F0-49A1-AB86-30C3D8829690"));
             assert_eq!(user, Some("ACME\\alice"));
+            assert_eq!(key.host, None, "the id is enough");
             let Some(facts) = key.facts else { continue };
+            assert_eq!(facts.host.as_deref(), Some("ws-1"));
             let facts = facts.known().unwrap();
             assert_eq!(
                 (source.name(), facts.name, facts.os),
-                ("computers", Some("ws-1"), Some("Windows 11 Pro"))
+                ("computers", Some("WS-1"), Some("Windows 11 Pro"))
             );
             assert_eq!((facts.group, facts.organization), (Some("Workstations"), Some("Acme")));
             assert_eq!(facts.mode, Some("Secure"));
         }
+        let row =
+            r#"{"computerId":"00000000-0000-0000-0000-000000000000","hostname":"WS-1","username":"alice"}"#;
+        let key = by_name("unified_audit").unwrap().key(row, 1).unwrap();
+        assert_eq!((key.computer.as_deref(), key.host.as_deref()), (None, Some("WS-1")), "where it is not");
     }
 }

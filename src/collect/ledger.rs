@@ -252,10 +252,11 @@ fn rekeyed(
     Ok(seen.iter().zip(rows).map(rekeyed).collect())
 }
 
-/// What a row tells of a computer, where it names one. Without a time of its own it counts as of now.
+/// What a row tells of a computer, where it names one. Without a time of its own, or with one that is yet to come,
+/// it counts as of now: a clock that is years ahead names no last user for years.
 fn told(&(row, organization): &(&RowCommit, i64), now: Micros) -> Option<Told> {
     let sighting = Arc::clone(row.sighting.as_ref()?);
-    Some(Told { organization, at: row.time.unwrap_or(now), sighting })
+    Some(Told { organization, at: row.time.map_or(now, |time| time.min(now)), sighting })
 }
 
 impl Ledger for StreamLedger {

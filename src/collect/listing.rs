@@ -14,7 +14,7 @@ use super::{CollectError, Listed, ListedRow, Listing};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, folded, uid};
 use crate::portal::{Page, Portal, Reader};
-use crate::record::enrichment::{Sighting, is_person};
+use crate::record::enrichment::{Computer, LONGEST_NAME, Sighting, is_person};
 use crate::record::vendor_fields::{FieldChange, VendorFields};
 use crate::source::{Query, Rejected, RowKey, Source};
 
@@ -129,22 +129,23 @@ impl Listing for PortalListing {
 #[derive(Default)]
 struct Sightings<'a>(HashMap<ComputerAndUser<'a>, Arc<Sighting>>);
 
-/// As they stand in a row.
-type ComputerAndUser<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
+/// As they stand in a row: the computer's id, its host's name where it has none, and the user.
+type ComputerAndUser<'a> = [Option<Cow<'a, str>>; 3];
 
 impl<'a> Sightings<'a> {
     fn of(&mut self, key: &mut RowKey<'a>) -> Option<Arc<Sighting>> {
-        let (computer, user, facts) = (key.computer.take()?, key.user.take(), key.facts.take());
-        let pair = (computer, user);
+        let (named, facts) = ([key.computer.take(), key.host.take(), key.user.take()], key.facts.take());
+        let pair = named.map(|name| name.filter(|name| name.len() <= LONGEST_NAME));
         if let Some(known) = self.0.get(&pair).filter(|_| facts.is_none()) {
             return Some(Arc::clone(known));
         }
-        let (computer, user) = &pair;
-        let sighting = Arc::new(Sighting {
-            computer: folded(computer).into_owned(),
-            user: user.as_deref().filter(|name| is_person(name)).map(str::to_owned),
-            facts,
-        });
+        let computer = match &pair {
+            [Some(id), ..] => Computer::Id(folded(id).into_owned()),
+            [None, Some(host), _] => Computer::Host(host.to_lowercase()),
+            [None, None, _] => return None,
+        };
+        let user = pair[2].as_deref().filter(|name| is_person(name)).map(str::to_owned);
+        let sighting = Arc::new(Sighting { computer, user, facts });
         self.0.insert(pair, Arc::clone(&sighting));
         Some(sighting)
     }

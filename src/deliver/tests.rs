@@ -368,7 +368,7 @@ mod assembling {
     use super::*;
     use crate::deliver::assemble::assemble;
     use crate::formats::ocsf::Version;
-    use crate::record::enrichment::{Facts, Sighting};
+    use crate::record::enrichment::{Computer, Facts, Sighting};
     use crate::store::devices::{self, Told};
     use crate::store::tests::memory;
 
@@ -407,7 +407,7 @@ mod assembling {
         let told = |computer: u8, at, user: u8, mode: Option<u8>| {
             let facts = |mode| Facts { mode: Some(format!("mode-{mode}")), ..Facts::default() };
             let sighting = Sighting {
-                computer: format!("pc-{computer}"),
+                computer: Computer::Id(format!("pc-{computer}")),
                 user: (user > 0).then(|| format!("user-{user}")),
                 facts: mode.map(facts).map(Box::new),
             };

@@ -79,10 +79,15 @@ impl UserOrigin {
     }
 }
 
+/// The most bytes of a name that is kept of a device, so that what is kept is bounded: a longer one is none.
+pub const LONGEST_NAME: usize = 1_024;
+
 /// A device's facts, kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub name: Option<String>,
+    /// In lower case: by this a row is matched that has no id of its computer.
+    pub host: Option<String>,
     pub os: Option<String>,
     pub group: Option<String>,
     pub organization: Option<String>,
@@ -103,11 +108,19 @@ impl Facts {
     }
 }
 
+/// How a row names its computer, within its organization.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Computer {
+    /// The vendor's id, as [`crate::model::folded`] makes it.
+    Id(String),
+    /// The host's name in lower case, of a row without an id.
+    Host(String),
+}
+
 /// What a row tells of a computer, beside what it is about.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sighting {
-    /// The vendor's id of the computer, as [`crate::model::folded`] makes it.
-    pub computer: String,
+    pub computer: Computer,
     /// A person's name.
     pub user: Option<String>,
     /// All that is kept of it, from a row that tells it.
@@ -142,23 +155,20 @@ const SERVICE_DOMAINS: [&str; 9] = [
 /// Whether a user's name is a person's, as far as a name tells: no account of the system or a service, no
 /// machine (`NAME$`), no daemon of macOS (`_name`), nothing that draws the desktop (`DWM-1`, `UMFD-0`).
 pub fn is_person(name: &str) -> bool {
-    let is_one_of = |names: &[&str], name: &str| {
-        names.iter().any(|one| one.eq_ignore_ascii_case(name) || *one == name.to_lowercase())
-    };
-    let (domain, name) = name.trim().rsplit_once('\\').unwrap_or(("", name.trim()));
+    let name = name.trim().to_lowercase();
+    let (domain, name) = name.rsplit_once('\\').unwrap_or(("", &name));
     let numbered = |prefix: &str| {
-        let rest = name.get(prefix.len()..);
-        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-            && rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+        let number = name.strip_prefix(prefix);
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
     };
     !(name.is_empty()
         || name.starts_with('_')
         || name.ends_with('$')
-        || numbered("DWM-")
-        || numbered("UMFD-")
-        || is_one_of(&SERVICES, name)
-        || is_one_of(&SERVICE_DOMAINS, domain)
-        || (domain.is_empty() && is_one_of(&SERVICE_DOMAINS, name)))
+        || numbered("dwm-")
+        || numbered("umfd-")
+        || SERVICES.contains(&name)
+        || SERVICE_DOMAINS.contains(&domain)
+        || (domain.is_empty() && SERVICE_DOMAINS.contains(&name)))
 }
 
 /// What is known besides the rows of a chunk, each thing once.

@@ -17,8 +17,8 @@ use crate::model::OrganizationId;
 use crate::portal::{ListedOrganization, Portal, PortalError, Remedy};
 use crate::source::{self, Filter, Scope};
 use crate::status::Failing;
-use crate::store::StoreError;
 use crate::store::connections::{self, ConnectionRow};
+use crate::store::{Store, StoreError, devices};
 
 /// Why the organizations of a site are not known.
 #[derive(Debug, Error)]
@@ -102,7 +102,7 @@ impl Site {
                             })
                         });
                     }
-                    let (listed, listing) = self.first_listing();
+                    let (listed, listing) = self.first_listing(&around.store).await;
                     for stream in streams_now {
                         let key =
                             format!("{}/{}/{}", stream.source.name(), stream.scope.name(), stream.name());
@@ -131,11 +131,13 @@ impl Site {
         streams.wait().await;
     }
 
-    /// Cancelled once what lists things was asked for the first time, all of which hold the guard. A site that was
-    /// heard before knows its things and waits for nobody.
-    fn first_listing(&self) -> (CancellationToken, Arc<DropGuard>) {
+    /// Cancelled once what lists things was asked for the first time, all of which hold the guard. A site whose
+    /// devices are known waits for nobody.
+    async fn first_listing(&self, store: &Store) -> (CancellationToken, Arc<DropGuard>) {
         let listed = CancellationToken::new();
-        if self.row.first_contact.is_some() {
+        let id = self.row.id;
+        // A store that cannot be read will be told of by whoever stores.
+        if store.read(move |db| devices::any_listed(db, id)).await.unwrap_or(true) {
             listed.cancel();
         }
         (listed.clone(), Arc::new(listed.drop_guard()))

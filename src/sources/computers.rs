@@ -13,16 +13,32 @@ use crate::model::{Entry, Kind};
 use crate::normalise::{fields, text, time};
 use crate::portal::Endpoint;
 use crate::record::Record;
-use crate::record::enrichment::Facts;
+use crate::record::enrichment::{Facts, LONGEST_NAME};
 use crate::record::row::{Names, Row};
 use crate::source::{Query, Rejected, RowKey, Shape, Source};
 use crate::sources::{id, organization};
 
 pub struct Computers;
 
-/// The members that may hold the last user. Contract section 2.4: all but the first are in no public document,
-/// and cost nothing to accept.
-const USERS: [&str; 4] = ["username", "lastLoggedInUser", "loggedInUser", "lastUser"];
+/// What keys a row and is kept of its device. The last four may hold the last user. Contract section 2.4: all but
+/// the first of these are in no public document, and cost nothing to accept.
+const FIELDS: [&str; 15] = [
+    "computerId",
+    "organizationId",
+    "organization",
+    "organizationName",
+    "lastCheckin",
+    "computerName",
+    "hostname",
+    "operatingSystem",
+    "group",
+    "groupName",
+    "mode",
+    "username",
+    "lastLoggedInUser",
+    "loggedInUser",
+    "lastUser",
+];
 
 impl Source for Computers {
     fn name(&self) -> &'static str {
@@ -94,16 +110,24 @@ impl Source for Computers {
     }
 
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {
-        let [vendor_id, owner, owner_name, owner_alias, checkin] = fields(
-            row,
-            &["computerId", "organizationId", "organization", "organizationName", "lastCheckin"],
-        )?;
-        let [name, hostname, os, group, group_alias, mode] =
-            fields(row, &["computerName", "hostname", "operatingSystem", "group", "groupName", "mode"])?;
-        let users = fields(row, &USERS)?;
-        let owned = |value| text(value).map(Cow::into_owned);
+        let [
+            vendor_id,
+            owner,
+            owner_name,
+            owner_alias,
+            checkin,
+            name,
+            hostname,
+            os,
+            group,
+            group_alias,
+            mode,
+            users @ ..,
+        ] = fields(row, &FIELDS)?;
+        let owned = |value| text(value).filter(|name| name.len() <= LONGEST_NAME).map(Cow::into_owned);
         let facts = Facts {
             name: owned(name).or_else(|| owned(hostname)),
+            host: owned(hostname).or_else(|| owned(name)).map(|host| host.to_lowercase()),
             os: owned(os),
             group: owned(group).or_else(|| owned(group_alias)),
             organization: owned(owner_name).or_else(|| owned(owner_alias)),
@@ -114,6 +138,7 @@ impl Source for Computers {
             organization: organization(owner),
             organization_name: text(owner_name).or_else(|| text(owner_alias)),
             computer: Some(vendor_id.clone()),
+            host: None,
             vendor_id: Some(vendor_id),
             content: [0; 16],
             at: time(checkin),

@@ -121,6 +121,7 @@ impl Source for SystemAudit {
             imported: None,
             reader: reader(&picked),
             computer: None,
+            host: None,
             user: None,
             facts: None,
         })

@@ -158,6 +158,11 @@ impl Source for UnifiedAudit {
             Some(_) => [0; 16],
             None => content(row, at, &fields(row, &UNCHANGING)?),
         };
+        let computer = id(computer);
+        let host = match computer {
+            Some(_) => None,
+            None => text(fields(row, &["hostname"])?[0]),
+        };
         Ok(RowKey {
             organization: organization(owner),
             organization_name: text(owner_name),
@@ -166,7 +171,8 @@ impl Source for UnifiedAudit {
             at,
             imported: time(imported),
             reader: None,
-            computer: id(computer),
+            computer,
+            host,
             user: text(user),
             facts: None,
         })

@@ -10,14 +10,17 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use crate::model::{Micros, SECOND};
-use crate::record::enrichment::{Enrichment, Facts, LastUser, Sighting, UserOrigin};
+use crate::model::{ConnectionId, Micros, SECOND};
+use crate::record::enrichment::{Computer, Enrichment, Facts, LastUser, Sighting, UserOrigin};
 
 /// How long it is kept who was logged in before somebody else: longer than late rows come.
 pub const KEPT: Micros = 90 * 24 * 3_600 * SECOND;
 /// A user who is seen that much before the first time that is known of the same user is not noted: older time
 /// is often read newest first, and every page would note everybody anew.
 const EARLIER: Micros = 3_600 * SECOND;
+/// Changes of user that are kept of a computer, the newest: on one that many persons use at once they are as many
+/// as rows.
+const MOST_USERS: u32 = 1_000;
 
 /// One row, as far as this module is concerned.
 #[derive(Clone, Debug)]
@@ -74,7 +77,7 @@ struct Device {
 /// Notes the users of audit rows and answers what is known with each row at its own time.
 pub fn note_seen(db: &Connection, rows: &[Option<Told>], now: Micros) -> Result<Looked, StoreError> {
     let mut looked = Looked { rows: vec![(None, None); rows.len()], ..Looked::default() };
-    let mut computers: BTreeMap<(i64, &str), Vec<(usize, &Told)>> = BTreeMap::new();
+    let mut computers: BTreeMap<(i64, &Computer), Vec<(usize, &Told)>> = BTreeMap::new();
     for (place, told) in rows.iter().enumerate() {
         let Some(told) = told else { continue };
         computers.entry((told.organization, &told.sighting.computer)).or_default().push((place, told));
@@ -82,10 +85,10 @@ pub fn note_seen(db: &Connection, rows: &[Option<Told>], now: Micros) -> Result<
     for ((organization, computer), mut rows) in computers {
         rows.sort_by_key(|(_, told)| (told.at, &told.sighting.user));
         let named = rows.iter().any(|(_, told)| told.sighting.user.is_some());
-        let device = match get(db, organization, computer)? {
-            Some(device) => device,
-            None if named => enter(db, organization, computer, now)?,
-            None => continue,
+        let device = match (get(db, organization, computer)?, computer) {
+            (Some(device), _) => device,
+            (None, Computer::Id(id)) if named => enter(db, organization, id, now)?,
+            (None, _) => continue,
         };
         let (first, last) = (rows[0].1.at, rows[rows.len() - 1].1.at);
         let listed = Runs::between(db, device.id, UserOrigin::Computer, first, last)?;
@@ -118,15 +121,15 @@ pub fn note_seen(db: &Connection, rows: &[Option<Told>], now: Micros) -> Result<
 /// Notes what rows of the computers tell: the facts, and the user since the last check-in.
 pub fn note_listed(db: &Connection, told: &Told, now: Micros) -> Result<(), StoreError> {
     let Sighting { computer, user, facts } = &*told.sighting;
-    let Some(facts) = facts else { return Ok(()) };
-    let device = match get(db, told.organization, computer)? {
+    let (Some(facts), Computer::Id(id)) = (facts, computer) else { return Ok(()) };
+    let device = match by_id(db, told.organization, id)? {
         Some(device) => device,
-        None => enter(db, told.organization, computer, now)?,
+        None => enter(db, told.organization, id, now)?,
     };
     if !device.listed || device.facts != **facts {
         db.prepare_cached(
             "UPDATE device SET name = ?2, os = ?3, group_name = ?4, organization_name = ?5, mode = ?6,
-               unlisted = NULL WHERE id = ?1",
+               host = ?7, unlisted = NULL WHERE id = ?1",
         )?
         .execute(params![
             device.id,
@@ -134,7 +137,8 @@ pub fn note_listed(db: &Connection, told: &Told, now: Micros) -> Result<(), Stor
             facts.os,
             facts.group,
             facts.organization,
-            facts.mode
+            facts.mode,
+            facts.host
         ])?;
     }
     let newest = Runs::newest(db, device.id, UserOrigin::Computer)?;
@@ -169,7 +173,7 @@ pub fn look<'c>(
     let mut looked = Looked::default();
     for (organization, computer) in computers {
         let mut row = (None, None);
-        if let Some(device) = get(db, organization, computer)? {
+        if let Some(device) = by_id(db, organization, computer)? {
             let named = Runs::newest(db, device.id, UserOrigin::Computer)?.filter(|run| !run.name.is_empty());
             let user = match named {
                 None => Runs::newest(db, device.id, UserOrigin::UnifiedAudit)?,
@@ -212,26 +216,59 @@ pub fn prune(db: &Connection, before: Micros, after: i64, batch: u32) -> Result<
                 WHERE next.device = ?1 AND next.origin = last_user.origin AND next.since <= ?2)",
         )?
         .execute(params![id, before])?;
+        db.prepare_cached(
+            "DELETE FROM last_user WHERE device = ?1 AND origin = ?2 AND since <=
+               (SELECT since FROM last_user WHERE device = ?1 AND origin = ?2
+                ORDER BY since DESC LIMIT 1 OFFSET ?3)",
+        )?
+        .execute(params![id, UserOrigin::UnifiedAudit.code(), MOST_USERS])?;
     }
     Ok(devices.last().map(|(id, ..)| *id).filter(|_| devices.len() == batch as usize))
 }
 
-fn get(db: &Connection, organization: i64, computer: &str) -> Result<Option<Device>, StoreError> {
+/// Whether any device that a connection lists is known.
+pub fn any_listed(db: &Connection, connection: ConnectionId) -> Result<bool, StoreError> {
+    let any = "SELECT EXISTS (SELECT 1 FROM organization o JOIN device d ON d.organization = o.id
+         WHERE o.connection_id = ?1 AND d.unlisted IS NULL)";
+    Ok(db.query_row(any, [connection], |row| row.get(0))?)
+}
+
+fn get(db: &Connection, organization: i64, computer: &Computer) -> Result<Option<Device>, StoreError> {
+    match computer {
+        Computer::Id(id) => by_id(db, organization, id),
+        Computer::Host(host) => by_host(db, organization, host),
+    }
+}
+
+fn by_id(db: &Connection, organization: i64, computer: &str) -> Result<Option<Device>, StoreError> {
     let mut get = db.prepare_cached(
-        "SELECT id, name, os, group_name, organization_name, mode, unlisted IS NULL FROM device
+        "SELECT id, unlisted IS NULL, name, host, os, group_name, organization_name, mode FROM device
          WHERE organization = ?1 AND computer = ?2",
     )?;
-    let device = get.query_row(params![organization, computer], |row| {
-        let facts = Facts {
-            name: row.get(1)?,
-            os: row.get(2)?,
-            group: row.get(3)?,
-            organization: row.get(4)?,
-            mode: row.get(5)?,
-        };
-        Ok(Device { id: row.get(0)?, facts, listed: row.get(6)? })
-    });
-    Ok(device.optional()?)
+    Ok(get.query_row(params![organization, computer], read).optional()?)
+}
+
+/// The one device that is listed under this name; of several nobody knows which is meant.
+fn by_host(db: &Connection, organization: i64, host: &str) -> Result<Option<Device>, StoreError> {
+    let mut get = db.prepare_cached(
+        "SELECT id, unlisted IS NULL, name, host, os, group_name, organization_name, mode FROM device
+         WHERE organization = ?1 AND host = ?2 AND unlisted IS NULL LIMIT 2",
+    )?;
+    let mut devices = get.query_map(params![organization, host], read)?;
+    let first = devices.next().transpose()?;
+    Ok(first.filter(|_| devices.next().is_none()))
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Device> {
+    let facts = Facts {
+        name: row.get(2)?,
+        host: row.get(3)?,
+        os: row.get(4)?,
+        group: row.get(5)?,
+        organization: row.get(6)?,
+        mode: row.get(7)?,
+    };
+    Ok(Device { id: row.get(0)?, listed: row.get(1)?, facts })
 }
 
 /// A computer that was never named before; the computers have not listed it yet.

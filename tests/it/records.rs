@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep::format::{Encoded, Format, Origin};
 use lockstep::formats::ocsf::Version;
-use lockstep::model::{Change, Entry, Lane};
+use lockstep::model::{Change, Entry, Lane, Micros};
 use lockstep::record::enrichment::{Enrichment, KnownDevice, LastUser, UserOrigin};
 use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
 use lockstep::source::{SOURCES, Source, by_name};
@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 const SYSTEM_ACTIONS: [&str; 6] = ["Create", "Delete", "Logon", "Logoff", "Modify", "Read"];
 
-/// What is known of a device, in every second test of a row.
+/// What is known of a device.
 const KNOWN: Enrichment<'_> = Enrichment {
     device: Some(KnownDevice {
         name: Some("WS-0001 – Zoë"),
@@ -31,6 +31,25 @@ const KNOWN: Enrichment<'_> = Enrichment {
     }),
     user: Some(LastUser { name: "EXAMPLE\\a.muster", origin: UserOrigin::Computer, time: Some(5_000_000) }),
 };
+
+/// Odd things that are known, in turn with nothing and with what is usual.
+fn known(number: usize) -> Enrichment<'static> {
+    const DEVICE: KnownDevice<'_> =
+        KnownDevice { name: None, os: None, group: None, organization: None, mode: None };
+    let device = |device| Enrichment { device: Some(device), user: None };
+    let user = |name, time| Enrichment {
+        device: None,
+        user: Some(LastUser { name, origin: UserOrigin::UnifiedAudit, time }),
+    };
+    match number % 9 {
+        0 | 2 | 4 => KNOWN,
+        1 => device(KnownDevice { name: Some("two words\n\u{7} \u{10ffff}"), os: Some("\\ud800"), ..DEVICE }),
+        3 => device(KnownDevice { mode: Some("{\"a\": 1}"), group: Some("\t"), ..DEVICE }),
+        5 => user("a\\b\\c", Some(Micros::MAX)),
+        6 => user("\\", Some(-1)),
+        _ => Enrichment::default(),
+    }
+}
 
 fn ocsf(version: Version) -> Format {
     Format::Ocsf { version, row: false }
@@ -129,8 +148,7 @@ fn every_record_is_valid_by_the_schema_in_every_version() {
             for (number, row) in rows.iter().enumerate() {
                 let previous = (name == "computers" && number % 4 > 0)
                     .then(|| (changes[number % 3], rows[(number + 1) % rows.len()].as_str()));
-                let known = if number % 2 == 0 { Enrichment::default() } else { KNOWN };
-                for record in encode(ocsf(version), name, row, previous, known) {
+                for record in encode(ocsf(version), name, row, previous, known(number)) {
                     judge.judge(&record, &format!("{version} {name} row {number}"));
                 }
             }

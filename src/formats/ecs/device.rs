@@ -57,13 +57,12 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
     objects::seen(out, "last_seen", device.last_seen);
     objects::seen(out, "first_seen", device.first_seen);
     out.close();
-    match known {
-        Some(_) => {
-            out.open("last_user");
-            rest::user_origin(out, context);
-            out.close();
-        }
-        None => rest::last_user(out, context, device.user),
+    if known.is_some() || rest::is_last_user(context, device.user) {
+        out.open("last_user");
+        rest::user_origin(out, context);
+        out.close();
+    } else {
+        rest::last_user(out, context, device.user);
     }
     rest::remainder(out, context);
     out.close();
@@ -86,10 +85,9 @@ fn front<'a>(kind: &'static str, class: class::Class, action: &'static str, seve
 
 fn write_related(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
     let [short, whole] = objects::related_user(device.user);
-    let known = context.known.user.filter(|_| device.user.is_none());
-    let known = known.as_ref().map(|user| (Value::Text(user.name), From::fixed("also stands elsewhere")));
+    let [known_short, known_whole] = objects::known_user(context, device.user);
     out.open("related");
-    objects::related(out, "user", &[short, whole, known]);
+    objects::related(out, "user", &[short, whole, known_short, known_whole]);
     objects::related(out, "hosts", &[again(device.hostname), again(device.name)]);
     out.open_list("ip");
     if let Some((value, from)) = again(device.address) {
@@ -115,8 +113,10 @@ pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &D
     objects::organization(out, context, change.organization, None);
     let host = Host { id: change.id, hostname: change.hostname, name: change.name, ..Host::default() };
     objects::host(out, context, &host);
+    let known = objects::known(context.known.device.and_then(|device| device.name));
     out.open("related");
-    objects::related(out, "hosts", &[again(change.hostname), again(change.name)]);
+    objects::related(out, "user", &objects::known_user(context, None));
+    objects::related(out, "hosts", &[again(change.hostname), again(change.name), known]);
     out.close();
 
     out.open("threatlocker");

@@ -224,11 +224,11 @@ fn write_related(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
         Action::Web => domain(path).map(named),
         _ => None,
     });
-    let known = context.known.device.and_then(|device| device.name);
-    let known = known.map(|name| (Value::Text(name), From::fixed("also stands elsewhere")));
+    let [known_short, known_whole] = objects::known_user(context, actor.user);
+    let known = objects::known(context.known.device.and_then(|device| device.name));
     let addresses = [subject.source_address, subject.destination_address, actor.address];
     out.open("related");
-    objects::related(out, "user", &[short, whole, again(actor.email)]);
+    objects::related(out, "user", &[short, whole, again(actor.email), known_short, known_whole]);
     objects::related(out, "hosts", &[again(host.name), known, asked]);
     objects::related(out, "ip", &addresses.map(again));
     objects::related(out, "hash", &[again(subject.sha256), again(subject.hash)]);

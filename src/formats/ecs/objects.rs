@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::front::date;
+use super::rest::is_last_user;
 use crate::formats::out::{From, Out, Value};
 use crate::formats::rfc3339;
 use crate::record::device::{Family, Platform, Time};
@@ -192,6 +193,19 @@ pub(super) fn related(out: &mut impl Out, key: &str, values: &[Named<'_>]) {
         }
     }
     out.close_list();
+}
+
+/// A name of which the enrichment tells.
+pub(super) fn known(name: Option<&str>) -> Named<'_> {
+    name.map(|name| (Value::Text(name), From::fixed("also stands elsewhere")))
+}
+
+/// The last logged-in user for `related.user`, whole and without its domain, where it is not the row's own.
+pub(super) fn known_user<'a>(context: &Context<'a>, own: Option<Field<'_>>) -> [Named<'a>; 2] {
+    let user = context.known.user.filter(|_| !is_last_user(context, own));
+    let Some(name) = user.map(|user| user.name) else { return [None, None] };
+    let short = name.split_once('\\').filter(|(domain, user)| !domain.is_empty() && !user.is_empty());
+    [known(short.map(|(_, short)| short)), known(Some(name))]
 }
 
 fn text(value: Value<'_>) -> Option<&str> {

@@ -25,13 +25,15 @@ pub(super) fn known_mode(out: &mut impl Out, context: &Context<'_>) {
     }
 }
 
+/// Whether the row's own user is the last logged-in one.
+pub(super) fn is_last_user(context: &Context<'_>, own: Option<Field<'_>>) -> bool {
+    own.zip(context.known.user).is_some_and(|(own, user)| own.text() == user.name)
+}
+
 /// The last logged-in user, where it is not the row's own.
 pub(super) fn last_user(out: &mut impl Out, context: &Context<'_>, own: Option<Field<'_>>) {
     const RULE: From = From::fixed("the last logged-in user at that time, where it is not the row's own");
-    let Some(user) = &context.known.user else { return };
-    if own.is_some_and(|own| own.text() == user.name) {
-        return;
-    }
+    let Some(user) = context.known.user.as_ref().filter(|_| !is_last_user(context, own)) else { return };
     out.open("last_user");
     user_name(out, user.name, RULE);
     user_origin(out, context);

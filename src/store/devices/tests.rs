@@ -20,7 +20,7 @@ fn memory() -> Connection {
 
 fn told(computer: u8, at: Micros, user: &str, facts: Option<&Facts>) -> Told {
     let sighting = Sighting {
-        computer: format!("pc-{computer}"),
+        computer: Computer::Id(format!("pc-{computer}")),
         user: Some(user.to_owned()).filter(|user| !user.is_empty()),
         facts: facts.cloned().map(Box::new),
     };
@@ -130,6 +130,61 @@ fn a_device_is_as_it_was_last_listed_and_stays_known_once_it_is_removed() {
     note_listed(&db, &told(1, 70, "", Some(&facts("Secure"))), 70).unwrap();
     prune(&db, 99, 0, 10).unwrap();
     assert_eq!(count(&db, "device"), 1, "it is back");
+}
+
+#[test]
+fn a_row_without_an_id_is_of_the_one_listed_device_of_its_organization_that_has_the_hosts_name() {
+    let db = memory();
+    let list = |organization, computer, mode: &str| {
+        let facts = Facts { host: Some("ws-1".into()), mode: Some(mode.into()), ..Facts::default() };
+        note_listed(&db, &Told { organization, ..told(computer, 10, "", Some(&facts)) }, LATER).unwrap();
+    };
+    let by_host = |organization, user: &str| {
+        let (computer, user) = (Computer::Host("ws-1".into()), Some(user.to_owned()));
+        let sighting = Arc::new(Sighting { computer, user, facts: None });
+        let looked = note_seen(&db, &[Some(Told { organization, at: 20, sighting })], 20).unwrap();
+        let known = looked.of(0);
+        known.device.map(|device| (device.mode.unwrap().to_owned(), known.user.unwrap().name.to_owned()))
+    };
+    list(1, 1, "one");
+    list(2, 1, "two");
+    assert_eq!(by_host(1, "a"), Some(("one".into(), "a".into())));
+    assert_eq!(
+        by_host(2, "b"),
+        Some(("two".into(), "b".into())),
+        "names repeat across organizations, and so do ids"
+    );
+    assert_eq!(user_at(&db, 1, 20), seen("a", 20), "it counts for the device, too");
+    assert_eq!(by_host(3, "c"), None);
+    list(1, 2, "new");
+    assert_eq!(by_host(1, "a"), None, "of two nobody knows which is meant");
+    note_removed(&db, 1, "pc-1", 60).unwrap();
+    assert_eq!(by_host(1, "a"), Some(("new".into(), "a".into())), "a machine that was set up anew");
+    assert_eq!(count(&db, "device"), 3, "a name makes no device");
+}
+
+#[test]
+fn of_a_computer_that_many_use_at_once_so_many_changes_of_user_are_kept_and_of_others_all() {
+    let db = memory();
+    let most = i64::from(MOST_USERS);
+    let rows = |computer, number| -> Vec<_> {
+        (0..number).map(|at| (computer, at, if at % 2 == 0 { "a" } else { "b" })).collect()
+    };
+    page(&db, &rows(1, most + 9));
+    page(&db, &rows(2, most));
+    prune(&db, 0, 0, 10).unwrap();
+    assert_eq!(count(&db, "last_user"), 2 * most);
+    assert_eq!((user_at(&db, 1, 8), user_at(&db, 1, 9)), (None, seen("b", 9)), "the newest");
+}
+
+#[test]
+fn devices_of_a_connection_are_known_once_it_listed_one() {
+    let db = memory();
+    let other = connections::register(&db, "other").unwrap().id;
+    page(&db, &[(1, 10, "a")]);
+    assert!(!any_listed(&db, 1).unwrap(), "the audit lists nothing");
+    list(&db, 1, 10, "");
+    assert_eq!((any_listed(&db, 1).unwrap(), any_listed(&db, other).unwrap()), (true, false));
 }
 
 #[test]

@@ -5,6 +5,7 @@ CREATE TABLE device (
   organization INTEGER NOT NULL, -- organization.id
   computer TEXT NOT NULL,        -- the vendor's id, a GUID in lower case
   name TEXT,                     -- the facts, as the computers last told them
+  host TEXT,                     -- the host's name in lower case; several devices may have one
   os TEXT,
   group_name TEXT,
   organization_name TEXT,
@@ -12,6 +13,9 @@ CREATE TABLE device (
   unlisted INTEGER,              -- since when the computers do not list it; NULL while they do
   UNIQUE (organization, computer)
 ) STRICT;
+
+-- Rows that have no id of their computer name its host.
+CREATE INDEX device_by_host ON device (organization, host);
 
 -- A row each time that another user came, so that it grows with changes and not with rows.
 CREATE TABLE last_user (

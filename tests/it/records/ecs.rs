@@ -9,7 +9,7 @@ use lockstep::record::enrichment::Enrichment;
 use lockstep::source::{SOURCES, by_name};
 use serde_json::{Value, json};
 
-use super::{KNOWN, actions, audit_row, encode, entry, fixture, found, odd, origin, simulated};
+use super::{KNOWN, actions, audit_row, encode, entry, fixture, found, known, odd, origin, simulated};
 
 const ECS: Format = Format::Ecs { row: false };
 
@@ -120,8 +120,7 @@ fn every_field_is_one_of_the_schema_and_of_its_type() {
         for (number, row) in rows.iter().enumerate() {
             let previous = (name == "computers" && number % 4 > 0)
                 .then(|| (changes[number % 3], rows[(number + 1) % rows.len()].as_str()));
-            let known = if number % 2 == 0 { Enrichment::default() } else { KNOWN };
-            for record in encode(Format::Ecs { row: number % 8 == 0 }, name, row, previous, known) {
+            for record in encode(Format::Ecs { row: number % 8 == 0 }, name, row, previous, known(number)) {
                 total += 1;
                 let mut mistakes = Vec::new();
                 reference.check("", &record, &mut used, &mut mistakes);
@@ -389,15 +388,36 @@ fn what_is_known_of_a_device_and_its_user_completes_the_row_and_never_contradict
     assert_eq!(known["device"], json!({"group": "Workstations", "mode": "Secure"}));
     let user = json!({"name": "a.muster", "domain": "EXAMPLE", "origin": "computers", "time": "1970-01-01T00:00:05.000000Z"});
     assert_eq!(known["last_user"], user);
+    let related = json!({
+        "user": ["other", "EXAMPLE\\other", "a.muster", "EXAMPLE\\a.muster"],
+        "hosts": ["WS-0001 – Zoë"],
+    });
+    assert_eq!(record["related"], related);
     let own = r#"{"actionType":"read","username":"EXAMPLE\\a.muster"}"#;
     let record = &encode(ECS, "unified_audit", own, None, KNOWN)[0];
     assert_eq!(record["threatlocker"]["last_user"], Value::Null, "the row says it itself");
+    assert_eq!(record["related"]["user"], json!(["a.muster", "EXAMPLE\\a.muster"]));
 
     let record = &encode(ECS, "computers", r#"{"computerId":"c"}"#, None, KNOWN)[0];
     assert_eq!(record["user"], json!({"name": "a.muster", "domain": "EXAMPLE"}));
     assert_eq!(record["threatlocker"]["last_user"]["origin"], "computers");
     let record = &encode(ECS, "computers", r#"{"computerId":"c","username":"other"}"#, None, KNOWN)[0];
     assert_eq!(record["user"], json!({"name": "other"}));
+    assert_eq!(record["threatlocker"]["last_user"], user);
+    let own = r#"{"computerId":"c","username":"EXAMPLE\\a.muster"}"#;
+    let record = &encode(ECS, "computers", own, None, KNOWN)[0];
+    let since = json!({"origin": "computers", "time": "1970-01-01T00:00:05.000000Z"});
+    assert_eq!(record["threatlocker"]["last_user"], since);
+
+    let (before, after) =
+        (r#"{"computerId":"c","mode":"Secure"}"#, r#"{"computerId":"c","mode":"Learning"}"#);
+    let record = &encode(ECS, "computers", after, Some((Change::Changed, before)), KNOWN)[1];
+    assert_eq!(
+        (&record["host"]["name"], &record["organization"]["name"]),
+        (&"WS-0001 – Zoë".into(), &"Müßig".into())
+    );
+    let related = json!({"user": ["a.muster", "EXAMPLE\\a.muster"], "hosts": ["WS-0001 – Zoë"]});
+    assert_eq!((&record["related"], &record["threatlocker"]["last_user"]), (&related, &user));
 }
 
 #[test]
