@@ -2,15 +2,22 @@
 //! is packed.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use lockstep::clock::Clock;
-use lockstep::model::{SECOND, uid};
+use lockstep::collect::ledger::{Packing, StreamLedger};
+use lockstep::collect::window::{Commit, Ledger, RowCommit};
+use lockstep::model::{Kind, SECOND, folded, uid};
+use lockstep::record::enrichment::{Computer, Facts, Sighting, is_person};
 use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
 use lockstep::source::Source;
 use lockstep::sources::unified_audit::UnifiedAudit;
+use lockstep::store::devices::{self, Told};
 use lockstep::store::seen::{self, SeenRow};
-use lockstep::store::{Store, StoreError};
+use lockstep::store::streams::{self, StreamKey};
+use lockstep::store::{Store, StoreError, connections};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -93,5 +100,94 @@ fn packing(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, keying, packing);
+/// A stream in memory whose computers were listed, with a user each or without.
+fn stream(runtime: &Runtime, rows: &[RowCommit], user: Option<&'static str>) -> StreamLedger {
+    let store = Store::open_in_memory(Clock::system()).expect("memory is to be had");
+    let computers: Vec<_> = rows
+        .iter()
+        .filter_map(|row| Some((row.organization.clone(), row.sighting.as_ref()?.computer.clone())))
+        .collect();
+    let open = move |db: &rusqlite::Connection| {
+        let site = connections::register(db, "acme")?;
+        for (organization, computer) in computers {
+            let organization = connections::organization(db, site.id, &organization, None, 1)?;
+            let name = Some("Workstations".to_owned());
+            let facts = Facts { name: name.clone(), os: name.clone(), group: name, ..Facts::default() };
+            let (user, facts) = (user.map(str::to_owned), Some(Box::new(facts)));
+            let sighting = Arc::new(Sighting { computer, user, facts });
+            devices::note_listed(db, &Told { organization, at: 1, sighting }, 1)?;
+        }
+        let key = StreamKey { connection: site.id, source: "unified_audit", scope: "tree", fingerprint: "" };
+        Ok((site, streams::open(db, &key)?))
+    };
+    let opened = runtime.block_on(store.write(open));
+    let (site, stream) = opened.expect("nothing is wrong with a state in memory");
+    StreamLedger {
+        store,
+        clock: Clock::system(),
+        connection: site.id,
+        epoch: site.epoch,
+        source: "unified_audit",
+        kind: Kind::Event,
+        stream: stream.id,
+        set: stream.set,
+        organization: None,
+        packing: Packing::default(),
+    }
+}
+
+fn committed(row: &str) -> RowCommit {
+    let key = UnifiedAudit.key(row, 1).expect("the simulator writes rows");
+    let computer = key.computer.expect("with a computer");
+    let user = key.user.filter(|name| is_person(name)).map(|name| name.into_owned());
+    let computer = Computer::Id(folded(&computer).into_owned());
+    RowCommit {
+        uid: Uuid::new_v5(&Uuid::NAMESPACE_OID, row.as_bytes()),
+        organization: key.organization,
+        organization_name: None,
+        vendor_id: key.vendor_id.map(|id| id.into_owned()),
+        time: key.at,
+        at: key.at.expect("with a time"),
+        other: key.imported,
+        enter: true,
+        owed: false,
+        sighting: Some(Arc::new(Sighting { computer, user, facts: None })),
+        body: Bytes::copy_from_slice(row.as_bytes()),
+    }
+}
+
+/// Pages on their way into a state in memory, which never waits for a disk: each a second after the one before.
+fn storing(c: &mut Criterion) {
+    let runtime = Runtime::new().expect("threads are to be had");
+    let rows: Vec<RowCommit> = rows().iter().map(|row| committed(row)).collect();
+    let mut group = c.benchmark_group("page");
+    group.throughput(Throughput::Elements(rows.len() as u64));
+    for (label, told, user) in [
+        ("stored alone", false, None),
+        ("stored with devices and users seen", true, None),
+        ("stored with devices and users listed", true, Some("ACME\\a.muster")),
+    ] {
+        let ledger = stream(&runtime, &rows, user);
+        let mut number = 0_i64;
+        let mut page = || {
+            number += 1;
+            let mut rows = rows.clone();
+            for row in &mut rows {
+                row.uid = Uuid::new_v5(&row.uid, &number.to_be_bytes());
+                row.time = row.time.map(|time| time + number * SECOND);
+                row.at += number * SECOND;
+                row.sighting = row.sighting.take().filter(|_| told);
+            }
+            let newest = rows.iter().map(|row| row.at).max().expect("there are rows");
+            Commit { rows, collected: newest + 60 * SECOND, ..Commit::default() }
+        };
+        group.bench_function(label, |bench| {
+            let commit = |page| runtime.block_on(ledger.commit(page)).expect("nothing is wrong in memory");
+            bench.iter_batched(&mut page, commit, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, keying, storing, packing);
 criterion_main!(benches);

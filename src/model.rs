@@ -10,8 +10,6 @@ use rmp_serde::decode;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::record::enrichment::Known;
-
 /// Microseconds since 1970-01-01T00:00:00Z, on the portal's time unless said otherwise.
 pub type Micros = i64;
 /// Whole seconds since 1970-01-01T00:00:00Z; the bounds of coverage are whole seconds.
@@ -188,7 +186,7 @@ pub struct Chunk {
     pub last: i64,
     /// When the rows were collected, on the portal's time.
     pub collected: Micros,
-    /// MessagePack of `Vec<Entry>` and of [`Known`], not compressed any more.
+    /// MessagePack of `Vec<Entry>` and of what was known besides, not compressed any more.
     pub body: Vec<u8>,
 }
 
@@ -199,18 +197,21 @@ impl Chunk {
     }
 
     /// The entries inside and what was known besides them when they were stored.
-    pub fn entries_and_known(&self) -> Result<(Vec<Entry<'_>>, Known<'_>), decode::Error> {
+    pub fn entries_and_known<'a, K>(&'a self) -> Result<(Vec<Entry<'a>>, K), decode::Error>
+    where
+        K: Deserialize<'a> + Default,
+    {
         let mut body = rmp_serde::Deserializer::from_read_ref(&self.body);
         let entries = Vec::deserialize(&mut body)?;
-        match Known::deserialize(&mut body) {
+        match K::deserialize(&mut body) {
             // Of a version that knew nothing besides.
-            Err(decode::Error::InvalidMarkerRead(_)) => Ok((entries, Known::default())),
+            Err(decode::Error::InvalidMarkerRead(_)) => Ok((entries, K::default())),
             known => Ok((entries, known?)),
         }
     }
 
     /// Encodes entries, and what is known besides them, as a chunk's body.
-    pub fn encode(entries: &[Entry<'_>], known: &Known<'_>) -> Vec<u8> {
+    pub fn encode(entries: &[Entry<'_>], known: &impl Serialize) -> Vec<u8> {
         const WHY: &str = "entries hold only text, numbers and ids";
         let mut body = rmp_serde::to_vec_named(entries).expect(WHY);
         body.extend(rmp_serde::to_vec_named(known).expect(WHY));

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::format::{Encoded, FormatError, Origin};
 use crate::model::{Chunk, ConnectionId, Entry, Lane, OrganizationId, Positions};
-use crate::record::enrichment::Enrichment;
+use crate::record::enrichment::{Enrichment, Known};
 use crate::sink::{Batch, Record};
 use crate::store::outbox::{self, PendingLane};
 use crate::store::{StoreError, connections};
@@ -185,7 +185,7 @@ impl<E: Encode> Assembly<'_, E> {
         let (site, source): (Arc<str>, Arc<str>) = (site.into(), chunk.source.as_str().into());
         let day = DateTime::from_timestamp_micros(chunk.collected).map(|at| at.date_naive());
         let origin = Origin { site: &site, source: &source, lane: chunk.lane, collected: chunk.collected };
-        let read = || chunk.entries_and_known().map_err(|error| error.to_string());
+        let read = || chunk.entries_and_known::<Known<'_>>().map_err(|error| error.to_string());
         let read = catch_unwind(AssertUnwindSafe(read));
         let (entries, known) = match read.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
             Ok(read) => read,

@@ -5,9 +5,11 @@ use std::collections::{HashMap, HashSet};
 use lockstep::model::Micros;
 use lockstep::normalise::parse_time;
 use lockstep::record::enrichment::is_person;
+use lockstep::simulator::faults::{Effect, Fault};
+use lockstep::simulator::requests::Endpoint;
 use serde_json::Value;
 
-use crate::support::app::{SOON, Setup, TestApp};
+use crate::support::app::{SOON, Setup, TestApp, stream};
 
 /// Every record in the files of a folder with the row that it carries.
 fn records(folder: &std::path::Path) -> Vec<(Value, Value)> {
@@ -84,4 +86,32 @@ async fn an_event_has_the_device_as_it_was_listed_and_the_user_of_its_own_time()
     // A computer may speak before it is listed.
     assert!(with_group * 100 >= events * 95, "{with_group} of {events}");
     assert!(by_computer > 0 && by_audit > 0, "{by_computer}, {by_audit} of {events}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_its_first_start_a_site_lists_its_computers_before_any_events_and_later_waits_for_nobody() {
+    let late = |milliseconds| Fault::always(Effect::Latency { milliseconds }).at(Endpoint::Computers);
+    let mut app = TestApp::prepare(Setup::default()).await;
+    let fault = app.portal.fault(late(1_500));
+    app.run().await;
+    app.wait("told events", SOON, |status| stream(status, "unified_audit").rows > 0).await;
+    let asked: Vec<_> = app.portal.requests_since(0).iter().filter_map(|one| one.endpoint).collect();
+    let first = |endpoint| asked.iter().position(|one| *one == endpoint).unwrap();
+    let events = first(Endpoint::UnifiedAudit).min(first(Endpoint::SystemAudit));
+    assert!(first(Endpoint::Computers) < events, "{asked:?}");
+    app.portal.clear_faults(Some(fault));
+    app.wait("told devices", SOON, |status| stream(status, "computers").rows > 0).await;
+    app.stop().await;
+
+    // Longer than events would wait.
+    let fault = app.portal.fault(late(60_000));
+    let before = app.portal.stats().requests;
+    app.run().await;
+    let began = tokio::time::Instant::now();
+    while !app.portal.requests_since(before).iter().any(|one| one.endpoint == Some(Endpoint::UnifiedAudit)) {
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "events wait for the computers again");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    app.portal.clear_faults(Some(fault));
+    app.stop().await;
 }

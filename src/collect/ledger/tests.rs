@@ -2,6 +2,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
+use crate::record::enrichment::{Computer, Known, LastUser, Sighting};
 use crate::store::streams::StreamKey;
 
 mod month;
@@ -121,6 +122,59 @@ async fn what_lies_before_the_retention_is_withheld_no_longer() {
     assert!(holds().await.unwrap(), "one of its times is young enough");
     ledger.prune(2_500 * SECOND, false).await.unwrap();
     assert!(!holds().await.unwrap());
+}
+
+/// A row of a time with a person or without.
+fn of_user(number: u128, seconds: Seconds, user: Option<&str>) -> RowCommit {
+    let (computer, user) = (Computer::Id("pc".to_owned()), user.map(str::to_owned));
+    let sighting = Some(Arc::new(Sighting { computer, user, facts: None }));
+    RowCommit { time: Some(seconds * SECOND), at: seconds * SECOND, sighting, ..row(number, NEW) }
+}
+
+/// The users that a stream's entries carry, in order of their numbers, and since when.
+async fn users(ledger: &StreamLedger, lane: Lane) -> Vec<Option<(String, Seconds)>> {
+    let connection = ledger.connection;
+    let read = move |db: &Connection| {
+        let mut users = Vec::new();
+        for chunk in outbox::read_after(db, connection, lane, 0, usize::MAX)? {
+            let (entries, known) = chunk.entries_and_known::<Known<'_>>().unwrap();
+            let user = |user: LastUser<'_>| (user.name.to_owned(), user.time.unwrap() / SECOND);
+            users.extend((0..entries.len()).map(|place| known.of(place).user.map(user)));
+        }
+        Ok(users)
+    };
+    ledger.store.read(read).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_backfilled_row_has_the_user_of_its_time_and_none_of_later_times() {
+    let [ledger, _] = two().await;
+    let commit = async |lane, rows: Vec<RowCommit>| {
+        let commit = Commit { lane: Some(lane), rows, collected: 9_000 * SECOND, ..Commit::default() };
+        ledger.commit(commit).await.unwrap();
+    };
+    commit(Lane::Live, vec![of_user(1, 2_000, Some("a")), of_user(2, 5_000, Some("b"))]).await;
+    commit(Lane::Backfill, vec![of_user(3, 1_999, None), of_user(4, 4_999, None), of_user(5, 5_000, None)])
+        .await;
+    let user = |name: &str, since| Some((name.to_owned(), since));
+    assert_eq!(users(&ledger, Lane::Backfill).await, [None, user("a", 2_000), user("b", 5_000)]);
+    assert_eq!(users(&ledger, Lane::Live).await, [user("a", 2_000), user("b", 5_000)]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_names_no_last_user_for_years() {
+    let [ledger, _] = two().await;
+    let page = |collected: Seconds, row| Commit {
+        lane: Some(Lane::Live),
+        rows: vec![row],
+        collected: collected * SECOND,
+        ..Commit::default()
+    };
+    ledger.commit(page(3_000, of_user(1, 900_000_000, Some("a")))).await.unwrap();
+    ledger.commit(page(4_000, of_user(2, 4_000, Some("b")))).await.unwrap();
+    ledger.commit(page(5_000, of_user(3, 900_000_000, None))).await.unwrap();
+    let user = |name: &str, since| Some((name.to_owned(), since));
+    assert_eq!(users(&ledger, Lane::Live).await, [user("a", 3_000), user("b", 4_000), user("b", 4_000)]);
 }
 
 const DAY: Seconds = 86_400;
