@@ -7,9 +7,10 @@ use lockstep::normalise::parse_time;
 use lockstep::record::enrichment::is_person;
 use lockstep::simulator::faults::{Effect, Fault};
 use lockstep::simulator::requests::Endpoint;
+use lockstep::status::Status;
 use serde_json::Value;
 
-use crate::support::app::{SOON, Setup, TestApp, stream};
+use crate::support::app::{SOON, Setup, TestApp, streams};
 
 /// Every record in the files of a folder with the row that it carries.
 fn records(folder: &std::path::Path) -> Vec<(Value, Value)> {
@@ -91,16 +92,17 @@ async fn an_event_has_the_device_as_it_was_listed_and_the_user_of_its_own_time()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_its_first_start_a_site_lists_its_computers_before_any_events_and_later_waits_for_nobody() {
     let late = |milliseconds| Fault::always(Effect::Latency { milliseconds }).at(Endpoint::Computers);
+    let has = |status: &Status, source| streams(status).any(|one| one.source == source && one.rows > 0);
     let mut app = TestApp::prepare(Setup::default()).await;
     let fault = app.portal.fault(late(1_500));
     app.run().await;
-    app.wait("told events", SOON, |status| stream(status, "unified_audit").rows > 0).await;
+    app.wait("told events", SOON, |status| has(status, "unified_audit")).await;
     let asked: Vec<_> = app.portal.requests_since(0).iter().filter_map(|one| one.endpoint).collect();
     let first = |endpoint| asked.iter().position(|one| *one == endpoint).unwrap();
     let events = first(Endpoint::UnifiedAudit).min(first(Endpoint::SystemAudit));
     assert!(first(Endpoint::Computers) < events, "{asked:?}");
     app.portal.clear_faults(Some(fault));
-    app.wait("told devices", SOON, |status| stream(status, "computers").rows > 0).await;
+    app.wait("told devices", SOON, |status| has(status, "computers")).await;
     app.stop().await;
 
     // Longer than events would wait.
