@@ -37,6 +37,8 @@ impl PartialEq for SecretSource {
     }
 }
 
+impl Eq for SecretSource {}
+
 impl std::fmt::Display for SecretSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
