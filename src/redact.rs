@@ -15,20 +15,20 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use crate::credentials::{CredentialError, SecretSource, read_secret};
 use crate::format::{FormatError, not_json};
-use crate::model::Entry;
+use crate::model::{Entry, Kind};
 use crate::normalise::{is_zero_guid, parse_time};
 use crate::record::enrichment::{Enrichment, KnownDevice, LastUser};
 use crate::record::row::tidy;
 use crate::source::SOURCES;
 use class::{Class, Classes, How, is_account, is_word};
-use pseudonym::{Key, LEAST_KEY};
+use pseudonym::{Key, LEAST_KEY, mac_address};
 use text::{LEAST, Needles, folded, profiles};
 use tree::Node;
 
@@ -152,7 +152,7 @@ impl Redaction {
         Ok(Redacted {
             row: row.to_string(),
             previous: previous.map(|previous| previous.to_string()),
-            vendor_id: fact(entry.vendor_id, None),
+            vendor_id: fact(entry.vendor_id, (entry.kind == Kind::Device).then_some(Class::Device)),
             device: known.device.map(|device| {
                 [
                     fact(device.name, Some(Class::Device)),
@@ -174,6 +174,11 @@ impl Redaction {
     fn stand_in(&self, class: Class, value: &str) -> Option<String> {
         let key = self.key.as_ref().filter(|_| self.how(class) == Some(How::Pseudonym))?;
         Some(key.pseudonym(class, value))
+    }
+
+    /// What stands for a value inside of other text.
+    fn replacement(&self, class: Class, value: &str) -> String {
+        self.stand_in(class, value).unwrap_or_else(|| REMOVED.to_owned())
     }
 }
 
@@ -245,20 +250,25 @@ impl Pass<'_> {
                 .rsplit_once('\\')
                 .map(|(_, user)| user)
                 .or_else(|| value.split_once('@').map(|(user, _)| user)),
+            // A machine goes by its full name and by the short one.
+            Class::Device => value
+                .split_once('.')
+                .map(|(name, _)| name)
+                .filter(|name| !name.bytes().all(|byte| byte.is_ascii_digit())),
             _ => None,
         };
         if let Some(part) = part.filter(|part| !names_nothing(part, class)) {
             self.add(part, class);
         }
-        if class == Class::Ip {
-            let parts = value.split([',', ';', ' ']).filter(|part| is_address(part));
-            parts.for_each(|part| self.add(part, class));
+        for (form, same) in forms(value) {
+            let redaction = self.redaction;
+            self.needles.add(&form, || redaction.replacement(class, &same));
         }
     }
 
     fn add(&mut self, value: &str, class: Class) {
         let redaction = self.redaction;
-        self.needles.add(value, || redaction.stand_in(class, value).unwrap_or_else(|| REMOVED.to_owned()));
+        self.needles.add(value, || redaction.replacement(class, value));
     }
 
     /// Replaces what is to be redacted; says what became of the node.
@@ -331,8 +341,8 @@ impl Pass<'_> {
             }
             let many = |value: &str| {
                 class == Class::Ip
-                    && value.contains([',', ';', ' '])
-                    && value.split([',', ';', ' ']).all(|part| part.is_empty() || is_address(part))
+                    && value.contains(BETWEEN)
+                    && value.split(BETWEEN).all(|part| part.is_empty() || part.parse::<IpAddr>().is_ok())
             };
             return match self.redaction.stand_in(class, value) {
                 Some(_) if many(value) => Ok(self.searched(value)),
@@ -356,9 +366,7 @@ impl Pass<'_> {
         if text.len() < LEAST && !user {
             return None;
         }
-        self.needles.replace(text, |name| {
-            user.then(|| self.redaction.stand_in(Class::User, name).unwrap_or_else(|| REMOVED.to_owned()))
-        })
+        self.needles.replace(text, |name| user.then(|| self.redaction.replacement(Class::User, name)))
     }
 
     /// Another name for a member whose name holds a value; names that are known stay.
@@ -367,8 +375,8 @@ impl Pass<'_> {
         let same = |name: &&str| name.eq_ignore_ascii_case(key);
         let names = SOURCES.iter().flat_map(|source| source.names().all());
         let mut names = names.map(|name| name.rsplit_once('.').map_or(*name, |(_, member)| member));
-        let is_known = names.any(|name| same(&name))
-            || Class::ALL.iter().flat_map(|class| class.fields()).any(|name| same(name));
+        let is_known =
+            names.any(|name| same(&name)) || Class::ALL.iter().flat_map(|class| class.fields()).any(same);
         (!is_known).then_some(other)
     }
 
@@ -403,8 +411,35 @@ fn is_number(raw: &str) -> bool {
     raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
-fn is_address(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok()
+/// What stands between several addresses in one text.
+const BETWEEN: [char; 3] = [',', ';', ' '];
+
+/// Other ways to write what a value holds, each with the one that its pseudonym is made from.
+fn forms(value: &str) -> Vec<(String, String)> {
+    if value.len() == 36
+        && let Ok(id) = Uuid::try_parse(value)
+    {
+        return vec![(id.simple().to_string(), value.to_owned())];
+    }
+    if let Some((digits, _)) = mac_address(value) {
+        let pairs: Vec<&str> = (0..digits.len()).step_by(2).filter_map(|at| digits.get(at..at + 2)).collect();
+        return ["", ":", "-"].iter().map(|between| (pairs.join(between), value.to_owned())).collect();
+    }
+    let mut forms = Vec::new();
+    for part in value.split(BETWEEN) {
+        let host = part.split(['/', '%']).next().unwrap_or_default();
+        let socket = || host.parse::<SocketAddr>().ok().map(|socket| socket.ip());
+        if let Some(address) = host.parse::<IpAddr>().ok().or_else(socket) {
+            let canonical = address.to_canonical().to_string();
+            let long = match address {
+                IpAddr::V4(_) => canonical.clone(),
+                IpAddr::V6(address) => address.segments().map(|part| format!("{part:04x}")).join(":"),
+            };
+            let short = address.to_string();
+            forms.extend([host.to_owned(), short, long, canonical].map(|form| (form, address.to_string())));
+        }
+    }
+    forms
 }
 
 /// Whether a value says that there is none, or names an account of the system.

@@ -73,7 +73,7 @@ impl Key {
 }
 
 /// The digits of a hardware address and what stands between its pairs.
-fn mac_address(text: &str) -> Option<(String, &'static str)> {
+pub(super) fn mac_address(text: &str) -> Option<(String, &'static str)> {
     let separator = [":", "-"].into_iter().find(|separator| text.split(separator).count() == 6)?;
     let pairs = || text.split(separator);
     let is_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
@@ -79,6 +81,17 @@ fn value(class: Class, field: &'static str) -> BoxedStrategy<Value> {
         (Class::Ip, name) if name.ends_with("Addresses") => {
             proptest::collection::vec(address().prop_map(Value::String), 1..3).prop_map(Value::Array).boxed()
         }
+        (Class::Ip, "fullCheckinIPAddress") => {
+            text((address(), address()).prop_map(|(one, other)| format!("{one}, {other}")).boxed())
+        }
+        (Class::Ip, "destinationIP") => text(
+            address()
+                .prop_map(|address| match address.contains(':') {
+                    true => format!("[{address}]:443"),
+                    false => format!("{address}:443"),
+                })
+                .boxed(),
+        ),
         (Class::Ip, _) => text(address()),
         (_, "macAddress") => text("[0-9A-F]{2}(:[0-9A-F]{2}){5}".boxed()),
         (_, "computerId") => text(any::<u128>().prop_map(|id| Uuid::from_u128(id).to_string()).boxed()),
@@ -94,6 +107,14 @@ fn value(class: Class, field: &'static str) -> BoxedStrategy<Value> {
                 word.prop_map(|word| format!("ACME\\{word}")),
                 word.prop_map(|word| format!("AzureAD\\{word} \"{word}")),
                 word.prop_map(|word| format!("{word}@acme.example")),
+            ]
+            .boxed(),
+        ),
+        (Class::Device, _) => text(
+            prop_oneof![
+                word.boxed(),
+                word.prop_map(|word| format!("{word}.corp.example")),
+                word.prop_map(|word| format!("WS-{word}-01")),
             ]
             .boxed(),
         ),
@@ -130,7 +151,7 @@ fn address() -> BoxedStrategy<String> {
 }
 
 /// Texts in which a value may stand elsewhere.
-const PLACES: usize = 10;
+const PLACES: usize = 14;
 
 fn elsewhere(value: &str, place: usize) -> Value {
     match place {
@@ -143,8 +164,37 @@ fn elsewhere(value: &str, place: usize) -> Value {
         6 => json!(STANDARD.encode(format!("because of {value}"))),
         7 => json!(format!("broken {{{}", json!(value))),
         8 => json!(format!("twice {}", json!(json!(value).to_string()))),
+        9 => json!(format!("C:\\Users\\{value}\\AppData\\Local\\a.exe /u:{value}")),
+        10 => json!(format!("https://{value}:8443/a/{value}?by={value}")),
+        11 => json!(format!("\\\\{value}.corp.example\\share, user={value}@x.example")),
+        12 => json!(json!({ "page": json!({ "who": value }).to_string() }).to_string()),
         _ => value.parse::<u64>().map_or(json!([value]), |number| json!(number)),
     }
+}
+
+/// A value and the parts of it that name the same: of `DOMAIN\user` and `user@host` the user, of a machine's full
+/// name the short one, of what tells several addresses each.
+fn told(value: &str) -> Vec<String> {
+    let part =
+        match (value.strip_prefix("ACME\\"), value.split_once('@'), value.strip_suffix(".corp.example")) {
+            (Some(user), ..) => Some(user),
+            (_, Some((user, _)), _) => Some(user),
+            (.., name) => name,
+        };
+    let address =
+        |text: &str| text.trim_start_matches('[').trim_end_matches(":443").trim_end_matches(']').to_owned();
+    let addresses = value.split(", ").map(address).filter(|text| text.parse::<IpAddr>().is_ok());
+    [value.to_owned()].into_iter().chain(part.map(str::to_owned)).chain(addresses).collect()
+}
+
+/// Every format, with the row carried and without.
+fn formats() -> Vec<Format> {
+    let both = [true, false].into_iter();
+    let some = both.flat_map(|row| {
+        let ocsf = Version::ALL.into_iter().map(move |version| Format::Ocsf { version, row });
+        ocsf.chain([Format::Ecs { row }])
+    });
+    some.chain([Format::Raw]).collect()
 }
 
 #[derive(Debug)]
@@ -227,18 +277,22 @@ proptest! {
         let mut values = case.values.clone();
         let all = [(Class::User, user), (Class::Device, "zqKnown"), (Class::Organization, "zqOwner")];
         values.extend(all.iter().filter(|(class, _)| redaction.how(*class).is_some()).map(|(_, value)| (*value).to_owned()));
-        let formats = Version::ALL.into_iter().map(|version| Format::Ocsf { version, row: true });
-        for format in formats.chain([Format::Raw]) {
+        for format in formats() {
             let (mut out, mut records) = (Vec::new(), Vec::new());
+            format.encode(origin, &entry, known, &mut out, &mut records).unwrap();
+            let uids: BTreeSet<Uuid> = records.drain(..).map(|record| record.uid).collect();
+            out.clear();
             format.encode(origin, &redacted.entry(&entry), redacted.known(&known), &mut out, &mut records).unwrap();
+            prop_assert_eq!(records[0].uid, entry.uid);
+            prop_assert!(records.iter().all(|record| uids.contains(&record.uid)), "{} has a uid of its own", format);
             let mut found = Vec::new();
-            for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                texts(&serde_json::from_slice(line).unwrap(), &mut found);
+            for line in str::from_utf8(&out).unwrap().lines() {
+                found.push(line.to_owned());
+                texts(&serde_json::from_str(line).unwrap(), &mut found);
             }
             let found: Vec<String> = found.iter().map(|text| folded(text)).collect();
-            for value in &values {
-                let user = value.strip_prefix("ACME\\").unwrap_or(value);
-                for value in [folded(value), folded(user), folded(json!(value).to_string().trim_matches('"'))] {
+            for value in values.iter().flat_map(|value| told(value)) {
+                for value in [folded(&value), folded(json!(value).to_string().trim_matches('"'))] {
                     let survivor = found.iter().find(|text| text.contains(&value));
                     prop_assert!(survivor.is_none(), "{format}: {value} in {survivor:?}");
                 }
