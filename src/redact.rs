@@ -15,6 +15,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use secrecy::ExposeSecret;
@@ -45,13 +46,29 @@ pub struct Redact {
     pub key: Option<SecretSource>,
 }
 
+/// In words, for people.
+impl fmt::Display for Redact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |how| {
+            let named = Class::ALL.into_iter().filter(|class| self.classes.how(*class) == Some(how));
+            named.map(Class::as_str).collect::<Vec<_>>().join(", ")
+        };
+        let (replaced, removed) = (named(How::Pseudonym), named(How::Remove));
+        if let Some(key) = self.key.as_ref().filter(|_| !replaced.is_empty()) {
+            write!(f, "{replaced} as pseudonyms with the key in {key}")?;
+            f.write_str(if removed.is_empty() { "" } else { "; " })?;
+        }
+        if removed.is_empty() { Ok(()) } else { write!(f, "{removed} left out") }
+    }
+}
+
 /// A key that cannot be had. Nothing is delivered without it.
 #[derive(Debug, thiserror::Error)]
 pub enum RedactError {
-    #[error("pseudonyms need the key of `redact_key`: {0}")]
+    #[error("pseudonyms need the key that redact_key names: {0}")]
     Key(#[from] CredentialError),
     #[error(
-        "the key of `redact_key` in {0} is shorter than {LEAST_KEY} bytes, so it can be guessed; write a longer one"
+        "the key that redact_key names in {0} is shorter than {LEAST_KEY} bytes, so it can be guessed; write a longer one"
     )]
     Short(SecretSource),
 }

@@ -13,7 +13,7 @@ use super::days;
 use super::layers::{Environment, Table, merged};
 use super::mistake::Mistakes;
 use super::reader::{Section, found, one_of};
-use crate::credentials::SecretSource;
+use crate::credentials::{SecretSource, read_secret_now};
 use crate::format::Format;
 use crate::formats::ocsf::Version;
 use crate::redact::Redact;
@@ -173,9 +173,9 @@ fn redact_key(
         };
     }
     let source = secret(section, "redact_key", environment)?;
-    let length = match &source {
-        SecretSource::File(path) => std::fs::read(path).map_or(0, |content| content.trim_ascii().len()),
-        SecretSource::Env { value, .. } => value.expose_secret().trim().len(),
+    let length = match read_secret_now(&source) {
+        Ok(key) => key.expose_secret().len(),
+        Err(error) => return section.refuse("redact_key", error.to_string()),
     };
     if length < LEAST_KEY {
         return section.refuse(

@@ -384,6 +384,90 @@ fn a_value_is_found_in_paths_escapes_json_and_base64() {
 }
 
 #[test]
+fn another_writing_of_a_value_gets_the_same_pseudonym() {
+    let redaction = pseudonyms(&[Class::Device, Class::Ip]);
+    let redacted = row(
+        &redaction,
+        &json!({
+            "hostname": "WS-0001.corp.example",
+            "macAddress": "0A-1B-2C-3D-4E-5F",
+            "computerId": "3b6a1c5e-0000-4000-8000-00000000000a",
+            "ipAddress": "2001:db8::a",
+            "destinationIP": "192.0.2.7:443",
+            "a": "on ws-0001!",
+            "b": "http://[2001:0DB8:0000:0000:0000:0000:0000:000a]/",
+            "c": "http://192.0.2.7/x",
+            "d": "0a1b2c3d4e5f, 0a:1b:2c:3d:4e:5f",
+            "e": "{3B6A1C5E0000400080000000000000" .to_owned() + "0A}",
+        }),
+    );
+    let text = |name: &str| redacted[name].as_str().unwrap().to_owned();
+    let of = |class, value| Key::new(SECRET).unwrap().pseudonym(class, value);
+    assert_eq!(text("a"), format!("on {}!", of(Class::Device, "WS-0001")));
+    assert_eq!(text("b"), format!("http://[{}]/", text("ipAddress")));
+    assert_eq!(text("c"), format!("http://{}/x", of(Class::Ip, "192.0.2.7")));
+    assert_eq!(text("d"), format!("{0}, {0}", text("macAddress")));
+    assert_eq!(text("e"), format!("{{{}}}", text("computerId")));
+}
+
+#[test]
+fn what_is_known_besides_is_redacted_and_has_the_pseudonyms_of_the_row() {
+    let known = Enrichment {
+        device: Some(KnownDevice {
+            name: Some("ws-0001"),
+            os: Some("Windows 11"),
+            group: Some("Machines of Alice"),
+            organization: Some("Acme"),
+            mode: Some("Secure"),
+        }),
+        user: Some(LastUser { name: "acme\\Alice", origin: UserOrigin::UnifiedAudit, time: Some(5) }),
+    };
+    let named = json!({ "username": "ACME\\alice", "hostname": "WS-0001", "organizationName": "ACME" });
+    let classes = [Class::User, Class::Device, Class::Organization];
+    for row in [named, json!({})] {
+        let text = row.to_string();
+        let apply =
+            |redaction: &Redaction| redaction.apply("unified_audit", &entry(&text, None), &known).unwrap();
+
+        let redacted = apply(&pseudonyms(&classes));
+        let (device, last) = (redacted.known(&known).device.unwrap(), redacted.known(&known).user.unwrap());
+        let fields: Value = serde_json::from_str(&redacted.row).unwrap();
+        if row.get("username").is_some() {
+            assert_eq!(
+                json!([last.name, device.name, device.organization]),
+                json!([fields["username"], fields["hostname"], fields["organizationName"]])
+            );
+        }
+        assert_eq!(last.name, user("ACME\\alice"));
+        assert_eq!((last.origin, last.time), (UserOrigin::UnifiedAudit, Some(5)));
+        assert_eq!(device.group, Some(&*format!("Machines of {}", user("alice"))));
+        assert_eq!((device.os, device.mode), (Some("Windows 11"), Some("Secure")));
+
+        let left_out = apply(&redaction(&classes.map(|class| (class, How::Remove))));
+        let (device, last) = (left_out.known(&known).device.unwrap(), left_out.known(&known).user);
+        assert!(last.is_none() && device.name.is_none() && device.organization.is_none());
+        assert_eq!(device.group, Some("Machines of [removed]"));
+
+        let other = apply(&pseudonyms(&[Class::Ip]));
+        let (device, last) = (other.known(&known).device.unwrap(), other.known(&known).user.unwrap());
+        assert_eq!((device.name, last.name), (Some("ws-0001"), "acme\\Alice"));
+    }
+    let nothing = Enrichment::default();
+    let redacted = pseudonyms(&classes).apply("unified_audit", &entry("{}", None), &nothing).unwrap();
+    assert!(redacted.known(&nothing).device.is_none() && redacted.known(&nothing).user.is_none());
+}
+
+/// A short name stands in too much to be looked for; where it is said that it is a name, it goes.
+#[test]
+fn a_value_too_short_to_be_looked_for_is_redacted_in_its_field_and_in_paths() {
+    let short = json!({ "username": "Bo", "fullPath": "C:\\Users\\Bo\\Books", "new": "Bob" });
+    let redacted = row(&pseudonyms(&[Class::User]), &short);
+    assert_eq!(redacted["username"], json!(user("Bo")));
+    assert_eq!(redacted["fullPath"], json!(format!("C:\\Users\\{}\\Books", user("Bo"))));
+    assert_eq!(redacted["new"], json!("Bob"));
+}
+
+#[test]
 fn the_name_of_a_profile_is_redacted_wherever_it_stands() {
     let redaction = pseudonyms(&[Class::User]);
     for (path, name) in [
