@@ -224,7 +224,7 @@ fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mis
     load::stretch(&mut connections);
     let sinks = layers.given.get("sinks");
     let given = list_of(sinks, "sinks", ("- { name: out, type: stdout }", 1), mistakes);
-    let (sinks, sink_trees) = sink::check_all(&given, &sink_templates, mistakes);
+    let (sinks, sink_trees) = sink::check_all(&given, &sink_templates, environment, mistakes);
     for list in ["connections", "sinks"] {
         top.value(list);
     }

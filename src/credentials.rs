@@ -37,6 +37,8 @@ impl PartialEq for SecretSource {
     }
 }
 
+impl Eq for SecretSource {}
+
 impl std::fmt::Display for SecretSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -58,7 +60,7 @@ pub enum CredentialError {
     #[error("the secret in {from} is larger than 64 KiB; name a file that holds only the secret")]
     TooLarge { from: String },
     #[error(
-        "the secret in {from} contains a control character or is no plain text, so it cannot be sent; write it again without line breaks inside"
+        "the secret in {from} contains a control character or is no plain text; write it again without line breaks inside"
     )]
     NotPlain { from: String },
 }
@@ -93,19 +95,24 @@ impl Token {
 
 /// Reads a secret from its source, without the space around it.
 pub async fn read_secret(source: &SecretSource) -> Result<SecretString, CredentialError> {
+    let (from, source) = (source.to_string(), source.clone());
+    match tokio::task::spawn_blocking(move || read_secret_now(&source)).await {
+        Ok(secret) => secret,
+        Err(error) => Err(CredentialError::Unreadable { from, error: std::io::Error::other(error) }),
+    }
+}
+
+/// [`read_secret`] for who may wait for the disk.
+pub fn read_secret_now(source: &SecretSource) -> Result<SecretString, CredentialError> {
     let from = source.to_string();
     match source {
         SecretSource::Env { value, .. } => checked(value.expose_secret().as_bytes(), from),
         SecretSource::File(path) => {
-            let path = path.clone();
-            let read = tokio::task::spawn_blocking(move || {
-                let mut content = Vec::new();
-                std::fs::File::open(path)?.take(LONGEST + 1).read_to_end(&mut content).map(|_| content)
-            });
-            match read.await {
-                Ok(Ok(content)) => checked(&content, from),
-                Ok(Err(error)) => Err(CredentialError::Unreadable { from, error }),
-                Err(error) => Err(CredentialError::Unreadable { from, error: std::io::Error::other(error) }),
+            let mut content = Vec::new();
+            let file = std::fs::File::open(path);
+            match file.and_then(|file| file.take(LONGEST + 1).read_to_end(&mut content)) {
+                Ok(_) => checked(&content, from),
+                Err(error) => Err(CredentialError::Unreadable { from, error }),
             }
         }
     }

@@ -23,6 +23,7 @@ use crate::epitaph::{Epitaph, REMEDY};
 use crate::format::{Encoded, Format, Origin};
 use crate::model::{Entry, Micros, Positions};
 use crate::record::enrichment::Enrichment;
+use crate::redact::{Redact, RedactError};
 use crate::sink::{Remedy, Sink, SinkConfig, SinkError, SinkState};
 use crate::store::dead_letters::{self, NewDeadLetter};
 use crate::store::outbox::{self, PendingLane};
@@ -72,6 +73,8 @@ pub enum DeliverError {
     Sink(#[from] SinkError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Redact(#[from] RedactError),
     #[error(
         "{refused} of the last 1,000 records cannot be encoded, the last because: {reason}; none of this \
          batch was given up. Look at the reason: if those records may become dead letters, raise the limit of \
@@ -87,6 +90,7 @@ impl DeliverError {
     pub fn remedy(&self) -> Remedy {
         match self {
             DeliverError::Sink(error) => error.remedy(),
+            DeliverError::Redact(_) => Remedy::Retry,
             DeliverError::Store(error) if error.is_transient() => Remedy::Retry,
             DeliverError::Store(_) | DeliverError::Refused { .. } | DeliverError::DeadLettersFull { .. } => {
                 Remedy::Hold
@@ -99,6 +103,7 @@ impl DeliverError {
 pub struct Worker {
     name: String,
     format: Format,
+    redact: Option<Redact>,
     sink: Sink,
     /// The sink's state as the store holds it.
     saved: SinkState,
@@ -143,6 +148,7 @@ impl Worker {
         Self {
             name: config.name.clone(),
             format: config.format,
+            redact: config.redact.clone(),
             sink: Sink::new(config, batch_bytes),
             saved: SinkState(saved),
             recovered: false,
@@ -324,8 +330,13 @@ impl Worker {
         lanes: Vec<PendingLane>,
         mut memory: usize,
         stop: &CancellationToken,
-    ) -> Result<Option<(Assembled, Reservation)>, StoreError> {
+    ) -> Result<Option<(Assembled, Reservation)>, DeliverError> {
         self.turn = self.turn.wrapping_add(1);
+        // Read for every batch, so that a key that was changed counts at once.
+        let redaction = match &self.redact {
+            Some(redact) => Some(redact.ready().await?),
+            None => None,
+        };
         loop {
             let wanted = u64::try_from(memory).expect("memory is smaller");
             let reservation = tokio::select! {
@@ -333,6 +344,7 @@ impl Worker {
                 reservation = self.budget.reserve(wanted) => reservation,
             };
             let (lanes, turn, format) = (lanes.clone(), self.turn, self.format);
+            let redaction = redaction.clone();
             let bounds = Bounds { batch: self.settings.batch_bytes, memory };
             let encode = move |origin: Origin<'_>,
                                entry: &Entry<'_>,
@@ -341,7 +353,13 @@ impl Worker {
                                records: &mut Vec<Encoded>| {
                 #[cfg(feature = "failpoints")]
                 crate::fault::refuse(entry.row)?;
-                format.encode(origin, entry, known, out, records)
+                match &redaction {
+                    None => format.encode(origin, entry, known, out, records),
+                    Some(redaction) => {
+                        let redacted = redaction.apply(origin.source, entry, &known)?;
+                        format.encode(origin, &redacted.entry(entry), redacted.known(&known), out, records)
+                    }
+                }
             };
             let outcome =
                 self.store.read(move |db| assemble::assemble(db, &lanes, turn, bounds, encode)).await?;

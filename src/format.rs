@@ -195,7 +195,7 @@ pub(crate) fn check(what: &'static str, json: &str) -> Result<(), FormatError> {
     serde_json::from_str::<IgnoredAny>(json).map(drop).map_err(|error| not_json(what, &error))
 }
 
-fn not_json(what: &'static str, error: &serde_json::Error) -> FormatError {
+pub(crate) fn not_json(what: &'static str, error: &serde_json::Error) -> FormatError {
     FormatError::NotJson { what, reason: error.to_string() }
 }
 

@@ -27,6 +27,7 @@ pub mod model;
 pub mod normalise;
 pub mod portal;
 pub mod record;
+pub mod redact;
 pub mod schedule;
 pub mod simulator;
 pub mod sink;

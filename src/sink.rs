@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::durable::fault;
 use crate::format::Format;
 use crate::model::{ConnectionId, Kind, Lane, OrganizationId};
+use crate::redact::Redact;
 use crate::sinks::file::{FileSink, PathTemplate};
 use crate::sinks::stdout::StdoutSink;
 
@@ -35,6 +36,8 @@ pub struct SinkConfig {
     pub format: Format,
     /// Nobody chose the format: the one of the sink's first start stays, whatever the default is now.
     pub format_by_default: bool,
+    /// What this sink is to be spared.
+    pub redact: Option<Redact>,
     pub kind: SinkKind,
 }
 

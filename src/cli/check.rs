@@ -155,6 +155,9 @@ impl fmt::Display for Summary<'_> {
                 }
                 SinkKind::Stdout => writeln!(f, "sink {}: standard output", sink.name)?,
             }
+            if let Some(redact) = &sink.redact {
+                writeln!(f, "  spared: {redact}")?;
+            }
         }
         let dir = &self.0.state.dir;
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
@@ -286,6 +289,42 @@ server: { ops: off }
     health and metrics: off
     ");
         assert_eq!(troubles(&config), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_sink_is_spared_is_said_without_the_key() {
+        let secret = "one key of some length";
+        let (folder, _) = load(
+            "connections: [{ site: a, instance: g, token: { file: DIR/token } }]\nsinks: [{ name: out, type: stdout }]\n",
+        );
+        std::fs::write(folder.path().join("key"), secret).unwrap();
+        let path = folder.path().join("lockstep.yaml");
+        let sinks = "sinks:
+  - { name: a, type: stdout, redact: [ip, user], redact_key: { file: DIR/key } }
+  - { name: b, type: file, path: DIR/b, redact: { user: remove, command_line: remove } }
+  - { name: c, type: file, path: DIR/c, redact: { user: pseudonym, device: remove }, redact_key: { env: KEY } }
+  - { name: d, type: file, path: DIR/d }
+";
+        let shown = folder.path().display().to_string();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replace("sinks: [{ name: out, type: stdout }]\n", &sinks.replace("DIR", &shown));
+        std::fs::write(&path, text).unwrap();
+        let environment = Environment::from_iter([("KEY", secret)]);
+        let config = Config::load(&path, &environment).unwrap_or_else(|error| panic!("{error}"));
+        let summary = Summary(&config).to_string().replace(&shown, "DIR");
+        let (_, sinks) = summary.split_once("\n\ntoken").unwrap();
+        let sinks: Vec<&str> =
+            sinks.lines().filter(|line| line.starts_with("sink ") || line.contains("spared")).collect();
+        assert_snapshot!(sinks.join("\n"), @"
+    sink a: standard output
+      spared: user, ip as pseudonyms with the key in file DIR/key
+    sink b: files DIR/b, a new one after 256MiB or 1h
+      spared: user, command_line left out
+    sink c: files DIR/c, a new one after 256MiB or 1h
+      spared: user as pseudonyms with the key in environment variable KEY; device left out
+    sink d: files DIR/d, a new one after 256MiB or 1h
+    ");
+        assert!(!summary.contains(secret) && !format!("{config:?}").contains(secret));
     }
 
     #[test]

@@ -6,13 +6,19 @@ use std::time::Duration;
 
 use ::config::{Value, ValueKind};
 use bytesize::ByteSize;
+use secrecy::ExposeSecret;
 
+use super::connection::secret;
 use super::days;
-use super::layers::{Table, merged};
+use super::layers::{Environment, Table, merged};
 use super::mistake::Mistakes;
-use super::reader::Section;
+use super::reader::{Section, found, one_of};
+use crate::credentials::{SecretSource, read_secret_now};
 use crate::format::Format;
 use crate::formats::ocsf::Version;
+use crate::redact::Redact;
+use crate::redact::class::{Class, Classes, How};
+use crate::redact::pseudonym::LEAST_KEY;
 use crate::sink::{SinkConfig, SinkKind};
 use crate::sinks::file::PathTemplate;
 
@@ -25,6 +31,7 @@ const LATER: [&str; 5] = ["kafka", "splunk_hec", "elasticsearch", "opensearch", 
 pub(super) fn check_all(
     given: &[(usize, Table)],
     templates: &[Table],
+    environment: &Environment,
     mistakes: &Mistakes,
 ) -> (Vec<SinkConfig>, Vec<Value>) {
     let mut names: BTreeMap<String, String> = BTreeMap::new();
@@ -44,7 +51,7 @@ pub(super) fn check_all(
                 .mistake("name", format!("is the same as in {earlier}; every sink needs a name of its own"));
         }
         let format_by_default = !["format", "version"].iter().any(|key| own.contains_key(*key));
-        if let Some(sink) = check(&section, name, format_by_default) {
+        if let Some(sink) = check(&section, name, format_by_default, environment) {
             let (key, target) = match &sink.kind {
                 SinkKind::File { path, .. } => ("path", place(Path::new(&path.to_string()))),
                 SinkKind::Stdout => ("type", PathBuf::new()),
@@ -70,17 +77,23 @@ fn place(template: &Path) -> PathBuf {
     real.unwrap_or(whole)
 }
 
-fn check(section: &Section<'_>, name: Option<String>, format_by_default: bool) -> Option<SinkConfig> {
+fn check(
+    section: &Section<'_>,
+    name: Option<String>,
+    format_by_default: bool,
+    environment: &Environment,
+) -> Option<SinkConfig> {
     // The other keys depend on the type: without it they are not looked at.
     let kind = section.word("type", &KINDS, &LATER)?;
     let format = format(section);
+    let redact = redact(section, environment);
     section.not_yet(&["max_per_day"]);
     let kind = match kind {
         "file" => file(section),
         _ => Some(SinkKind::Stdout),
     };
     section.close();
-    Some(SinkConfig { name: name?, format: format?, format_by_default, kind: kind? })
+    Some(SinkConfig { name: name?, format: format?, format_by_default, redact: redact?, kind: kind? })
 }
 
 /// What records look like; `version` and `raw` belong to the formats that are not the raw one.
@@ -93,6 +106,87 @@ fn format(section: &Section<'_>) -> Option<Format> {
         "ecs" => Format::Ecs { row },
         _ => Format::Raw,
     })
+}
+
+/// What the sink is spared: a list of classes, or a section that says how for each.
+fn redact(section: &Section<'_>, environment: &Environment) -> Option<Option<Redact>> {
+    const HOW: [&str; 2] = ["pseudonym", "remove"];
+    let known = Class::ALL.map(Class::as_str);
+    section.takes("redact", || {
+        format!("a list of {}; or a section with {} for each", one_of(&known), one_of(&HOW))
+    });
+    let mut classes = Classes::default();
+    let mut right = true;
+    match section.value("redact").map(|value| &value.kind) {
+        None => {}
+        Some(ValueKind::Array(words)) => {
+            for word in words {
+                let word = word.clone().into_string().unwrap_or_default();
+                match section.known("redact", &word, &known, &[]).and_then(class) {
+                    Some(class) => classes.set(class, How::Pseudonym),
+                    None => right = false,
+                }
+            }
+        }
+        Some(ValueKind::Table(_)) => {
+            let inner = section.section("redact")?;
+            for class in Class::ALL.into_iter().filter(|class| inner.value(class.as_str()).is_some()) {
+                match inner.word(class.as_str(), &HOW, &[]) {
+                    Some("remove") => classes.set(class, How::Remove),
+                    Some(_) => classes.set(class, How::Pseudonym),
+                    None => right = false,
+                }
+            }
+            inner.close();
+        }
+        Some(other) => {
+            let text = "expected a list such as [user, ip], or a section such as { user: remove }, found ";
+            section.mistake("redact", [text, &found(other)].concat());
+            right = false;
+        }
+    }
+    let key = redact_key(section, &classes, environment);
+    right.then_some(())?;
+    let key = key?;
+    Some((!classes.is_empty()).then_some(Redact { classes, key }))
+}
+
+fn class(name: &str) -> Option<Class> {
+    Class::ALL.into_iter().find(|class| class.as_str() == name)
+}
+
+/// The key of pseudonyms, which they need.
+fn redact_key(
+    section: &Section<'_>,
+    classes: &Classes,
+    environment: &Environment,
+) -> Option<Option<SecretSource>> {
+    section.takes("redact_key", || "`{ file: PATH }` or `{ env: VARIABLE }`".to_owned());
+    if section.value("redact_key").is_none() {
+        return match classes.any_pseudonym() {
+            false => Some(None),
+            true => section.refuse(
+                "redact_key",
+                "is missing; pseudonyms need a key: write `{ file: /run/secrets/NAME }`, with a file of at least 16 \
+                 random characters (`openssl rand -hex 32`), or `remove` for each class of `redact`",
+            ),
+        };
+    }
+    let source = secret(section, "redact_key", environment)?;
+    let length = match read_secret_now(&source) {
+        Ok(key) => key.expose_secret().len(),
+        Err(error) => return section.refuse("redact_key", error.to_string()),
+    };
+    if length < LEAST_KEY {
+        return section.refuse(
+            "redact_key",
+            format!(
+                "the key in {source} has {length} bytes and can be guessed; write at least {LEAST_KEY} random ones, \
+                 such as `openssl rand -hex 32` prints"
+            ),
+        );
+    }
+    Some(Some(source))
 }
 
 fn file(section: &Section<'_>) -> Option<SinkKind> {

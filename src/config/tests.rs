@@ -2,6 +2,7 @@ mod connections;
 mod documented;
 mod effective;
 mod folders;
+mod redact;
 mod sinks;
 mod sources;
 

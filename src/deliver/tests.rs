@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::future::Future;
 use std::path::Path;
@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
+use crate::credentials::SecretSource;
 use crate::model::{Change, ConnectionId, Kind, Lane, OrganizationId};
+use crate::redact::class::{Class, Classes, How};
 use crate::sink::SinkKind;
 use crate::sinks::file::PathTemplate;
 use crate::store::connections;
@@ -67,7 +69,8 @@ impl Bench {
     fn config(&self, name: &str, path: &str) -> SinkConfig {
         let path = PathTemplate::parse(&format!("{}/{path}", self.directory.path().display())).unwrap();
         let kind = SinkKind::File { path, rotate_size: 3000, rotate_age: Duration::from_secs(3600) };
-        SinkConfig { name: name.to_owned(), format: Format::Raw, format_by_default: false, kind }
+        let format = Format::Raw;
+        SinkConfig { name: name.to_owned(), format, format_by_default: false, redact: None, kind }
     }
 
     async fn letters(&self) -> Vec<dead_letters::DeadLetter> {
@@ -162,6 +165,41 @@ async fn everything_pending_arrives_once_and_live_before_backfill() {
     let status = worker.status().borrow().clone();
     assert_eq!((status.state, status.delivered_records, status.pending_bytes), (SinkCondition::Ok, 120, 0));
     assert!(status.oldest_pending.is_none() && status.last_confirmed.is_some());
+}
+
+#[tokio::test]
+async fn a_sink_gets_pseudonyms_of_the_key_as_it_is_and_nothing_while_there_is_none() {
+    let bench = Bench::new();
+    let key = bench.directory.path().join("key");
+    let mut classes = Classes::default();
+    classes.set(Class::User, How::Pseudonym);
+    let redact = Redact { classes, key: Some(SecretSource::File(key.clone())) };
+    let mut worker = bench.worker().await;
+    worker.redact = Some(redact);
+    let row = |name: u64| vec![format!("{{\"name\":{name},\"username\":\"alice\"}}")];
+    let stop = CancellationToken::new();
+
+    bench.append("a", Lane::Live, row(1)).await;
+    let error = worker.until_empty(&stop).await.unwrap_err().to_string();
+    assert!(error.contains("redact_key") && error.contains("cannot be read"), "{error}");
+    assert_eq!(delivered(&bench.out()), [0; 0]);
+
+    fs::write(&key, "the first key of some length").unwrap();
+    worker.until_empty(&stop).await.unwrap();
+    fs::write(&key, "the second key of some length").unwrap();
+    bench.append("a", Lane::Live, row(2)).await;
+    worker.until_empty(&stop).await.unwrap();
+    worker.finish().await.unwrap();
+    let files = fs::read_dir(bench.out().join("a")).unwrap();
+    let text: String = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert_eq!(
+        (text.matches("alice").count(), text.matches("\"username\":\"user-").count()),
+        (0, 2),
+        "{text}"
+    );
+    let ids: BTreeSet<&str> =
+        text.split("RedactionKey\":\"").skip(1).filter_map(|rest| rest.get(..8)).collect();
+    assert_eq!(ids.len(), 2, "{text}");
 }
 
 #[tokio::test]

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// From the bottom up: a module may name those of lower floors, and its own family.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["epitaph", "model"],
     &["clock", "coverage", "credentials", "durable", "normalise"],
     &["budget", "record", "simulator"],
     &["portal"],
     &["source"],
     &["format"],
+    &["redact"],
     &["sink", "store"],
     // They meet in the store and never know of each other.
     &["collect", "deliver"],

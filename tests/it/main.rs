@@ -15,6 +15,7 @@ mod live;
 mod log;
 mod outage;
 mod own_reads;
+mod privacy;
 mod records;
 mod reload;
 mod rotation;

@@ -11,6 +11,9 @@ use lockstep::format::{Encoded, Format, Origin};
 use lockstep::formats::ocsf::Version;
 use lockstep::model::{Change, Entry, Lane, Micros};
 use lockstep::record::enrichment::{Enrichment, KnownDevice, LastUser, UserOrigin};
+use lockstep::redact::Redaction;
+use lockstep::redact::class::{Class, Classes, How};
+use lockstep::redact::pseudonym::Key;
 use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
 use lockstep::source::{SOURCES, Source, by_name};
 use lockstep::sources::unified_audit::ACTION_TYPES;
@@ -155,6 +158,42 @@ fn every_record_is_valid_by_the_schema_in_every_version() {
         }
     }
     judge.verdict("OCSF");
+}
+
+/// The records of a row for a sink that is spared everything, in one way or the other.
+fn redacted(format: Format, source: &str, rows: &[String], number: usize) -> Vec<Value> {
+    let how = if number.is_multiple_of(2) { How::Pseudonym } else { How::Remove };
+    let mut classes = Classes::default();
+    Class::ALL.iter().for_each(|class| classes.set(*class, how));
+    let redaction = Redaction { classes, key: Key::new(b"sixteen bytes or more") };
+    let previous = rows[(number + 1) % rows.len()].as_str();
+    let previous = (source == "computers").then_some((Change::Changed, previous));
+    let known = if number.is_multiple_of(3) { Enrichment::default() } else { KNOWN };
+    let original = entry(source, &rows[number], previous);
+    let redacted = redaction.apply(source, &original, &known).unwrap();
+    let entry = redacted.entry(&original);
+    let previous = entry.previous.map(|row| (entry.change, row));
+    encode(format, source, entry.row, previous, redacted.known(&known))
+}
+
+#[test]
+fn every_redacted_record_is_valid_too() {
+    let Some(mut judge) = Judge::new() else { return };
+    for version in Version::ALL {
+        for source in SOURCES {
+            let name = source.name();
+            let odd = (0..600).map(|number| odd::row(source, number, actions(source)));
+            let rows: Vec<String> =
+                fixture(name).into_iter().chain(simulated(name).into_iter().take(300)).chain(odd).collect();
+            for number in 0..rows.len() {
+                let format = Format::Ocsf { version, row: number % 5 == 0 };
+                for record in redacted(format, name, &rows, number) {
+                    judge.judge(&record, &format!("{version} {name} redacted row {number}"));
+                }
+            }
+        }
+    }
+    judge.verdict("OCSF, redacted");
 }
 
 /// Class and activity of each action type that is permitted, in 1.3, 1.5 and 1.8 (`schemas.md`).

@@ -8,8 +8,16 @@ use crate::config::layers::{defaults, parse};
 const EXAMPLE: &str = include_str!("../../../config/lockstep.yaml");
 
 /// Blocks that show an example, since there is no default, or another choice than the default.
-const EXAMPLES: [&str; 7] =
-    ["base_url", "token", "token_expiry", "organizations: [", "organization_id", "contact", "- name"];
+const EXAMPLES: [&str; 8] = [
+    "base_url",
+    "token",
+    "token_expiry",
+    "organizations: [",
+    "organization_id",
+    "contact",
+    "- name",
+    "redact:",
+];
 
 /// A setting that is commented out: its first line, and the file with it taken in.
 struct Variant {
@@ -70,7 +78,10 @@ fn is_setting(text: &str) -> bool {
 
 fn load(text: &str) -> Config {
     let folder = Folder::new(
-        &text.replace("/run/secrets/acme", "DIR/token").replace("/etc/ssl/corporate.pem", "DIR/ca.pem"),
+        &text
+            .replace("/run/secrets/acme", "DIR/token")
+            .replace("/run/secrets/redact", "DIR/token")
+            .replace("/etc/ssl/corporate.pem", "DIR/ca.pem"),
     );
     folder.load_with(&[("ACME_TOKEN", "x")]).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }

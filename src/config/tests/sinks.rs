@@ -66,7 +66,7 @@ fn sinks_are_checked() {
       sinks[0].rotate.size: expected a size with its unit such as 512KiB, 256MiB or 8GiB, found 256
       sinks[0].rotate.age: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "soon"
       sinks[0].rotate.count: unknown key; known here: size, age
-      sinks[1].path: unknown key; known here: name, type, format, version, raw
+      sinks[1].path: unknown key; known here: name, type, format, version, raw, redact, redact_key
       sinks[2].type: unknown "printer"; known here: file, stdout
       sinks[3].format: unknown "rwa"; known here: raw, ocsf, ecs
       sinks[4].version: expected a text (in quotes if it looks like a number), found 1.4

@@ -23,6 +23,7 @@ pub(super) const PAGES: &[Page] = pages![
     "docs/coverage.md",
     "docs/fields.md",
     "docs/performance.md",
+    "docs/privacy.md",
     "docs/troubleshooting.md",
 ];
 

@@ -9,7 +9,9 @@ use lockstep::record::enrichment::Enrichment;
 use lockstep::source::{SOURCES, by_name};
 use serde_json::{Value, json};
 
-use super::{KNOWN, actions, audit_row, encode, entry, fixture, found, known, odd, origin, simulated};
+use super::{
+    KNOWN, actions, audit_row, encode, entry, fixture, found, known, odd, origin, redacted, simulated,
+};
 
 const ECS: Format = Format::Ecs { row: false };
 
@@ -135,6 +137,29 @@ fn every_field_is_one_of_the_schema_and_of_its_type() {
     assert!(wrong.is_empty(), "{}", wrong[..wrong.len().min(10)].join("\n"));
     let listed: BTreeSet<String> = reference.fields.keys().map(|name| (*name).to_owned()).collect();
     assert_eq!(used, listed, "the list has what is used, and no more");
+}
+
+#[test]
+fn every_field_of_a_redacted_record_is_of_its_type_too() {
+    let reference = Reference::read();
+    let (mut wrong, mut total) = (Vec::new(), 0);
+    for source in SOURCES {
+        let name = source.name();
+        let rows = rows(name);
+        for number in 0..rows.len() {
+            for record in redacted(Format::Ecs { row: number % 8 == 0 }, name, &rows, number) {
+                total += 1;
+                let mut mistakes = Vec::new();
+                reference.check("", &record, &mut BTreeSet::new(), &mut mistakes);
+                reference.check_class(&record, &mut mistakes);
+                if !mistakes.is_empty() {
+                    wrong.push(format!("{name} row {number}: {}", mistakes.join("; ")));
+                }
+            }
+        }
+    }
+    eprintln!("ECS, redacted: invalid {} of {total}", wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong[..wrong.len().min(10)].join("\n"));
 }
 
 #[test]
