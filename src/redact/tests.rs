@@ -287,7 +287,7 @@ proptest! {
             prop_assert_eq!(records[0].uid, entry.uid);
             prop_assert!(records.iter().all(|record| uids.contains(&record.uid)), "{} has a uid of its own", format);
             let mut found = Vec::new();
-            for line in str::from_utf8(&out).unwrap().lines() {
+            for line in std::str::from_utf8(&out).unwrap().lines() {
                 found.push(line.to_owned());
                 texts(&serde_json::from_str(line).unwrap(), &mut found);
             }
