@@ -15,7 +15,7 @@ use super::row::Names;
 const SAMPLE: usize = 64;
 /// A field is usual once it stood in so many sampled rows on end, and dropped once it was missing in as many.
 const CERTAIN: u32 = 50;
-/// So many fields that are not known by name are told apart; a name is cut at so many bytes.
+/// So many fields that are not known by name are told apart; a name is cut at so many characters.
 const MOST: usize = 64;
 const LONGEST: usize = 80;
 
@@ -92,10 +92,10 @@ impl VendorFields {
         let mut looked = 0;
         let mut counts = Vec::new();
         for row in rows.skip(self.turn).step_by(every) {
-            looked += 1;
             let mut reader = serde_json::Deserializer::from_str(row);
-            // What is no object was refused before.
-            let _ = reader.deserialize_map(Members { fields: self, counts: &mut counts, row: looked });
+            let members = Members { fields: self, counts: &mut counts, row: looked + 1 };
+            // What is no object is no row of a source either.
+            looked += u32::from(reader.deserialize_map(members).is_ok());
         }
         counts.resize(self.fields.len(), Count::default());
         for (field, count) in counts.into_iter().enumerate() {
@@ -133,10 +133,10 @@ impl VendorFields {
         if let Some(slot) = self.names.find(name.as_bytes()) {
             return Some(usize::from(slot));
         }
-        let name = &name[..name.floor_char_boundary(LONGEST)];
-        let at = self.unknown.iter().position(|known| known == name);
+        let name: String = name.chars().take(LONGEST).collect();
+        let at = self.unknown.iter().position(|known| *known == name);
         if at.is_none() && self.unknown.len() < MOST {
-            self.unknown.push(name.to_owned());
+            self.unknown.push(name);
             self.fields.push(Seen::default());
             return Some(self.fields.len() - 1);
         }

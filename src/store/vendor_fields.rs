@@ -104,7 +104,7 @@ mod tests {
         };
         let change = |field: &str, state| (field.to_owned(), state);
         let usual = change("id", FieldState::Usual);
-        assert_eq!(note(&db, set("tree"), &[usual.clone()], 1).unwrap(), [(usual.clone(), None)]);
+        assert_eq!(note(&db, set("tree"), std::slice::from_ref(&usual), 1).unwrap(), [(usual.clone(), None)]);
         assert_eq!(notices(&db).unwrap(), BTreeMap::new());
         let both = [change("id", FieldState::Dropped), change("colour", FieldState::Added)];
         let news = [(both[0].clone(), Some(FieldState::Usual)), (both[1].clone(), None)];
@@ -115,7 +115,7 @@ mod tests {
         let told: Vec<_> = told.iter().map(|one| (&*one.field, &*one.change)).collect();
         assert_eq!(told, [("colour", "added"), ("id", "dropped")]);
         assert_eq!(
-            note(&db, set("tree"), &[usual.clone()], 4).unwrap(),
+            note(&db, set("tree"), std::slice::from_ref(&usual), 4).unwrap(),
             [(usual, Some(FieldState::Dropped))]
         );
         assert_eq!(notices(&db).unwrap()["acme"].len(), 1);
