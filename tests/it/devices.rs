@@ -85,7 +85,7 @@ async fn an_event_has_the_device_as_it_was_listed_and_the_user_of_its_own_time()
             by_audit += 1;
         }
     }
-    println!("{events} events: {with_group} with a group, {by_computer} and {by_audit} with a user");
+    eprintln!("{events} events: {with_group} with a group, {by_computer} and {by_audit} with a user");
     // A computer may speak before it is listed.
     assert!(with_group * 100 >= events * 95, "{with_group} of {events}");
     assert!(by_computer > 0 && by_audit > 0, "{by_computer}, {by_audit} of {events}");
