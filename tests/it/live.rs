@@ -41,7 +41,7 @@ fn delivered(screen: &[String]) -> Option<u64> {
 #[test]
 fn the_demo_shows_a_table_that_updates_in_place_and_ends_with_its_lines() {
     let folder = tempfile::tempdir().unwrap();
-    let mut terminal = Terminal::run(&["demo", "--for", "10s"], folder.path(), (80, 24), &[]);
+    let mut terminal = Terminal::run(&["demo", "--for", "10s"], folder.path(), (80, 60), &[]);
     let first = terminal.wait("a table with rows", |screen| {
         count(screen, "SITE  SOURCE") == 1
             && count(screen, "unified_audit") == 1
@@ -69,7 +69,7 @@ fn the_demo_shows_a_table_that_updates_in_place_and_ends_with_its_lines() {
 fn ctrl_c_ends_the_demo_with_its_summary_and_a_second_one_leaves_a_clean_terminal_too() {
     for twice in [false, true] {
         let folder = tempfile::tempdir().unwrap();
-        let mut terminal = Terminal::run(&["demo"], folder.path(), (100, 30), &[]);
+        let mut terminal = Terminal::run(&["demo"], folder.path(), (100, 60), &[]);
         terminal.wait("a table", |screen| count(screen, "unified_audit") == 1);
         terminal.signal(Signal::INT);
         if twice {
@@ -87,7 +87,7 @@ fn ctrl_c_ends_the_demo_with_its_summary_and_a_second_one_leaves_a_clean_termina
 #[test]
 fn a_second_demo_in_the_same_folder_is_refused_and_leaves_the_first_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let mut first = Terminal::run(&["demo"], folder.path(), (100, 30), &[]);
+    let mut first = Terminal::run(&["demo"], folder.path(), (100, 60), &[]);
     first.wait("a table", |screen| count(screen, "unified_audit") == 1);
     let second = Command::new(env!("CARGO_BIN_EXE_lockstep"))
         .args(["demo", "--for", "1s"])

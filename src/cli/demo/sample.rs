@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::cli::table::{Table, cut, harmless, time};
 
 /// So many devices are shown; the files have them all.
-const SHOWN: usize = 8;
+const SHOWN: usize = 6;
 /// Events are looked for in so many bytes at the end of each file.
 const TAIL: u64 = 512 * 1024;
 
