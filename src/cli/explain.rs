@@ -19,17 +19,34 @@ use crate::formats::ocsf::Version;
 use crate::formats::out::trace::{TraceOut, Traced};
 use crate::model::{Change, Entry, Lane};
 use crate::normalise::parse_time;
-use crate::record::enrichment::Enrichment;
+use crate::record::enrichment::{Enrichment, KnownDevice, LastUser, UserOrigin};
 use crate::source::{SOURCES, Source, by_name};
 pub use fields::page;
 
 /// The values of an example that are not in its row.
 const COLLECTED: i64 = 1_772_366_400_000_000;
 
+/// What is known of the device of an example besides its row.
+const KNOWN: Enrichment<'_> = Enrichment {
+    device: Some(KnownDevice {
+        name: Some("WS-0001"),
+        os: Some("Windows 11 Pro"),
+        group: Some("Workstations"),
+        organization: Some("Example GmbH"),
+        mode: Some("Secure"),
+    }),
+    user: Some(LastUser {
+        name: "BAECKEREI\\b.tester",
+        origin: UserOrigin::UnifiedAudit,
+        time: Some(COLLECTED - 3_600_000_000),
+    }),
+};
+
 /// Show where each field of a record comes from.
 ///
 /// Reads a row of the portal, or a record that carries it (format `raw`, or `raw: true`), and prints for each field that comes out
-/// from which fields of the row it was made, and how. Without a row, one with everything in it is shown.
+/// from which fields of the row it was made, and how. Without a row, one with everything in it is shown, and what is
+/// known of its device besides; of a row of your own nothing else is known.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -65,15 +82,15 @@ impl Explain {
             let known: Vec<_> = SOURCES.iter().map(|source| source.name()).collect();
             Usage(format!("no source is called {name}; known: {}", known.join(", ")))
         })?;
-        let row = match self.row {
-            Some(path) => own_row(&read(&path)?)?,
-            None => source.examples().swap_remove(0),
+        let (row, known) = match self.row {
+            Some(path) => (own_row(&read(&path)?)?, Enrichment::default()),
+            None => (source.examples().swap_remove(0), KNOWN),
         };
         let format = match self.format.as_str() {
             "ecs" => Format::Ecs { row: false },
             _ => Format::Ocsf { version: self.version, row: false },
         };
-        let records = trace(format, source, &row, None).map_err(|error| Usage(error.to_string()))?;
+        let records = trace(format, source, &row, None, known).map_err(|error| Usage(error.to_string()))?;
         for record in &records {
             out::data(shown(source, record))?;
         }
@@ -108,6 +125,7 @@ fn trace(
     source: &dyn Source,
     row: &str,
     previous: Option<&str>,
+    known: Enrichment<'_>,
 ) -> Result<Vec<TraceOut>, crate::format::FormatError> {
     let value: Value = serde_json::from_str(row).unwrap_or_default();
     let entry = Entry {
@@ -122,7 +140,7 @@ fn trace(
         previous,
     };
     let origin = Origin { site: "acme", source: source.name(), lane: Lane::Live, collected: COLLECTED };
-    format.trace(origin, &entry, Enrichment::default())
+    format.trace(origin, &entry, known)
 }
 
 /// One record as a table.

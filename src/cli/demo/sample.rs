@@ -12,6 +12,7 @@ use chrono::DateTime;
 use serde_json::Value;
 
 use crate::cli::table::{Table, cut, harmless, time};
+use crate::record::enrichment::is_person;
 
 /// So many devices are shown; the files have them all.
 const SHOWN: usize = 6;
@@ -40,7 +41,7 @@ impl Sample {
         }
         events.sort_by_key(|event| std::cmp::Reverse(event["time"].as_i64()));
         let kinds: [fn(&Value) -> bool; 3] = [
-            |event| event["class_uid"] == 1007 && event["disposition_id"] == 2 && !user(event).is_empty(),
+            |event| event["class_uid"] == 1007 && event["disposition_id"] == 2 && is_person(&user(event)),
             |event| event["class_uid"] == 4001 && event["disposition_id"] == 1,
             |event| event["metadata"]["log_name"] == "system_audit",
         ];
@@ -70,7 +71,9 @@ impl fmt::Display for Sample {
                 cut(&name(device), 30),
                 text(&device["os"]["name"]),
                 cut(&text(&device["org"]["name"]), 30),
-                person(&device["owner"]),
+                Some(person(&device["owner"]))
+                    .filter(|user| !user.is_empty())
+                    .unwrap_or_else(|| "-".to_owned()),
                 moment(&device["last_seen_time"]),
             ]);
         }
