@@ -31,6 +31,7 @@ use crate::deliver::SinkStatus;
 use crate::epitaph::REMEDY;
 use crate::model::{OrganizationId, Seconds};
 use crate::portal::{CredentialHealth, OwnReadsReport, Portal};
+use crate::store::backfill::AskedBack;
 use crate::store::connections::{self, ClaimedElsewhere};
 use crate::store::vendor_fields::{self, FieldNotice};
 use crate::store::{Store, StoreError, backfill, dead_letters, outbox};
@@ -87,6 +88,9 @@ pub struct SiteStatus {
     /// Fields that the vendor added or dropped, as far as this version knows its rows.
     #[serde(default)]
     pub fields: Vec<FieldNotice>,
+    /// Older time that was asked for and that its stream takes up with one of its next polls.
+    #[serde(default)]
+    pub asked_back: Vec<AskedBack>,
     /// Our own requests as its system audit shows them, once they are recognised there.
     pub own_reads: Option<OwnReadsReport>,
     pub streams: Vec<StreamStatus>,
@@ -345,11 +349,12 @@ impl Board {
     /// Takes the picture.
     pub async fn status(&self) -> Result<Status, StoreError> {
         let inner = &self.0;
-        let (outbox, dead, mut claims, mut fields) = inner
+        let (outbox, dead, mut claims, mut fields, mut asked) = inner
             .store
             .read(|db| {
                 let (outbox, dead) = (outbox::usage(db)?, dead_letters::usage(db)?);
-                Ok((outbox, dead, connections::claimed_elsewhere(db)?, vendor_fields::notices(db)?))
+                let (claims, fields) = (connections::claimed_elsewhere(db)?, vendor_fields::notices(db)?);
+                Ok((outbox, dead, claims, fields, backfill::waiting(db)?))
             })
             .await?;
         let taken = inner.clock.now();
@@ -359,6 +364,7 @@ impl Board {
             .map(|(site, entry)| SiteStatus {
                 claimed_elsewhere: claims.remove(site).unwrap_or_default(),
                 fields: fields.remove(site).unwrap_or_default(),
+                asked_back: asked.remove(site).unwrap_or_default(),
                 ..site_status(site, entry, inner.started, taken)
             })
             .collect();
@@ -469,6 +475,7 @@ fn site_status(site: &str, entry: &SiteEntry, started: DateTime<Utc>, taken: Dat
         failing: entry.failing.clone(),
         claimed_elsewhere: Vec::new(),
         fields: Vec::new(),
+        asked_back: Vec::new(),
         own_reads: entry.portal.own_reads(),
         streams,
     }

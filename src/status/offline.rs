@@ -15,6 +15,7 @@ use crate::coverage::{Coverage, Interval};
 use crate::deliver::{SinkCondition, SinkStatus};
 use crate::model::{Micros, SECOND};
 use crate::source::{Shape, by_name};
+use crate::store::backfill::{self, AskedBack};
 use crate::store::outbox::{OutboxUsage, PendingLane};
 use crate::store::streams::StoredStream;
 use crate::store::vendor_fields::{self, FieldNotice};
@@ -28,6 +29,7 @@ struct Held {
     sinks: Vec<(String, String, String, Vec<PendingLane>)>,
     outbox: OutboxUsage,
     fields: BTreeMap<String, Vec<FieldNotice>>,
+    asked: BTreeMap<String, Vec<AskedBack>>,
     dead_letters: (u64, u64),
 }
 
@@ -76,6 +78,7 @@ fn read(db: &rusqlite::Connection) -> Result<Held, StoreError> {
         sinks: Vec::new(),
         outbox: outbox::usage(db)?,
         fields: vendor_fields::notices(db)?,
+        asked: backfill::waiting(db)?,
         dead_letters: dead_letters::usage(db)?,
         organizations,
     };
@@ -113,6 +116,7 @@ fn site(connection: &Connection, held: &Held, taken: DateTime<Utc>) -> SiteStatu
         failing: None,
         claimed_elsewhere: Vec::new(),
         fields: held.fields.get(&connection.site).cloned().unwrap_or_default(),
+        asked_back: held.asked.get(&connection.site).cloned().unwrap_or_default(),
         own_reads: None,
         streams: streams.filter_map(|(_, row, held)| stream(connection, &own, row, held, now)).collect(),
     }

@@ -98,6 +98,13 @@ pub(crate) fn populated() -> Status {
             change: "added".to_owned(),
             since: Some(at(11, 0)),
         }],
+        asked_back: vec![AskedBack {
+            source: "unified_audit".to_owned(),
+            scope: "tree".to_owned(),
+            query: "table=1".to_owned(),
+            from: Some(at(0, 0)),
+            to: Some(at(1, 30)),
+        }],
         own_reads: None,
         streams: vec![audit, computers],
     };
@@ -114,6 +121,7 @@ pub(crate) fn populated() -> Status {
         failing: Some(failing("the portal cannot be reached", "check the network", at(11, 0))),
         claimed_elsewhere: Vec::new(),
         fields: Vec::new(),
+        asked_back: Vec::new(),
         own_reads: None,
         streams: Vec::new(),
     };

@@ -1,7 +1,11 @@
 //! Time that an operator asks for beyond what a stream owes. It waits here until the stream takes it up, so
 //! it survives whatever happens in between.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::model::Seconds;
@@ -24,6 +28,43 @@ pub fn ask(
             .execute(params![stream, from, to])?;
     }
     Ok(known)
+}
+
+/// Time that an operator asked for and that no stream has taken up yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedBack {
+    pub source: String,
+    /// `tree`, or the organization's id.
+    pub scope: String,
+    /// The part of the source, and what narrows the query.
+    pub query: String,
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// Everything that is asked for, by site.
+pub fn waiting(db: &Connection) -> Result<BTreeMap<String, Vec<AskedBack>>, StoreError> {
+    let mut rows = db.prepare_cached(
+        "SELECT c.site, s.source, s.scope, s.fingerprint, b.from_s, b.to_s FROM backfill b
+         JOIN stream s ON s.id = b.stream_id JOIN connection c ON c.id = s.connection_id
+         ORDER BY 1, 2, 3, 4, 6 DESC",
+    )?;
+    let rows = rows.query_map([], |row| {
+        let asked = AskedBack {
+            source: row.get(1)?,
+            scope: row.get(2)?,
+            query: row.get(3)?,
+            from: DateTime::from_timestamp(row.get(4)?, 0),
+            to: DateTime::from_timestamp(row.get(5)?, 0),
+        };
+        Ok((row.get::<_, String>(0)?, asked))
+    })?;
+    let mut found: BTreeMap<String, Vec<AskedBack>> = BTreeMap::new();
+    for row in rows {
+        let (site, asked) = row?;
+        found.entry(site).or_default().push(asked);
+    }
+    Ok(found)
 }
 
 /// What a stream is asked for and has not taken up, the newest time first: what must wait until the time behind

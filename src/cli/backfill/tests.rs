@@ -138,6 +138,10 @@ async fn without_a_running_program_the_state_keeps_what_is_asked_for_until_it_is
         async move { store.read(move |db| backfill::asked(db, id)).await.unwrap() }
     };
     assert_eq!(asked(&store).await, Some(wanted));
+    let waiting = store.read(backfill::waiting).await.unwrap().remove("acme").unwrap();
+    let seconds: Vec<_> =
+        waiting.iter().map(|asked| [asked.from, asked.to].map(|at| at.unwrap().timestamp())).collect();
+    assert_eq!((seconds, &*waiting[0].source), (vec![[wanted.0, wanted.1]], "unified_audit"));
     let other = store.write(move |db| backfill::ask(db, "other", id, wanted)).await.unwrap();
     assert!(!other, "of another site");
     store.write(move |db| backfill::taken_up(db, id, (0, 1))).await.unwrap();
@@ -152,4 +156,5 @@ async fn without_a_running_program_the_state_keeps_what_is_asked_for_until_it_is
     }
     store.write(move |db| backfill::taken_up(db, id, wanted)).await.unwrap();
     assert_eq!(asked(&store).await, None);
+    assert!(store.read(backfill::waiting).await.unwrap().is_empty());
 }

@@ -100,6 +100,16 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
         )?;
     }
     write_fields(f, &site.fields)?;
+    for asked in &site.asked_back {
+        let stream = format!("{} {}", asked.source, asked.query);
+        let (from, to) = (time(asked.from), time(asked.to));
+        writeln!(
+            f,
+            "  {} of {} is asked for {from} to {to} and takes it up soon",
+            stream.trim_end(),
+            asked.scope
+        )?;
+    }
     if site.streams.is_empty() {
         return writeln!(f, "  nothing is collected yet");
     }
