@@ -382,13 +382,21 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
 
     /// Commits rows with the coverage and notes as they stand now. After an error what is in memory says
     /// more than what is stored: the stream must be loaded again.
-    async fn save(&mut self, mut commit: Commit) -> Result<u64, CollectError> {
-        commit.collected = self.listing.now();
-        commit.intervals = self.coverage.take_changed();
-        commit.notes = Some(self.notes.clone());
+    async fn save(&mut self, commit: Commit) -> Result<u64, CollectError> {
+        let commit = self.completed(commit);
         let entered = self.ledger.commit(commit).await?;
         self.notes.rows += entered;
         Ok(entered)
+    }
+
+    /// The commit with what stands in memory besides its rows.
+    fn completed(&mut self, commit: Commit) -> Commit {
+        Commit {
+            collected: self.listing.now(),
+            intervals: self.coverage.take_changed(),
+            notes: Some(self.notes.clone()),
+            ..commit
+        }
     }
 }
 

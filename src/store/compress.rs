@@ -2,9 +2,13 @@
 
 use zstd::zstd_safe::{CParameter, get_frame_content_size};
 
-/// Packs a body at the fastest level.
+/// Rows of one source repeat themselves so much that this level, one of the fast ones below 1, packs them to an
+/// eighth, in half the time of level 1, which packs them to a thirteenth.
+const LEVEL: i32 = -2;
+
+/// Packs a body.
 pub(super) fn pack(body: &[u8]) -> Vec<u8> {
-    let mut packer = zstd::bulk::Compressor::new(1).expect("level 1 exists");
+    let mut packer = zstd::bulk::Compressor::new(LEVEL).expect("every zstd has it");
     packer.set_parameter(CParameter::ChecksumFlag(true)).expect("every zstd has checksums");
     packer.compress(body).expect("packing into memory cannot fail")
 }

@@ -1,6 +1,7 @@
 //! Reading one request's listing page by page: what a page teaches about the portal, which rows enter, and
 //! what becomes of a page that does not decode.
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
@@ -28,6 +29,12 @@ pub(super) enum Enter {
         /// Owed times at the ends of the request, `[from, to)`: what stands there may be listed with it.
         owed: [Option<(Micros, Micros)>; 2],
     },
+}
+
+/// A page that is not stored yet, and the memory that is set aside for it.
+struct Unsaved {
+    commit: Commit,
+    reservation: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// How a walk ended, with what is still to be committed.
@@ -101,7 +108,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     }
 
     /// Reads one request's listing page by page, no deeper than `depth` rows; each page but the last is
-    /// committed at once.
+    /// committed while the next one is asked for.
     pub(super) async fn walk_to(
         &mut self,
         depth: u64,
@@ -118,9 +125,10 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let (mut undecodable, mut shared) = (HashSet::new(), HashSet::new());
         let mut in_pieces = false;
         let mut page = 1;
+        let mut before = None;
         loop {
             let query = self.query(request, page, walk.size(), split);
-            let listed = match self.page(&query).await {
+            let mut listed = match self.page(&query, before.take()).await {
                 // Beyond the depth limit a portal answers an error (contract section 8.3).
                 Err(CollectError::Refused(error)) if page > 1 => {
                     tracing::debug!(%error, page, "a deep page is refused");
@@ -172,7 +180,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             }
             let end = match next {
                 Next::Page(next) if held_bytes <= HELD_BYTES => {
-                    self.save(commit).await?;
+                    let commit = self.completed(commit);
+                    before = Some(Unsaved { commit, reservation: listed.reservation.take() });
                     page = next;
                     continue;
                 }
@@ -279,11 +288,20 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         before != Axis::Imported && observed.axis == Axis::Imported
     }
 
-    /// One page; where it does not decode, the same rows in smaller pages, down to the guilty row. That
-    /// one is given up when its neighbours decode and three tries minutes apart failed.
-    async fn page(&mut self, query: &Query) -> Result<Listed, CollectError> {
+    /// One page, while the one before it is stored. Where it does not decode, the same rows in smaller pages, down to
+    /// the guilty row. That one is given up when its neighbours decode and three tries minutes apart failed.
+    async fn page(&mut self, query: &Query, before: Option<Unsaved>) -> Result<Listed, CollectError> {
         self.requests += 1;
-        let whole = match self.listing.list(query).await {
+        let save = async {
+            let Some(Unsaved { commit, reservation }) = before else { return Ok(0) };
+            let saved = self.ledger.commit(commit).await;
+            // The page that is asked for may wait for this memory.
+            drop(reservation);
+            saved
+        };
+        let (saved, answer) = tokio::join!(save, self.listing.list(query));
+        self.notes.rows += saved?;
+        let whole = match answer {
             Err(CollectError::Undecodable(error)) => error,
             answer => return answer,
         };
