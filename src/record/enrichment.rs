@@ -128,22 +128,46 @@ pub struct Sighting {
 }
 
 /// Accounts that are nobody, whatever domain stands before them.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 29] = [
     "system",
+    "système",
     "localsystem",
+    "local system",
     "local service",
+    "service local",
+    "lokaler dienst",
     "network service",
+    "service réseau",
+    "netzwerkdienst",
     "anonymous logon",
+    "everyone",
+    "defaultuser0",
     "root",
     "daemon",
     "nobody",
+    "www-data",
+    "sshd",
+    "gdm",
+    // In place of a name.
+    "-",
+    "none",
+    "(none)",
+    "null",
+    "n/a",
+    "unknown",
+    "(unknown)",
+    "s-1-5-18",
+    "s-1-5-19",
+    "s-1-5-20",
 ];
 /// Domains in which nobody is a person: of services, of application pools, of what draws the desktop. The first
 /// is translated by Windows.
-const SERVICE_DOMAINS: [&str; 9] = [
+const SERVICE_DOMAINS: [&str; 11] = [
     "nt authority",
     "nt-autorität",
     "autorite nt",
+    "autorité nt",
+    "builtin",
     "nt service",
     "nt virtual machine",
     "font driver host",
@@ -156,7 +180,10 @@ const SERVICE_DOMAINS: [&str; 9] = [
 /// machine (`NAME$`), no daemon of macOS (`_name`), nothing that draws the desktop (`DWM-1`, `UMFD-0`).
 pub fn is_person(name: &str) -> bool {
     let name = name.trim().to_lowercase();
-    let (domain, name) = name.rsplit_once('\\').unwrap_or(("", &name));
+    let (domain, name) = match name.as_str() {
+        "n/a" => ("", "n/a"),
+        name => name.rsplit_once(['\\', '/']).unwrap_or(("", name)),
+    };
     let numbered = |prefix: &str| {
         let number = name.strip_prefix(prefix);
         number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -244,6 +271,13 @@ mod tests {
             "IIS APPPOOL\\DefaultAppPool",
             "NT SERVICE\\MSSQLSERVER",
             "ACME\\",
+            "NT AUTHORITY/SYSTEM",
+            "AUTORITÉ NT\\SYSTÈME",
+            "BUILTIN\\Administrators",
+            "S-1-5-18",
+            "N/A",
+            "-",
+            "Unknown",
         ] {
             assert!(!is_person(service), "{service}");
         }

@@ -13,7 +13,7 @@ use crate::model::{Entry, Kind};
 use crate::normalise::{fields, text, time};
 use crate::portal::Endpoint;
 use crate::record::Record;
-use crate::record::enrichment::{Facts, LONGEST_NAME};
+use crate::record::enrichment::{Facts, LONGEST_NAME, is_person};
 use crate::record::row::{Names, Row};
 use crate::source::{Query, Rejected, RowKey, Shape, Source};
 use crate::sources::{id, organization};
@@ -144,7 +144,7 @@ impl Source for Computers {
             at: time(checkin),
             imported: None,
             reader: None,
-            user: users.into_iter().find_map(text),
+            user: users.into_iter().filter_map(text).find(|name| is_person(name)),
             facts: Some(Box::new(facts)),
         })
     }

@@ -17,7 +17,7 @@ use crate::record::enrichment::{Computer, Enrichment, Facts, LastUser, Sighting,
 pub const KEPT: Micros = 90 * 24 * 3_600 * SECOND;
 /// A user who is seen that much before the first time that is known of the same user is not noted: older time
 /// is often read newest first, and every page would note everybody anew.
-const EARLIER: Micros = 3_600 * SECOND;
+const EARLIER: Micros = 300 * SECOND;
 /// Changes of user that are kept of a computer, the newest: on one that many persons use at once they are as many
 /// as rows.
 const MOST_USERS: u32 = 1_000;
@@ -106,9 +106,15 @@ pub fn note_seen(db: &Connection, rows: &[Option<Told>], now: Micros) -> Result<
             looked.facts.len() - 1
         });
         for (place, told) in rows {
-            let user = listed.at(told.at).or_else(|| seen.at(told.at)).map(|run| {
-                if looked.users.last() != Some(run) {
-                    looked.users.push(run.clone());
+            let user = match listed.told(told.at) {
+                Some(run) if !run.name.is_empty() => Some(run.clone()),
+                // Nobody is named any more: who was is the last user until somebody else is seen.
+                Some(_) => newer(Runs::named(db, device.id, told.at)?, seen.told(told.at).cloned()),
+                None => seen.told(told.at).cloned(),
+            };
+            let user = user.map(|run| {
+                if looked.users.last() != Some(&run) {
+                    looked.users.push(run);
                 }
                 looked.users.len() - 1
             });
@@ -144,8 +150,10 @@ pub fn note_listed(db: &Connection, told: &Told, now: Micros) -> Result<(), Stor
     let newest = Runs::newest(db, device.id, UserOrigin::Computer)?;
     let name = user.as_deref().unwrap_or_default();
     if newest.as_ref().map_or("", |run| &run.name) != name {
-        // The newest listing counts, also where a check-in has no time or a wrong one.
-        let since = told.at.max(newest.map_or(Micros::MIN, |run| run.since)).min(now);
+        // The newest listing counts, also where a check-in has no time or a wrong one. That nobody is named any more
+        // does not unmake who was.
+        let not_before = newest.map_or(Micros::MIN, |run| run.since + Micros::from(name.is_empty()));
+        let since = told.at.min(now).max(not_before);
         Runs::insert(db, device.id, UserOrigin::Computer, since, name)?;
     }
     Ok(())
@@ -174,11 +182,7 @@ pub fn look<'c>(
     for (organization, computer) in computers {
         let mut row = (None, None);
         if let Some(device) = by_id(db, organization, computer)? {
-            let named = Runs::newest(db, device.id, UserOrigin::Computer)?.filter(|run| !run.name.is_empty());
-            let user = match named {
-                None => Runs::newest(db, device.id, UserOrigin::UnifiedAudit)?,
-                named => named,
-            };
+            let user = last_user(db, &device)?;
             row = (Some(looked.facts.len()), user.as_ref().map(|_| looked.users.len()));
             looked.facts.push(device.facts);
             looked.users.extend(user);
@@ -186,6 +190,37 @@ pub fn look<'c>(
         looked.rows.push(row);
     }
     Ok(looked)
+}
+
+/// The last user of a device as far as is known now.
+fn last_user(db: &Connection, device: &Device) -> Result<Option<Run>, StoreError> {
+    let listed = Runs::newest(db, device.id, UserOrigin::Computer)?;
+    if listed.as_ref().is_some_and(|run| !run.name.is_empty()) {
+        return Ok(listed);
+    }
+    let named = Runs::named(db, device.id, Micros::MAX)?;
+    Ok(newer(named, Runs::newest(db, device.id, UserOrigin::UnifiedAudit)?))
+}
+
+/// Whether the last user of a listed device is another one than its last record told.
+pub fn has_another_user(db: &Connection, organization: i64, computer: &str) -> Result<bool, StoreError> {
+    let Some(device) = by_id(db, organization, computer)? else { return Ok(false) };
+    let user = last_user(db, &device)?.map(|run| run.name).unwrap_or_default();
+    let told = "SELECT told FROM device WHERE id = ?1";
+    let told: String = db.prepare_cached(told)?.query_row([device.id], |row| row.get(0))?;
+    Ok(user != told)
+}
+
+/// Notes who a record of a device tells as its last user.
+pub fn note_told(
+    db: &Connection,
+    organization: i64,
+    computer: &str,
+    user: Option<&str>,
+) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE device SET told = ?3 WHERE organization = ?1 AND computer = ?2")?
+        .execute(params![organization, computer, user.unwrap_or_default()])?;
+    Ok(())
 }
 
 /// Forgets, for up to `batch` devices after `after`, the users who were followed by others before `before`, and the
@@ -213,7 +248,8 @@ pub fn prune(db: &Connection, before: Micros, after: i64, batch: u32) -> Result<
         db.prepare_cached(
             "DELETE FROM last_user WHERE device = ?1 AND since <
                (SELECT max(since) FROM last_user next
-                WHERE next.device = ?1 AND next.origin = last_user.origin AND next.since <= ?2)",
+                WHERE next.device = ?1 AND next.origin = last_user.origin AND next.since <= ?2
+                  AND next.name <> '')",
         )?
         .execute(params![id, before])?;
         db.prepare_cached(
@@ -321,10 +357,21 @@ impl Runs {
             && self.runs.iter().all(|run| !run.name.is_empty())
     }
 
-    /// Who was known at a time of the span.
-    fn at(&self, time: Micros) -> Option<&Run> {
+    /// What was told of a time of the span: somebody, or nobody any more.
+    fn told(&self, time: Micros) -> Option<&Run> {
         let after = self.runs.partition_point(|run| run.since <= time);
-        self.runs.get(after.checked_sub(1)?).filter(|run| !run.name.is_empty())
+        self.runs.get(after.checked_sub(1)?)
+    }
+
+    /// Whom the computers named last at a time.
+    fn named(db: &Connection, device: i64, time: Micros) -> Result<Option<Run>, StoreError> {
+        let origin = UserOrigin::Computer;
+        let mut named = db.prepare_cached(
+            "SELECT since, name FROM last_user WHERE device = ?1 AND origin = ?2 AND since <= ?3 AND name <> ''
+             ORDER BY since DESC LIMIT 1",
+        )?;
+        let read = |row: &rusqlite::Row<'_>| Ok(Run { since: row.get(0)?, name: row.get(1)?, origin });
+        Ok(named.query_row(params![device, origin.code(), time], read).optional()?)
     }
 
     /// Notes users, in order of time, wherever they differ from what is known of that time.
@@ -380,6 +427,11 @@ impl Runs {
         .execute(params![device, origin.code(), since, name])?;
         Ok(())
     }
+}
+
+/// Who of two came later.
+fn newer(one: Option<Run>, other: Option<Run>) -> Option<Run> {
+    one.into_iter().chain(other).max_by_key(|run| run.since)
 }
 
 /// The first user after a time.

@@ -101,10 +101,19 @@ impl Page {
                 if known.presence != Presence::Present {
                     snapshots::set_presence(db, set, organization, vendor_id, Presence::Present)?;
                 }
-                if known.restated >= restated {
-                    return Ok(None);
-                }
-                snapshots::set_restated(db, set, organization, vendor_id, restated)?;
+                let restated = match known.restated < restated {
+                    true => restated,
+                    // The row is the same, and its record would tell another last user.
+                    false
+                        if self.settings.restate.is_some()
+                            && known.restated < self.now
+                            && devices::has_another_user(db, organization, vendor_id)? =>
+                    {
+                        self.now
+                    }
+                    false => return Ok(None),
+                };
+                snapshots::set_restated(db, set, organization, vendor_id, known.restated.max(restated))?;
                 let occurrence = format!("restated@{restated}");
                 return Ok(Some(self.made(row, organization, Change::Restated, &occurrence, None)));
             }
@@ -161,6 +170,9 @@ impl Page {
         }
         let ids: Vec<_> = made.iter().map(|one| (one.organization_key, folded(&one.vendor_id))).collect();
         let known = devices::look(db, ids.iter().map(|(organization, id)| (*organization, &**id)))?;
+        for (place, (organization, id)) in ids.iter().enumerate() {
+            devices::note_told(db, *organization, id, known.of(place).user.map(|user| user.name))?;
+        }
         let entries: Vec<NewEntry<'_>> = made
             .iter()
             .enumerate()

@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -8,6 +8,8 @@ use super::*;
 use crate::collect::Listed;
 use crate::model::{Change, Lane, SECOND, uid};
 use crate::portal::{Failure, PortalError};
+use crate::record::enrichment::{Computer, Sighting};
+use crate::store::devices::{self, Told};
 use crate::store::outbox;
 use crate::store::streams::StreamKey;
 
@@ -415,6 +417,36 @@ async fn every_row_is_restated_exactly_once_in_an_interval_even_when_the_walk_is
     let again = world.poll().await;
     assert_eq!(again.len(), 11);
     assert!(again.iter().all(|one| one.change == Change::Restated && !uids.contains(&one.uid)));
+}
+
+#[tokio::test]
+async fn a_device_is_restated_once_when_another_last_user_becomes_known() {
+    let mut world = World::with(3).await;
+    let seen = |user: &'static str, at: Micros| {
+        move |db: &rusqlite::Connection| {
+            let key: i64 =
+                db.query_row("SELECT id FROM organization WHERE organization_id = 'a'", [], |row| {
+                    row.get(0)
+                })?;
+            let (computer, user) = (Computer::Id("c1".to_owned()), Some(user.to_owned()));
+            let sighting = Arc::new(Sighting { computer, user, facts: None });
+            devices::note_seen(db, &[Some(Told { organization: key, at, sighting })], at).map(drop)
+        }
+    };
+    let mut uids = HashSet::new();
+    for (round, user) in [(1, "alice"), (2, "bob")] {
+        world.stream.store.write(seen(user, round * SECOND)).await.unwrap();
+        world.script(|script| script.now += HOUR);
+        let restated = world.poll().await;
+        assert_eq!(told(&restated), [(Change::Restated, "c1")], "{user}");
+        assert!(uids.insert(restated[0].uid));
+        world.script(|script| script.now += HOUR);
+        assert_eq!(world.poll().await, [], "{user} is told");
+    }
+    world.stream.settings.restate = None;
+    world.stream.store.write(seen("carl", 3 * SECOND)).await.unwrap();
+    world.script(|script| script.now += HOUR);
+    assert_eq!(world.poll().await, [], "nobody wants restatements");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::model::{Change, Entry, Kind};
 use crate::record::device::{Device, DeviceChange, Difference, Switch};
+use crate::record::enrichment::is_person;
 use crate::record::row::{Field, Flag, Names, Row, Slot};
 use crate::record::{About, Record, Repeats};
 use crate::sources::platform;
@@ -189,11 +190,9 @@ fn device<'a>(entry: &Entry<'a>, row: &Row<'a>) -> Device<'a> {
         first_seen: time(&[slot!("dateAdded"), slot!("dateCreated"), slot!("installDate")]),
         agent_version: row.text(slot!("threatLockerVersion")),
         // Contract section 2.4: the other names are in no public document, and cost nothing to accept.
-        user: first(&[
-            slot!("username"),
-            slot!("lastLoggedInUser"),
-            slot!("loggedInUser"),
-            slot!("lastUser"),
-        ]),
+        user: [slot!("username"), slot!("lastLoggedInUser"), slot!("loggedInUser"), slot!("lastUser")]
+            .into_iter()
+            .filter_map(|slot| row.text(slot))
+            .find(|name| is_person(&name.text())),
     }
 }

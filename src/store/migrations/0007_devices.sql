@@ -10,6 +10,7 @@ CREATE TABLE device (
   group_name TEXT,
   organization_name TEXT,
   mode TEXT,
+  told TEXT NOT NULL DEFAULT '', -- the last user, as the device's last record told it
   unlisted INTEGER,              -- since when the computers do not list it; NULL while they do
   UNIQUE (organization, computer)
 ) STRICT;
