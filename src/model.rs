@@ -4,9 +4,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Cursor;
 use std::sync::Arc;
 
 use rmp_serde::decode;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -205,9 +207,17 @@ impl Chunk {
         let entries = Vec::deserialize(&mut body)?;
         match K::deserialize(&mut body) {
             // Of a version that knew nothing besides.
-            Err(decode::Error::InvalidMarkerRead(_)) => Ok((entries, K::default())),
+            Err(decode::Error::InvalidMarkerRead(_)) if self.has_only_entries() => {
+                Ok((entries, K::default()))
+            }
             known => Ok((entries, known?)),
         }
+    }
+
+    /// Whether nothing follows the entries, not even a part of something.
+    fn has_only_entries(&self) -> bool {
+        let mut body = rmp_serde::Deserializer::new(Cursor::new(&self.body));
+        IgnoredAny::deserialize(&mut body).is_ok() && body.position() == self.body.len() as u64
     }
 
     /// Encodes entries, and what is known besides them, as a chunk's body.
@@ -258,6 +268,7 @@ fn is_guid(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::enrichment::{Enrichment, Known, LastUser, UserOrigin};
 
     const GUID: &str = "96984898-302D-5316-8d10-2c1ac39af9e4";
 
@@ -273,6 +284,41 @@ mod tests {
     #[test]
     fn guids_are_the_same_in_any_case() {
         assert_eq!(uid("o", "s", GUID, "k", ""), uid("o", "s", &GUID.to_uppercase(), "k", ""));
+    }
+
+    #[test]
+    fn a_chunk_of_a_version_that_knew_nothing_besides_is_read_and_half_of_one_is_not() {
+        let row = Entry {
+            number: 1,
+            uid: Uuid::nil(),
+            kind: Kind::Event,
+            change: Change::New,
+            organization: "5d1",
+            vendor_id: None,
+            time: None,
+            row: "{}",
+            previous: None,
+        };
+        let user = LastUser { name: "a", origin: UserOrigin::Computer, time: Some(7) };
+        let besides = Enrichment { device: None, user: Some(user) };
+        let chunk = |body: &[u8]| Chunk {
+            connection: 1,
+            lane: Lane::Live,
+            source: "unified_audit".to_owned(),
+            first: 1,
+            last: 1,
+            collected: 0,
+            body: body.to_vec(),
+        };
+        let whole = Chunk::encode(std::slice::from_ref(&row), &Known::new([besides].into_iter()));
+        let old = rmp_serde::to_vec_named(&[&row]).unwrap();
+        for (body, wanted) in [(&whole[..], besides), (&old, Enrichment::default())] {
+            let chunk = chunk(body);
+            let (entries, known) = chunk.entries_and_known::<Known<'_>>().unwrap();
+            assert_eq!((entries.len(), entries[0].row, known.of(0)), (1, "{}", wanted));
+        }
+        let half = chunk(&whole[..whole.len() - 1]);
+        assert!(half.entries_and_known::<Known<'_>>().is_err());
     }
 
     /// A stranger's implementation of UUIDv5 over the same bytes gave this value.

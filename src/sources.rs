@@ -57,6 +57,7 @@ fn content(row: &str, at: Option<Micros>, values: &[Option<&RawValue>]) -> [u8; 
 mod tests {
     use serde_json::json;
 
+    use crate::record::enrichment::LONGEST_NAME;
     use crate::source::{SOURCES, by_name};
 
     #[test]
@@ -104,6 +105,12 @@ mod tests {
             );
             assert_eq!((facts.group, facts.organization), (Some("Workstations"), Some("Acme")));
             assert_eq!(facts.mode, Some("Secure"));
+        }
+        let computers = by_name("computers").unwrap();
+        for (length, is_kept) in [(LONGEST_NAME, true), (LONGEST_NAME + 1, false)] {
+            let row = json!({ "computerId": "c", "mode": "x".repeat(length) }).to_string();
+            let facts = computers.key(&row, 1).unwrap().facts.unwrap();
+            assert_eq!(facts.mode.is_some(), is_kept, "{length}");
         }
         let row =
             r#"{"computerId":"00000000-0000-0000-0000-000000000000","hostname":"WS-1","username":"alice"}"#;

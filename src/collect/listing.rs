@@ -181,3 +181,45 @@ fn vendor_key(part: u8, vendor_id: &str) -> String {
     let id = folded(vendor_id);
     if part == 0 { id.into_owned() } else { format!("{part}/{id}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::by_name;
+
+    /// What rows of the audit tell of computers, on one page.
+    fn sightings(rows: &[String]) -> Vec<Option<Arc<Sighting>>> {
+        let source = by_name("unified_audit").unwrap();
+        let mut sightings = Sightings::default();
+        rows.iter().map(|row| sightings.of(&mut source.key(row, 1).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_row_tells_of_its_computer_and_of_a_person_and_of_nobody_whose_name_is_none() {
+        let long = "x".repeat(LONGEST_NAME + 1);
+        let id = "A2E2E158-86F0-49A1-AB86-30C3D8829690";
+        let told = |row: &str| sightings(&[row.to_owned()]).pop().unwrap();
+        let computer = |row: &str| told(row).map(|one| one.computer.clone());
+        let user = |name: &str| {
+            told(&format!(r#"{{"computerId":"{id}","username":"{name}"}}"#)).unwrap().user.clone()
+        };
+        let by_id = Some(Computer::Id(id.to_lowercase()));
+        assert_eq!(computer(&format!(r#"{{"computerId":"{id}","hostname":"WS-1"}}"#)), by_id);
+        assert_eq!(computer(r#"{"hostname":"WS-1"}"#), Some(Computer::Host("ws-1".to_owned())));
+        assert_eq!(computer(&format!(r#"{{"computerId":"{long}"}}"#)), None);
+        assert_eq!(computer(r#"{"username":"alice"}"#), None);
+        assert_eq!(user(r"ACME\\alice").as_deref(), Some(r"ACME\alice"));
+        assert_eq!((user(r"NT AUTHORITY\\SYSTEM"), user(&long)), (None, None));
+    }
+
+    #[test]
+    fn rows_of_one_computer_and_user_share_what_they_tell_and_others_do_not() {
+        let row =
+            |computer: &str, user: &str| format!(r#"{{"computerId":"{computer}","username":"{user}"}}"#);
+        let told = sightings(&[row("a", "x"), row("a", "y"), row("b", "x"), row("a", "x")]);
+        let told: Vec<_> = told.into_iter().map(Option::unwrap).collect();
+        let users: Vec<_> = told.iter().map(|one| one.user.as_deref().unwrap()).collect();
+        assert_eq!(users, ["x", "y", "x", "x"]);
+        assert!(Arc::ptr_eq(&told[0], &told[3]) && told[0].computer != told[2].computer);
+    }
+}

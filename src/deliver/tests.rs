@@ -478,8 +478,13 @@ mod assembling {
 
     /// All that is in the outbox, as a sink gets it that has nothing yet.
     fn delivered(db: &rusqlite::Connection) -> Vec<u8> {
+        records(db, PLENTY).batch.buffer.to_vec()
+    }
+
+    /// The next records of up to so many bytes.
+    fn records(db: &rusqlite::Connection, bound: usize) -> Assembled {
         let lanes = outbox::pending(db, "out").unwrap();
-        let bounds = Bounds { batch: PLENTY, memory: PLENTY };
+        let bounds = Bounds { batch: bound, memory: PLENTY };
         let format = Format::Ocsf { version: Version::V1_5, row: true };
         let encode =
             |origin: Origin<'_>,
@@ -488,7 +493,7 @@ mod assembling {
              out: &mut Vec<u8>,
              records: &mut Vec<Encoded>| format.encode(origin, entry, known, out, records);
         match assemble(db, &lanes, 0, bounds, encode).unwrap() {
-            Outcome::Batch(assembled) if assembled.refused.is_empty() => assembled.batch.buffer.to_vec(),
+            Outcome::Batch(assembled) if assembled.refused.is_empty() => assembled,
             other => panic!("{other:?}"),
         }
     }
@@ -510,7 +515,16 @@ mod assembling {
             let again = delivered(&db);
             prop_assert_eq!(&again[..first.len()], &first[..]);
             devices::prune(&db, i64::MAX, 0, 100).unwrap();
-            prop_assert_eq!(delivered(&db), again);
+            prop_assert_eq!(delivered(&db), &again[..]);
+            // In batches that end inside of chunks.
+            let mut pieces = Vec::new();
+            while pieces.len() < again.len() {
+                let next = records(&db, 3_000);
+                prop_assert!(!next.batch.buffer.is_empty());
+                pieces.extend_from_slice(&next.batch.buffer);
+                sinks::confirm(&db, "out", &next.positions, b"").unwrap();
+            }
+            prop_assert_eq!(pieces, again);
         }
     }
 

@@ -250,6 +250,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_many_entries_know_is_kept_once() {
+        let user = LastUser { name: "a", origin: UserOrigin::Computer, time: None };
+        let device = KnownDevice { mode: Some("Secure"), ..KnownDevice::default() };
+        let entries = [
+            Enrichment { device: Some(device), user: Some(user) },
+            Enrichment::default(),
+            Enrichment { device: Some(KnownDevice { mode: Some("Learning"), ..device }), user: None },
+            Enrichment { device: Some(device), user: Some(user) },
+        ];
+        let known = Known::new(entries.into_iter());
+        assert_eq!((known.devices.len(), known.users.len()), (2, 1));
+        assert_eq!([0, 1, 2, 3].map(|place| known.of(place)), entries);
+        assert!(Known::new([Enrichment::default(); 9].into_iter()).entries.is_empty());
+    }
+
+    #[test]
     fn services_and_machines_are_no_persons() {
         for service in [
             "",
@@ -278,6 +294,7 @@ mod tests {
             "N/A",
             "-",
             "Unknown",
+            "IUSR",
         ] {
             assert!(!is_person(service), "{service}");
         }

@@ -213,6 +213,11 @@ mod tests {
         let usual = [named("id", FieldState::Usual), named("name", FieldState::Usual)];
         assert_eq!(look(&mut fields, PLAIN, 49), []);
         assert_eq!(look(&mut fields, PLAIN, 1), usual);
+        assert_eq!(look(&mut fields, "[1]", 60), [], "what is no row lacks nothing");
+        for _ in 0..2 {
+            assert_eq!(look(&mut fields, r#"{"id":1}"#, 49), []);
+            assert_eq!(look(&mut fields, PLAIN, 1), [], "it was in one row between");
+        }
         assert_eq!(look(&mut fields, r#"{"id":1}"#, 49), []);
         assert_eq!(look(&mut fields, r#"{"id":1}"#, 1), [named("name", FieldState::Dropped)]);
         assert_eq!(look(&mut fields, r#"{"id":1}"#, 60), []);
@@ -231,10 +236,17 @@ mod tests {
     #[test]
     fn a_field_that_only_some_rows_have_is_neither_usual_nor_dropped() {
         let mut fields = VendorFields::new(&NAMES, []);
+        let odd = r#"{"id":1,"port":2,"Port":3}"#;
         for _ in 0..100 {
-            fields.look([PLAIN, r#"{"id":1,"port":2}"#].into_iter());
+            fields.look([PLAIN, odd].into_iter());
+        }
+        for _ in 0..100 {
+            fields.look([odd].into_iter());
+            fields.look([PLAIN].into_iter());
         }
         look(&mut fields, PLAIN, 500);
+        let told = fields.take_changes();
+        assert!(told.iter().all(|(name, _)| name != "port"), "{told:?}");
         assert!(fields.fields[NAMES.find(b"port").map(usize::from).unwrap()].state.is_none());
     }
 

@@ -111,6 +111,9 @@ mod tests {
         assert_eq!(note(&db, set("tree"), &both, 2_000_000).unwrap(), news);
         assert_eq!(note(&db, set("5d1"), &both, 3_000_000).unwrap(), []);
         assert_eq!(load(&db, set("5d1")).unwrap(), [both[1].clone(), both[0].clone()]);
+        let key = StreamKey { connection: site, source: "unified_audit", scope: "tree", fingerprint: "" };
+        let other = open(&db, &key).unwrap().set;
+        assert_eq!(load(&db, other).unwrap(), []);
         let told = &notices(&db).unwrap()["acme"];
         let told: Vec<_> = told.iter().map(|one| (&*one.field, &*one.change)).collect();
         assert_eq!(told, [("colour", "added"), ("id", "dropped")]);

@@ -34,6 +34,7 @@ async fn a_field_that_the_vendor_renames_is_told_once_and_stands_in_the_status_e
     let portal = Simulator::start(World::new(world), Options::default()).await.unwrap();
     let place = Place::new(&portal, "64KiB");
     place.reconfigure("backfill: 28d", "backfill: 1d");
+    place.reconfigure("level: warn", "level: info");
     let dropped = "rows lack fields that all of them had";
     let added = "rows have fields that this version does not know";
     let mut said = place.ask(&["once"]).await;
@@ -51,6 +52,7 @@ async fn a_field_that_the_vendor_renames_is_told_once_and_stands_in_the_status_e
             assert!(told[0].contains(part), "{}", told[0]);
         }
     }
+    assert!(!said.contains("rows have these fields again"), "{said}");
     let status: Value = serde_json::from_str(&place.ask(&["status", "--json"]).await).unwrap();
     let fields = status["sites"][0]["fields"].as_array().unwrap();
     let fields: Vec<_> = fields.iter().map(|one| [&one["field"], &one["change"]]).collect();

@@ -417,6 +417,9 @@ fn what_is_known_of_a_device_and_its_user_stands_in_its_events_unless_the_row_sa
     let computer = r#"{"computerId":"c","username":"other"}"#;
     let record = &encode(ocsf(Version::V1_5), "computers", computer, None, KNOWN)[0];
     assert_eq!(record["device"]["owner"]["name"], "other");
+    let record = &encode(ocsf(Version::V1_5), "computers", r#"{"computerId":"c"}"#, None, KNOWN)[0];
+    assert_eq!(record["device"]["owner"]["name"], "a.muster");
+    assert_eq!(record["enrichments"].as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -53,6 +53,20 @@ fn requests(status: &Status, site: &str) -> u64 {
     site.streams.iter().map(|stream| stream.requests).sum()
 }
 
+/// Waits for an answer of the running program.
+async fn answered(place: &Place, what: &str, wanted: &dyn Fn(&Status) -> bool) {
+    let end = Instant::now() + SOON;
+    loop {
+        let answer = control::ask(&place.state(), "GET", "/status").await.unwrap();
+        let status: Option<Status> = answer.map(|answer| serde_json::from_slice(&answer.body).unwrap());
+        if status.as_ref().is_some_and(wanted) {
+            return;
+        }
+        assert!(Instant::now() < end, "it never {what}: {status:?}\n{}", place.said());
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_no_format_is_chosen_a_sink_keeps_the_one_of_its_first_start() {
     let world = WorldOptions { seed: fresh_seed(), rows_per_day: 1_000, ..WorldOptions::default() };
@@ -67,6 +81,15 @@ async fn where_no_format_is_chosen_a_sink_keeps_the_one_of_its_first_start() {
     assert!(said.contains("keeps the format of its first start, raw; the default is ocsf 1.5 now"), "{said}");
     let output = Output::read(&place.out());
     assert!(output.records.len() > before && before > 0 && output.broken.is_empty(), "{:?}", output.broken);
+    let mut program = place.start("run", None);
+    answered(&place, "ran", &|status| status.sites.iter().any(|site| !site.streams.is_empty())).await;
+    place.reconfigure("organizations: all", "organizations: all\n    contact: x");
+    program.signal(Signal::HUP);
+    answered(&place, "took a change", &|status| status.sites.iter().any(|site| site.contact.is_some())).await;
+    program.signal(Signal::TERM);
+    program.ended_within(SOON).await;
+    let output = Output::read(&place.out());
+    assert!(output.broken.is_empty(), "{:?}", output.broken);
     place.reconfigure("    type: file\n", "    type: file\n    format: ocsf\n");
     let mut program = place.start("once", None);
     assert_eq!(program.ended_within(SOON).await.unwrap().code(), Some(1));
@@ -256,18 +279,7 @@ async fn a_hangup_loads_the_configuration_at_once_and_status_tells_what_is_wrong
     let portal = Simulator::start(world, Options::default()).await.unwrap();
     let place = Place::new(&portal, "1MiB");
     let mut program = place.start("run", None);
-    let wait = async |what: &str, wanted: &dyn Fn(&Status) -> bool| {
-        let end = Instant::now() + SOON;
-        loop {
-            let answer = control::ask(&place.state(), "GET", "/status").await.unwrap();
-            let status: Option<Status> = answer.map(|answer| serde_json::from_slice(&answer.body).unwrap());
-            if status.as_ref().is_some_and(wanted) {
-                return;
-            }
-            assert!(Instant::now() < end, "it never {what}: {status:?}\n{}", place.said());
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
+    let wait = async |what, wanted: &dyn Fn(&Status) -> bool| answered(&place, what, wanted).await;
     wait("ran", &|status| status.sites.iter().any(|site| !site.streams.is_empty())).await;
     let file = place.path("lockstep.yaml");
     let right = std::fs::read_to_string(&file).unwrap();

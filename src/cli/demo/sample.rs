@@ -210,7 +210,8 @@ mod tests {
         };
         let changed =
             json!({ "class_uid": 5019, "device": { "uid": "0" }, "metadata": { "logged_time": 9 } });
-        let mut devices = vec![device("0", "old", 1), device("0", "new", 2), changed];
+        let mut devices =
+            vec![device("0", "old", 1), device("0", "new", 3), device("0", "between", 2), changed];
         devices.extend((1..10).map(|number| device(&number.to_string(), "anna", 1)));
         let event = |class: u64, log: &str, disposition: u64, more: Value| {
             let mut event = json!({
@@ -221,8 +222,15 @@ mod tests {
             event
         };
         let device = json!({ "hostname": "PC-1", "org": { "name": "Müller GmbH" } });
+        let newer = |more: Value| {
+            let mut more = more;
+            more["time"] = json!(1_772_366_500_000_i64);
+            more
+        };
         let audit = [
-            event(1007, "unified_audit", 1, json!({})),
+            event(1007, "unified_audit", 1, newer(json!({}))),
+            event(1007, "unified_audit", 2, newer(json!({ "actor": {} }))),
+            event(1007, "unified_audit", 2, json!({ "time": 1_772_366_300_000_i64 })),
             event(
                 1007,
                 "unified_audit",

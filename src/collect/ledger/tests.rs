@@ -177,6 +177,22 @@ async fn a_clock_that_is_ahead_names_no_last_user_for_years() {
     assert_eq!(users(&ledger, Lane::Live).await, [user("a", 3_000), user("b", 4_000), user("b", 4_000)]);
 }
 
+#[tokio::test]
+async fn the_user_of_a_row_without_a_time_is_the_last_one_from_when_it_was_collected() {
+    let [ledger, _] = two().await;
+    let page = |rows: Vec<RowCommit>| Commit {
+        lane: Some(Lane::Live),
+        rows,
+        collected: 3_000 * SECOND,
+        ..Commit::default()
+    };
+    let timeless = RowCommit { time: None, ..of_user(1, 1_000, Some("a")) };
+    ledger.commit(page(vec![timeless])).await.unwrap();
+    ledger.commit(page(vec![of_user(2, 2_999, None), of_user(3, 3_000, None)])).await.unwrap();
+    let a = Some(("a".to_owned(), 3_000));
+    assert_eq!(users(&ledger, Lane::Live).await, [a.clone(), None, a]);
+}
+
 const DAY: Seconds = 86_400;
 
 #[tokio::test]

@@ -8,10 +8,10 @@ use super::*;
 use crate::collect::Listed;
 use crate::model::{Change, Lane, SECOND, uid};
 use crate::portal::{Failure, PortalError};
-use crate::record::enrichment::{Computer, Sighting};
-use crate::store::devices::{self, Told};
-use crate::store::outbox;
+use crate::record::enrichment::{Computer, Enrichment, Facts, Known, Sighting};
+use crate::store::devices::Told;
 use crate::store::streams::StreamKey;
+use crate::store::{devices, outbox};
 
 const HOUR: Micros = 3_600 * SECOND;
 
@@ -64,6 +64,12 @@ impl Listing for &'static Played {
 }
 
 fn row(organization: &str, id: &str, mode: &str, deleted: bool, now: Micros) -> ListedRow {
+    let facts = Facts { mode: Some(mode.to_owned()), ..Facts::default() };
+    let sighting = Sighting {
+        computer: Computer::Id(id.to_lowercase()),
+        user: Some(format!("user of {mode}")),
+        facts: Some(Box::new(facts)),
+    };
     let body = json!({ "computerId": id, "mode": mode, "isDeleted": deleted, "lastCheckin": now });
     ListedRow {
         id: RowId::Vendor(uid(organization, "computers", id, "device", "0").as_u128()),
@@ -73,7 +79,7 @@ fn row(organization: &str, id: &str, mode: &str, deleted: bool, now: Micros) -> 
         at: Some(now),
         imported: None,
         own: false,
-        sighting: None,
+        sighting: Some(Arc::new(sighting)),
         body: Bytes::from(body.to_string()),
     }
 }
@@ -87,6 +93,8 @@ struct Seen {
     uid: Uuid,
     mode: Value,
     previous: Option<Value>,
+    /// The device's mode and last user as known besides the row.
+    known: Option<(String, String)>,
 }
 
 struct World {
@@ -173,7 +181,8 @@ impl World {
         let mut seen = Vec::new();
         for chunk in &chunks {
             self.read = chunk.last;
-            seen.extend(chunk.entries().unwrap().iter().map(seen_of));
+            let (entries, known) = chunk.entries_and_known::<Known<'_>>().unwrap();
+            seen.extend(entries.iter().zip(0..).map(|(entry, place)| seen_of(entry, known.of(place))));
         }
         seen
     }
@@ -188,7 +197,7 @@ impl World {
     }
 }
 
-fn seen_of(entry: &crate::model::Entry<'_>) -> Seen {
+fn seen_of(entry: &crate::model::Entry<'_>, known: Enrichment<'_>) -> Seen {
     let mode = |row: &str| serde_json::from_str::<Value>(row).unwrap()["mode"].clone();
     Seen {
         change: entry.change,
@@ -197,6 +206,10 @@ fn seen_of(entry: &crate::model::Entry<'_>) -> Seen {
         uid: entry.uid,
         mode: mode(entry.row),
         previous: entry.previous.map(mode),
+        known: known
+            .device
+            .zip(known.user)
+            .map(|(device, user)| (device.mode.unwrap().to_owned(), user.name.to_owned())),
     }
 }
 
@@ -220,6 +233,33 @@ async fn a_change_carries_the_row_before_it() {
     let seen = world.poll().await;
     assert_eq!(told(&seen), [(Change::Changed, "c3")]);
     assert_eq!((&seen[0].mode, &seen[0].previous), (&json!("Learning"), &Some(json!("Secure"))));
+}
+
+#[tokio::test]
+async fn an_entry_knows_its_device_as_it_is_listed_and_a_removed_one_as_it_last_was() {
+    let mut world = World::with(9).await;
+    let known = |seen: &[Seen]| -> Vec<(String, String)> {
+        seen.iter().map(|one| one.known.clone().unwrap()).collect()
+    };
+    let as_in = |mode: &str| (mode.to_owned(), format!("user of {mode}"));
+    world.script(|script| (script.rows[1].2, script.rows[2].2) = ("Learning", "Monitor"));
+    assert_eq!(known(&world.poll().await), [as_in("Learning"), as_in("Monitor")]);
+    world.script(|script| drop(script.rows.remove(1)));
+    world.poll().await;
+    assert_eq!(known(&world.poll().await), [as_in("Learning")]);
+}
+
+#[tokio::test]
+async fn a_computer_that_is_removed_is_listed_no_more() {
+    let mut world = World::with(1).await;
+    let connection = world.stream.settings.connection;
+    let store = world.stream.store.clone();
+    let any = || store.read(move |db| devices::any_listed(db, connection));
+    world.script(|script| script.rows.clear());
+    assert_eq!(world.poll().await, []);
+    assert!(any().await.unwrap(), "one walk may have missed it");
+    assert_eq!(told(&world.poll().await), [(Change::Removed, "c0")]);
+    assert!(!any().await.unwrap());
 }
 
 #[tokio::test]

@@ -70,6 +70,8 @@ fn a_row_has_the_user_of_its_own_time_from_its_own_page_or_an_earlier_one() {
         [seen("b", 12), seen("a", 10), seen("b", 12)]
     );
     assert_eq!(page(&db, &[(1, 15, "a"), (1, 30, "")]), [seen("a", 15), seen("a", 15)], "a late row counts");
+    assert_eq!(page(&db, &[(3, 10, "b"), (3, 10, "a")]), [seen("b", 10), seen("b", 10)], "at one moment");
+    assert_eq!(user_at(&db, 3, 11), seen("b", 10), "and ever since");
 }
 
 #[test]
@@ -81,6 +83,8 @@ fn the_computers_word_comes_first_from_its_time_on_until_they_name_nobody() {
         page(&db, &[(1, 19, ""), (1, 20, ""), (1, 25, "c")]),
         [seen("a", 10), listed("b", 20), listed("b", 20)]
     );
+    page(&db, &[(1, 26, "d")]);
+    assert_eq!(count(&db, "last_user"), 3, "while they name somebody nobody asks the audit");
     list(&db, 1, 30, "b");
     assert_eq!(user_at(&db, 1, 30), listed("b", 20));
     list(&db, 1, 40, "");
@@ -90,8 +94,10 @@ fn the_computers_word_comes_first_from_its_time_on_until_they_name_nobody() {
         [listed("b", 20), seen("c", 25), seen("d", 50), seen("d", 50)],
         "then whoever was seen or named last"
     );
+    let known = || look(&db, [(1, "pc-1"), (1, "pc-2"), (2, "pc-1")].into_iter()).unwrap();
+    assert_eq!(known().of(0).user.unwrap().name, "d");
     list(&db, 1, 45, "e");
-    let known = look(&db, [(1, "pc-1"), (1, "pc-2"), (2, "pc-1")].into_iter()).unwrap();
+    let known = known();
     assert_eq!(known.of(0).user.unwrap().name, "e");
     assert_eq!((known.of(1).user, known.of(2)), (None, Enrichment::default()));
 }
@@ -158,6 +164,16 @@ fn a_device_is_as_it_was_last_listed_and_stays_known_once_it_is_removed() {
     note_listed(&db, &told(1, 70, "", Some(&facts("Secure"))), 70).unwrap();
     prune(&db, 99, 0, 10).unwrap();
     assert_eq!(count(&db, "device"), 1, "it is back");
+}
+
+#[test]
+fn a_device_that_only_the_audit_names_stays_as_long_as_a_user_was_seen_on_it() {
+    let db = memory();
+    page(&db, &[(1, 10, "a"), (1, 50, "b")]);
+    prune(&db, 50, 0, 10).unwrap();
+    assert_eq!(user_at(&db, 1, 60), seen("b", 50));
+    prune(&db, 51, 0, 10).unwrap();
+    assert_eq!((count(&db, "device"), count(&db, "last_user")), (0, 0));
 }
 
 #[test]

@@ -429,8 +429,10 @@ fn what_is_known_of_a_device_and_its_user_completes_the_row_and_never_contradict
     let record = &encode(ECS, "computers", r#"{"computerId":"c","username":"other"}"#, None, KNOWN)[0];
     assert_eq!(record["user"], json!({"name": "other"}));
     assert_eq!(record["threatlocker"]["last_user"], user);
-    let own = r#"{"computerId":"c","username":"EXAMPLE\\a.muster"}"#;
+    let own = r#"{"computerId":"c","username":"EXAMPLE\\a.muster","operatingSystem":"Debian","group":"Own"}"#;
     let record = &encode(ECS, "computers", own, None, KNOWN)[0];
+    assert_eq!(record["host"]["os"]["full"], "Debian");
+    assert_eq!(record["threatlocker"]["device"]["group"], "Own");
     let since = json!({"origin": "computers", "time": "1970-01-01T00:00:05.000000Z"});
     assert_eq!(record["threatlocker"]["last_user"], since);
 
