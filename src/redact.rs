@@ -7,6 +7,7 @@
 //!
 //! `docs/privacy.md` says what each class covers and what is not covered.
 
+mod address;
 pub mod class;
 pub mod pseudonym;
 mod text;
@@ -15,6 +16,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,7 +32,7 @@ use crate::record::row::tidy;
 use crate::source::SOURCES;
 use class::{Class, Classes, How, is_account, is_word};
 use pseudonym::{Key, LEAST_KEY, mac_address};
-use text::{LEAST, Needles, folded, profiles};
+use text::{Needles, Shape, folded, profiles};
 use tree::Node;
 
 /// The member of a redacted row that tells the key of its pseudonyms.
@@ -379,11 +381,13 @@ impl Pass<'_> {
 
     /// A text with stand-ins for all values in it; none where there are none.
     fn searched(&self, text: &str) -> Option<String> {
-        let user = self.redaction.how(Class::User).is_some();
-        if text.len() < LEAST && !user {
-            return None;
-        }
-        self.needles.replace(text, |name| user.then(|| self.redaction.replacement(Class::User, name)))
+        self.needles.replace(text, |shape| {
+            let (class, value) = match shape {
+                Shape::Profile(name) => (Class::User, Cow::Borrowed(name)),
+                Shape::Address(address) => (Class::Ip, address.to_string().into()),
+            };
+            self.redaction.how(class).map(|_| self.redaction.replacement(class, &value))
+        })
     }
 
     /// Another name for a member whose name holds a value; names that are known stay.
