@@ -648,3 +648,51 @@ proptest! {
         prop_assert!(redacted.contains(&Key::new(SECRET).unwrap().pseudonym(Class::Ip, &address)), "{redacted}");
     }
 }
+
+#[test]
+fn a_pair_of_a_key_and_a_value_is_a_member_of_that_name() {
+    let redaction = pseudonyms(&[Class::User, Class::Ip, Class::Device]);
+    let pairs = json!({
+        "threatLockerItem": {
+            "d": null, "u": "ACME\\carol", "pid": null, "pn": "x",
+            "a": [{ "key": "username", "value": "dave" }, { "Name": "Host Name", "Value": "WS-7" }, { "key": "port", "value": "eve" }],
+        },
+        "new": "dave on ws-7, Carol",
+        "value": "eve",
+    });
+    let of = |class, value| Key::new(SECRET).unwrap().pseudonym(class, value);
+    let redacted = row(&redaction, &pairs);
+    let item = &redacted["threatLockerItem"];
+    assert_eq!(item["u"], json!(user("ACME\\carol")));
+    assert_eq!(item["a"][0], json!({ "key": "username", "value": user("dave") }));
+    assert_eq!(item["a"][1], json!({ "Name": "Host Name", "Value": of(Class::Device, "WS-7") }));
+    assert_eq!((&item["a"][2], &redacted["value"]), (&pairs["threatLockerItem"]["a"][2], &json!("eve")));
+    assert_eq!(
+        redacted["new"],
+        json!(format!("{} on {}, {}", user("dave"), of(Class::Device, "WS-7"), user("carol")))
+    );
+}
+
+#[test]
+fn an_address_of_a_person_in_place_of_a_host_is_redacted() {
+    let cloud = json!({ "hostname": "alice@acme.example", "new": "of alice" });
+    let redacted = row(&pseudonyms(&[Class::User]), &cloud);
+    assert_eq!(redacted["hostname"], json!(user("alice@acme.example")));
+    assert_eq!(redacted["new"], json!(format!("of {}", user("alice"))));
+    let machine = row(&pseudonyms(&[Class::User]), &json!({ "hostname": "WS-7" }));
+    assert_eq!(machine["hostname"], json!("WS-7"));
+}
+
+#[test]
+fn a_hardware_address_of_fours_and_a_shortened_profile_are_redacted() {
+    let redaction = pseudonyms(&[Class::Device, Class::User]);
+    let redacted = row(
+        &redaction,
+        &json!({ "macAddress": "DE-AD-BE-EF-00-11", "new": "dead.beef.0011", "path": "c:\\DOCUME~1\\CAROLX~1\\a" }),
+    );
+    assert_eq!(redacted["new"], redacted["macAddress"]);
+    assert_eq!(redacted["path"], json!(format!("c:\\DOCUME~1\\{}\\a", user("CAROLX~1"))));
+    let fours = row(&redaction, &json!({ "macAddress": "dead.beef.0011", "new": "DE:AD:BE:EF:00:11" }));
+    assert_eq!(fours["new"], fours["macAddress"]);
+    assert_eq!(fours["macAddress"].as_str().unwrap().split('.').map(str::len).collect::<Vec<_>>(), [4, 4, 4]);
+}
