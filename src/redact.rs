@@ -7,6 +7,7 @@
 //!
 //! `docs/privacy.md` says what each class covers and what is not covered.
 
+mod address;
 pub mod class;
 pub mod pseudonym;
 mod text;
@@ -15,6 +16,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,8 +31,8 @@ use crate::record::enrichment::{Enrichment, KnownDevice, LastUser};
 use crate::record::row::tidy;
 use crate::source::SOURCES;
 use class::{Class, Classes, How, is_account, is_word};
-use pseudonym::{Key, LEAST_KEY, mac_address};
-use text::{LEAST, Needles, folded, profiles};
+use pseudonym::{Key, LEAST_KEY, SEPARATORS, is_email, mac_address, written};
+use text::{Needles, Shape, folded, profiles};
 use tree::Node;
 
 /// The member of a redacted row that tells the key of its pseudonyms.
@@ -208,8 +210,17 @@ struct Pass<'r> {
 impl Pass<'_> {
     /// The class of a member: its own, or that of what it is part of. `details` is free text, or an object whose
     /// members have classes of their own.
-    fn class_of(&self, key: &str, node: &Node, of_whole: Option<Class>) -> Option<Class> {
-        let class = of_whole.or_else(|| self.redaction.classes.of(key));
+    ///
+    /// `called` is a member that its object gives another name.
+    fn class_of(
+        &self,
+        key: &str,
+        node: &Node,
+        called: Option<&Called>,
+        of_whole: Option<Class>,
+    ) -> Option<Class> {
+        let other = called.filter(|called| key.eq_ignore_ascii_case(called.member));
+        let class = of_whole.or_else(|| self.redaction.classes.of(other.map_or(key, |called| &called.name)));
         let has_own =
             of_whole.is_none() && matches!(node, Node::Object(_)) && key.eq_ignore_ascii_case("details");
         class.filter(|_| !has_own)
@@ -218,8 +229,11 @@ impl Pass<'_> {
     fn gather(&mut self, node: &Node, class: Option<Class>) {
         match node {
             Node::Object(members) => {
+                let called = called(members);
                 for (key, node) in members {
-                    self.gather(node, self.class_of(key, node, class));
+                    let class = self.class_of(key, node, called.as_ref(), class);
+                    self.gather_mail(key, node);
+                    self.gather(node, class);
                     self.gather_profiles(key);
                 }
             }
@@ -244,6 +258,19 @@ impl Pass<'_> {
                 let has_own = matches!(**inner, Node::Object(_) | Node::List(_));
                 self.gather(inner, class.filter(|_| !has_own));
             }
+        }
+    }
+
+    /// Rows of the cloud have the address of a person for a host.
+    fn gather_mail(&mut self, key: &str, node: &Node) {
+        if let Node::Text(text) = node
+            && key.eq_ignore_ascii_case("hostname")
+            && self.redaction.how(Class::User).is_some()
+        {
+            let ends = |letter: char| letter.is_whitespace() || ",;<>()[]\"'".contains(letter);
+            text.split(ends)
+                .filter(|word| is_email(word))
+                .for_each(|word| self.gather_value(word, Class::User));
         }
     }
 
@@ -292,9 +319,10 @@ impl Pass<'_> {
     fn redact(&self, node: &mut Node, class: Option<Class>) -> Became {
         match node {
             Node::Object(members) => {
-                let mut changed = false;
+                let (mut changed, called) = (false, called(members));
                 members.retain_mut(|(key, node)| {
-                    let became = self.redact(node, self.class_of(key, node, class));
+                    let class = self.class_of(key, node, called.as_ref(), class);
+                    let became = self.redact(node, class);
                     let other = self.other_key(key);
                     changed |= became != Became::Same || other.is_some();
                     *key = other.unwrap_or_else(|| std::mem::take(key));
@@ -379,11 +407,13 @@ impl Pass<'_> {
 
     /// A text with stand-ins for all values in it; none where there are none.
     fn searched(&self, text: &str) -> Option<String> {
-        let user = self.redaction.how(Class::User).is_some();
-        if text.len() < LEAST && !user {
-            return None;
-        }
-        self.needles.replace(text, |name| user.then(|| self.redaction.replacement(Class::User, name)))
+        self.needles.replace(text, |shape| {
+            let (class, value) = match shape {
+                Shape::Profile(name) => (Class::User, Cow::Borrowed(name)),
+                Shape::Address(address) => (Class::Ip, address.to_string().into()),
+            };
+            self.redaction.how(class).map(|_| self.redaction.replacement(class, &value))
+        })
     }
 
     /// Another name for a member whose name holds a value; names that are known stay.
@@ -424,6 +454,28 @@ impl Became {
 /// A value that is to be removed.
 struct LeftOut;
 
+/// A member that counts as one of another name.
+struct Called {
+    member: &'static str,
+    name: String,
+}
+
+/// Of `{"key": "username", "value": "x"}` the member `value` is a `username`, and so is `u` of a
+/// `threatLockerItem`, which has short names for all (contract section 5.2).
+fn called(members: &[(String, Node)]) -> Option<Called> {
+    let has =
+        |name: &str| members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, node)| node);
+    if has("u").is_some() && ["d", "pid", "pn", "at", "aid", "a"].into_iter().any(|name| has(name).is_some())
+    {
+        return Some(Called { member: "u", name: "username".to_owned() });
+    }
+    has("value")?;
+    match has("key").or_else(|| has("name"))? {
+        Node::Text(name) | Node::Packed(name, ..) => Some(Called { member: "value", name: name.clone() }),
+        _ => None,
+    }
+}
+
 fn is_number(raw: &str) -> bool {
     raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
@@ -439,8 +491,8 @@ fn forms(value: &str) -> Vec<(String, String)> {
         return vec![(id.simple().to_string(), value.to_owned())];
     }
     if let Some((digits, _)) = mac_address(value) {
-        let pairs: Vec<&str> = (0..digits.len()).step_by(2).filter_map(|at| digits.get(at..at + 2)).collect();
-        return ["", ":", "-"].iter().map(|between| (pairs.join(between), value.to_owned())).collect();
+        let others = SEPARATORS.iter().chain(&[""]);
+        return others.map(|between| (written(&digits, between), value.to_owned())).collect();
     }
     let mut forms = Vec::new();
     for part in value.split(BETWEEN) {

@@ -147,6 +147,13 @@ fn redact(section: &Section<'_>, environment: &Environment) -> Option<Option<Red
     }
     let key = redact_key(section, &classes, environment);
     right.then_some(())?;
+    if classes.is_empty() && section.value("redact_key").is_some() {
+        return section.refuse(
+            "redact_key",
+            "is given, but `redact` names nothing, so the sink would get everything as it is; write what it is to be \
+             spared, such as `redact: [user, ip]`, or leave `redact_key` out",
+        );
+    }
     let key = key?;
     Some((!classes.is_empty()).then_some(Redact { classes, key }))
 }

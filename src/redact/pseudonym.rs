@@ -57,8 +57,7 @@ impl Key {
         if let Some((digits, separator)) = mac_address(&text) {
             let mut bytes = self.digest("mac", &digits);
             bytes[0] = bytes[0] & 0xfc | 0x02;
-            let pairs: Vec<String> = bytes[..6].iter().map(|byte| hex(&[*byte], 1)).collect();
-            return pairs.join(separator);
+            return written(&hex(&bytes, 6), separator);
         }
         if value.len() == 36 && Uuid::try_parse(value).is_ok() {
             let digest = self.digest("guid", &text);
@@ -72,12 +71,22 @@ impl Key {
     }
 }
 
-/// The digits of a hardware address and what stands between its pairs.
+/// What may stand between the digits of a hardware address: pairs of them, or Cisco's fours.
+pub(super) const SEPARATORS: [&str; 3] = [":", "-", "."];
+
+/// The digits of a hardware address and what stands between them.
 pub(super) fn mac_address(text: &str) -> Option<(String, &'static str)> {
-    let separator = [":", "-"].into_iter().find(|separator| text.split(separator).count() == 6)?;
-    let pairs = || text.split(separator);
-    let is_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
-    pairs().all(is_pair).then(|| (pairs().collect(), separator))
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let is_written = |separator: &&str| digits.len() == 12 && written(&digits, separator) == text;
+    let separator = SEPARATORS.into_iter().find(is_written)?;
+    Some((digits, separator))
+}
+
+/// A hardware address of these digits.
+pub(super) fn written(digits: &str, separator: &str) -> String {
+    let size = if separator == "." { 4 } else { 2 };
+    let groups = (0..digits.len()).step_by(size).filter_map(|at| digits.get(at..at + size));
+    groups.collect::<Vec<_>>().join(separator)
 }
 
 /// Whether the text has the shape of an e-mail address.

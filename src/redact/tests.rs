@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Map, Value, json};
 
-use super::text::folded;
+use super::text::{LEAST, folded};
 use super::*;
 use crate::format::{Format, Origin};
 use crate::formats::ocsf::Version;
@@ -302,7 +302,7 @@ proptest! {
     }
 
     #[test]
-    fn a_row_without_anything_to_redact_stays_as_it_is(text in "[ -~äß]*", number in any::<f64>(), key in "[a-z]{1,8}") {
+    fn a_row_without_anything_to_redact_stays_as_it_is(text in "[ -9;-~äß]*", number in any::<f64>(), key in "[a-z]{1,8}") {
         let whole = json!({ "actionType": "execute", format!("x{key}"): [text, number, null], "policyId": "" });
         let redaction = redaction(&[(Class::Ip, How::Remove), (Class::Device, How::Remove)]);
         let redaction = Redaction { key: None, ..redaction };
@@ -570,4 +570,129 @@ fn every_column_of_a_report_counts_where_reports_are_redacted() {
     assert!(!redacted.row.contains("something") && !redacted.row.contains("12,"), "{}", redacted.row);
     let redacted = redaction.apply("computers", &entry(&text, None), &Enrichment::default()).unwrap();
     assert!(redacted.row.contains("something"));
+}
+
+#[test]
+fn an_address_is_redacted_wherever_it_stands_even_if_no_field_has_it() {
+    let redaction = pseudonyms(&[Class::Ip]);
+    let of = |address: &str| Key::new(SECRET).unwrap().pseudonym(Class::Ip, address);
+    for (text, addresses) in [
+        ("198.51.100.98:51544 -> 203.0.113.89:443", &["198.51.100.98", "203.0.113.89"][..]),
+        ("C:\\a.exe --server=203.0.113.66", &["203.0.113.66"]),
+        ("https://203.0.113.66/a?b=203.0.113.67&c=1", &["203.0.113.66", "203.0.113.67"]),
+        ("\\\\203.0.113.66\\share", &["203.0.113.66"]),
+        ("203.0.113.66", &["203.0.113.66"]),
+        (
+            "It is 203.0.113.66. And (10.0.0.1), 10.0.0.2/24-10.0.0.3...",
+            &["203.0.113.66", "10.0.0.1", "10.0.0.2", "10.0.0.3"],
+        ),
+        ("{\"broken\": \"\\n203.0.113.66\\t2001:db8::9", &["203.0.113.66", "2001:db8::9"]),
+        ("at 2001:DB8:0:0:0:0:0:9999 and 2001:db8::9.", &["2001:DB8:0:0:0:0:0:9999", "2001:db8::9"]),
+        ("http://[2001:db8::9]:8443/ eth0:fe80::1%eth0", &["2001:db8::9", "fe80::1"]),
+        ("host=2001:0db8:0000:0000:0000:0000:0000:9999:443", &["2001:0db8:0000:0000:0000:0000:0000:9999"]),
+        ("face:2001:db8:1:2:3:4:5:6: x", &["2001:db8:1:2:3:4:5:6"]),
+        ("::1 to ::ffff:203.0.113.66:443", &["::1", "::ffff:203.0.113.66"]),
+        ("destination:2001:db8::9", &["2001:db8::9"]),
+    ] {
+        let wanted =
+            addresses.iter().fold(text.to_owned(), |text, address| text.replacen(address, &of(address), 1));
+        assert_eq!(row(&redaction, &json!({ "new": text }))["new"], json!(wanted));
+        let inside =
+            json!({ "deep": [json!({ "packed": STANDARD.encode(format!("for {text}")) }).to_string()] });
+        let mut found = Vec::new();
+        texts(&row(&redaction, &inside), &mut found);
+        assert!(
+            !found.iter().any(|found| addresses.iter().any(|address| found.contains(address))),
+            "{found:?}"
+        );
+        let other = row(&pseudonyms(&[Class::Device]), &json!({ "new": text }));
+        assert_eq!(other["new"], json!(text));
+    }
+    let known = Enrichment {
+        device: Some(KnownDevice { group: Some("203.0.113.66"), ..KnownDevice::default() }),
+        user: None,
+    };
+    let redacted = redaction.apply("computers", &entry("{}", None), &known).unwrap();
+    assert_eq!(redacted.known(&known).device.unwrap().group, Some(&*of("203.0.113.66")));
+}
+
+#[test]
+fn what_only_looks_a_little_like_an_address_stays() {
+    let redaction = pseudonyms(&[Class::Ip]);
+    for text in [
+        "Windows 10.0.19041.1",
+        "1.2.3.4.5 and 1.2.3 and v1.2.3.4 and 256.1.1.1",
+        "2026-03-01T10:11:12Z at 10:11:12.5",
+        "0a:1b:2c:3d:4e:5f",
+        "AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD",
+        "[Convert]::FromBase64, std::fmt::Add, [x]::Add, a :: b",
+        "1:2:3:4:5:6:7",
+    ] {
+        assert_eq!(row(&redaction, &json!({ "new": text }))["new"], json!(text));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_address_in_any_text_survives(
+        address in address(),
+        before in "(|.*[^.0-9A-Za-z:])",
+        after in "(|[^.0-9A-Za-z:].*|\\. .*)",
+    ) {
+        let text = format!("{before}{address}{after}");
+        let redacted = row(&pseudonyms(&[Class::Ip]), &json!({ "new": text }));
+        let redacted = redacted["new"].as_str().unwrap().to_owned();
+        prop_assert!(!redacted.contains(&address), "{redacted}");
+        prop_assert!(redacted.contains(&Key::new(SECRET).unwrap().pseudonym(Class::Ip, &address)), "{redacted}");
+    }
+}
+
+#[test]
+fn a_pair_of_a_key_and_a_value_is_a_member_of_that_name() {
+    let redaction = pseudonyms(&[Class::User, Class::Ip, Class::Device]);
+    let pairs = json!({
+        "threatLockerItem": {
+            "d": null, "u": "ACME\\carol", "pid": null, "pn": "x",
+            "a": [{ "key": "username", "value": "dave" }, { "Name": "Host Name", "Value": "WS-7" }, { "key": "port", "value": "eve" }],
+        },
+        "new": "dave on ws-7, Carol",
+        "value": "eve",
+    });
+    let of = |class, value| Key::new(SECRET).unwrap().pseudonym(class, value);
+    let redacted = row(&redaction, &pairs);
+    let item = &redacted["threatLockerItem"];
+    assert_eq!(item["u"], json!(user("ACME\\carol")));
+    assert_eq!(item["a"][0], json!({ "key": "username", "value": user("dave") }));
+    assert_eq!(item["a"][1], json!({ "Name": "Host Name", "Value": of(Class::Device, "WS-7") }));
+    assert_eq!((&item["a"][2], &redacted["value"]), (&pairs["threatLockerItem"]["a"][2], &json!("eve")));
+    assert_eq!(
+        redacted["new"],
+        json!(format!("{} on {}, {}", user("dave"), of(Class::Device, "WS-7"), user("carol")))
+    );
+}
+
+#[test]
+fn an_address_of_a_person_in_place_of_a_host_is_redacted() {
+    let cloud = json!({ "hostname": "alice@acme.example", "new": "of alice" });
+    let redacted = row(&pseudonyms(&[Class::User]), &cloud);
+    assert_eq!(redacted["hostname"], json!(user("alice@acme.example")));
+    assert_eq!(redacted["new"], json!(format!("of {}", user("alice"))));
+    let machine = row(&pseudonyms(&[Class::User]), &json!({ "hostname": "WS-7" }));
+    assert_eq!(machine["hostname"], json!("WS-7"));
+}
+
+#[test]
+fn a_hardware_address_of_fours_and_a_shortened_profile_are_redacted() {
+    let redaction = pseudonyms(&[Class::Device, Class::User]);
+    let redacted = row(
+        &redaction,
+        &json!({ "macAddress": "DE-AD-BE-EF-00-11", "new": "dead.beef.0011", "path": "c:\\DOCUME~1\\CAROLX~1\\a" }),
+    );
+    assert_eq!(redacted["new"], redacted["macAddress"]);
+    assert_eq!(redacted["path"], json!(format!("c:\\DOCUME~1\\{}\\a", user("CAROLX~1"))));
+    let fours = row(&redaction, &json!({ "macAddress": "dead.beef.0011", "new": "DE:AD:BE:EF:00:11" }));
+    assert_eq!(fours["new"], fours["macAddress"]);
+    assert_eq!(fours["macAddress"].as_str().unwrap().split('.').map(str::len).collect::<Vec<_>>(), [4, 4, 4]);
 }

@@ -1,14 +1,24 @@
-//! Finds values inside other text, in any casing and behind backslash escapes, and names of profiles in paths.
+//! Finds values inside other text, in any casing and behind backslash escapes, names of profiles in paths, and
+//! network addresses.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
+use super::address::addresses;
 use super::class::is_nobodys;
 
 /// The fewest characters of a value that is looked for inside other text.
 pub(super) const LEAST: usize = 3;
 /// How often escapes are taken off: JSON in JSON in JSON.
 const LEVELS: usize = 3;
+
+/// What is known by where it stands or by its shape.
+pub(super) enum Shape<'a> {
+    /// The name of a profile in a path.
+    Profile(&'a str),
+    Address(IpAddr),
+}
 
 /// A text without differences of casing: `ß` and `SS` are the same, too.
 pub(super) fn folded(text: &str) -> String {
@@ -44,28 +54,31 @@ impl Needles {
         self.whole.insert(text, stand_in());
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.whole.is_empty()
-    }
-
     /// What stands for a value that is this text as a whole.
     pub(super) fn stand_in(&self, text: &str) -> Option<&str> {
         self.whole.get(&folded(text)).map(String::as_str)
     }
 
-    /// The text with something else in place of every value, and of every name that `profile` gives something
-    /// for; none where nothing is found.
-    pub(super) fn replace(&self, text: &str, profile: impl Fn(&str) -> Option<String>) -> Option<String> {
+    /// The text with something else in place of every value, and of every shape that `shape` gives something for;
+    /// none where nothing is found.
+    pub(super) fn replace(&self, text: &str, shape: impl Fn(Shape<'_>) -> Option<String>) -> Option<String> {
         let mut found: Vec<(Range<usize>, String)> = Vec::new();
         for name in profiles(text) {
-            if let Some(stand_in) = text.get(name.clone()).and_then(&profile) {
+            if let Some(stand_in) = text.get(name.clone()).and_then(|name| shape(Shape::Profile(name))) {
                 found.push((name, stand_in));
             }
         }
-        if !self.is_empty() {
+        let may_hold_address = text.contains(['.', ':']);
+        if !self.whole.is_empty() || may_hold_address {
             let mut view = View::of(text);
             for _ in 0..=LEVELS {
                 self.find(&view.folded(), &mut found);
+                if may_hold_address {
+                    for (place, address) in addresses(&view.letters) {
+                        let stand_in = shape(Shape::Address(address));
+                        found.extend(stand_in.map(|stand_in| (view.written(place), stand_in)));
+                    }
+                }
                 match view.unescaped() {
                     Some(inner) => view = inner,
                     None => break,
@@ -97,10 +110,9 @@ impl Needles {
                 self.starts.get(start).into_iter().flatten().find(|letters| rest.starts_with(letters));
             match known {
                 Some(letters) => {
-                    let last = at + letters.len() - 1;
                     let value: String = letters.iter().collect();
                     let stand_in = self.whole.get(&value).cloned().unwrap_or_default();
-                    found.push((view.places[at].start..view.places[last].end, stand_in));
+                    found.push((view.written(at..at + letters.len()), stand_in));
                     at += letters.len();
                 }
                 None => at += 1,
@@ -120,6 +132,11 @@ impl View {
         let letters = text.chars().collect();
         let places = text.char_indices().map(|(at, letter)| at..at + letter.len_utf8()).collect();
         Self { letters, places }
+    }
+
+    /// The place of some letters, at least one, in the text as it is written.
+    fn written(&self, letters: Range<usize>) -> Range<usize> {
+        self.places[letters.start].start..self.places[letters.end - 1].end
     }
 
     fn folded(&self) -> Self {
@@ -147,7 +164,7 @@ impl View {
             let (letter, length) = self.escape(at).unwrap_or((letter, 1));
             any |= length > 1;
             view.letters.push(letter);
-            view.places.push(self.places[at].start..self.places[at + length - 1].end);
+            view.places.push(self.written(at..at + length));
             at += length;
         }
         any.then_some(view)
@@ -191,7 +208,7 @@ impl View {
 }
 
 /// Folders that hold the profiles of users.
-const HOMES: [&str; 3] = ["users", "home", "documents and settings"];
+const HOMES: [&str; 4] = ["users", "home", "documents and settings", "docume~1"];
 
 /// The places of names of profiles: `C:\Users\NAME\`, `/home/NAME/`, `/Users/NAME/`, however often a separator is
 /// written.

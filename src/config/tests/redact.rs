@@ -54,3 +54,21 @@ fn every_mistake_about_what_a_sink_is_spared_is_named() {
       sinks[7].redact_key.env: environment variable "NO_SUCH_KEY" is not set or empty
     "#);
 }
+
+#[test]
+fn a_key_without_anything_to_redact_is_a_mistake() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: stdout, redact_key: { file: DIR/token } }
+  - { name: b, type: file, path: b, redact: [], redact_key: { file: DIR/token } }
+  - { name: c, type: file, path: c, redact: {}, redact_key: { file: DIR/token } }
+  - { name: d, type: file, path: d, redact: [nobody], redact_key: { file: DIR/token } }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 4 mistakes:
+      sinks[0].redact_key: is given, but `redact` names nothing, so the sink would get everything as it is; write what it is to be spared, such as `redact: [user, ip]`, or leave `redact_key` out
+      sinks[1].redact_key: is given, but `redact` names nothing, so the sink would get everything as it is; write what it is to be spared, such as `redact: [user, ip]`, or leave `redact_key` out
+      sinks[2].redact_key: is given, but `redact` names nothing, so the sink would get everything as it is; write what it is to be spared, such as `redact: [user, ip]`, or leave `redact_key` out
+      sinks[3].redact: unknown "nobody"; known here: user, ip, device, command_line, domain, organization, secret, report
+    "#);
+}
