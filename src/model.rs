@@ -134,6 +134,8 @@ pub enum Change {
 }
 
 impl Change {
+    pub const ALL: [Self; 4] = [Self::New, Self::Changed, Self::Removed, Self::Restated];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Change::New => "new",

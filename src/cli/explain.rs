@@ -4,12 +4,14 @@
 
 mod fields;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::table::Table;
@@ -18,8 +20,8 @@ use crate::format::{Format, Origin};
 use crate::formats::ocsf::Version;
 use crate::formats::out::trace::{TraceOut, Traced};
 use crate::model::{Change, Entry, Lane};
-use crate::normalise::parse_time;
 use crate::record::enrichment::{Enrichment, KnownDevice, LastUser, UserOrigin};
+use crate::record::row::{Row, tidy};
 use crate::source::{SOURCES, Source, by_name};
 pub use fields::page;
 
@@ -82,15 +84,15 @@ impl Explain {
             let known: Vec<_> = SOURCES.iter().map(|source| source.name()).collect();
             Usage(format!("no source is called {name}; known: {}", known.join(", ")))
         })?;
-        let (row, known) = match self.row {
-            Some(path) => (own_row(&read(&path)?)?, Enrichment::default()),
-            None => (source.examples().swap_remove(0), KNOWN),
+        let (given, known) = match self.row {
+            Some(path) => (Given::read(source, &read(&path)?)?, Enrichment::default()),
+            None => (Given::new(source.examples().swap_remove(0)), KNOWN),
         };
         let format = match self.format.as_str() {
             "ecs" => Format::Ecs { row: false },
             _ => Format::Ocsf { version: self.version, row: false },
         };
-        let records = trace(format, source, &row, None, known).map_err(|error| Usage(error.to_string()))?;
+        let records = trace(format, source, &given, known).map_err(|error| Usage(error.to_string()))?;
         for record in &records {
             out::data(shown(source, record))?;
         }
@@ -107,15 +109,65 @@ fn read(path: &PathBuf) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The row itself, also out of a record that carries it: in the raw format, or where a sink has `raw: true`.
-fn own_row(text: &str) -> Result<String, Usage> {
-    let row: Value =
-        serde_json::from_str(text).map_err(|error| Usage(format!("the row is no JSON: {error}")))?;
-    let carried = [&row["raw_data"], &row["event"]["original"]].into_iter().find_map(Value::as_str);
-    match (row.get("row").filter(|_| row.get("lane").is_some()), carried) {
-        (Some(inner), _) => Ok(inner.to_string()),
-        (None, Some(carried)) => Ok(carried.to_owned()),
-        (None, None) => Ok(text.to_owned()),
+/// A row that is to be explained, and the one before it where it is known.
+#[derive(Debug)]
+struct Given {
+    row: String,
+    previous: Option<String>,
+    change: Change,
+}
+
+impl Given {
+    fn new(row: String) -> Self {
+        Self { row, previous: None, change: Change::New }
+    }
+
+    /// The row itself, also out of a record that carries it: in the raw format, or where a sink has `raw: true`.
+    fn read(source: &dyn Source, text: &str) -> Result<Self, Usage> {
+        let members: BTreeMap<String, &RawValue> = serde_json::from_str(text)
+            .map_err(|error| Usage(format!("the row is no JSON object: {error}")))?;
+        let values: Value =
+            serde_json::from_str(text).map_err(|error| Usage(format!("the row is no JSON: {error}")))?;
+        let carried = [&values["raw_data"], &values["event"]["original"]].into_iter().find_map(Value::as_str);
+        let of = match values["event"]["dataset"].as_str() {
+            Some(dataset) => dataset.strip_prefix("threatlocker."),
+            None => values["source"].as_str().or(values["metadata"]["log_name"].as_str()),
+        };
+        let given = match (members.get("row").filter(|_| members.contains_key("lane")), carried) {
+            (Some(row), _) => {
+                let change = Change::ALL.into_iter().find(|change| values["change"] == change.as_str());
+                let previous = members.get("previous").map(|previous| previous.get().to_owned());
+                Self { row: row.get().to_owned(), previous, change: change.unwrap_or(Change::New) }
+            }
+            (None, Some(carried)) => Self::new(carried.to_owned()),
+            (None, None) => {
+                let given = Self::new(text.to_owned());
+                return given.checked(source);
+            }
+        };
+        match of.filter(|of| *of != source.name()) {
+            Some(of) => Err(Usage(format!(
+                "the record is of the source {of}, not of {}: explain it with --source {of}",
+                source.name()
+            ))),
+            None => given.checked(source),
+        }
+    }
+
+    /// Refuses what has no field of the source.
+    fn checked(self, source: &dyn Source) -> Result<Self, Usage> {
+        let names = source.names();
+        let text = tidy(&self.row);
+        let row = Row::read(names, &text, usize::MAX)
+            .map_err(|error| Usage(format!("the row is no JSON object: {error}")))?;
+        if names.all().iter().zip(0..).any(|(_, slot)| row.get(slot).is_some()) {
+            return Ok(self);
+        }
+        Err(Usage(format!(
+            "the object has no field of {}: give a row as the portal answers it, or a record that carries one \
+             (format raw, or raw: true)",
+            source.name()
+        )))
     }
 }
 
@@ -123,21 +175,21 @@ fn own_row(text: &str) -> Result<String, Usage> {
 fn trace(
     format: Format,
     source: &dyn Source,
-    row: &str,
-    previous: Option<&str>,
+    given: &Given,
     known: Enrichment<'_>,
 ) -> Result<Vec<TraceOut>, crate::format::FormatError> {
-    let value: Value = serde_json::from_str(row).unwrap_or_default();
+    let key = source.key(&given.row, 1).ok();
+    let organization = key.as_ref().map(|key| key.organization.to_string()).unwrap_or_default();
     let entry = Entry {
         number: 1,
         uid: Uuid::nil(),
         kind: source.kind(),
-        change: if previous.is_some() { Change::Changed } else { Change::New },
-        organization: "",
-        vendor_id: None,
-        time: value["dateTime"].as_str().and_then(parse_time),
-        row,
-        previous,
+        change: given.change,
+        organization: &organization,
+        vendor_id: key.as_ref().and_then(|key| key.vendor_id.as_deref()),
+        time: key.as_ref().and_then(|key| key.at),
+        row: &given.row,
+        previous: given.previous.as_deref(),
     };
     let origin = Origin { site: "acme", source: source.name(), lane: Lane::Live, collected: COLLECTED };
     format.trace(origin, &entry, known)
@@ -166,4 +218,54 @@ fn class_of(record: &TraceOut) -> String {
 fn from(source: &dyn Source, member: &Traced) -> Vec<&'static str> {
     let names = source.names().all().iter().zip(0..);
     names.filter(|(_, slot)| member.slots.contains(*slot)).map(|(name, _)| *name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(source: &str, text: &str) -> String {
+        Given::read(by_name(source).unwrap(), text).unwrap_err().0
+    }
+
+    #[test]
+    fn a_record_of_a_changed_row_is_explained_as_that_change() {
+        let source = by_name("computers").unwrap();
+        let record = r#"{"source":"computers","change":"changed","lane":"live","row":{"computerId":"c","mode":"Learning"},
+            "previous":{"computerId":"c","mode":"Secure"}}"#;
+        let classes = |text: &str| -> Vec<String> {
+            let given = Given::read(source, text).unwrap();
+            let format = Format::Ocsf { version: Version::V1_5, row: false };
+            trace(format, source, &given, Enrichment::default()).unwrap().iter().map(class_of).collect()
+        };
+        assert_eq!(classes(record), ["Device Inventory Info", "Device Config State Change"]);
+        let removed = record.replace("changed", "removed");
+        assert_eq!(classes(&removed), ["Device Inventory Info", "Entity Management"]);
+    }
+
+    #[test]
+    fn a_time_is_found_in_whatever_casing_the_portal_writes() {
+        let source = by_name("system_audit").unwrap();
+        let given = Given::read(source, r#"{"DateTime":"2026-03-01T09:30:00Z","Action":"Logon"}"#).unwrap();
+        let format = Format::Ocsf { version: Version::V1_5, row: false };
+        let records = trace(format, source, &given, Enrichment::default()).unwrap();
+        let time = records[0].members.iter().find(|member| member.path == "time").unwrap();
+        assert_eq!(time.value, "1772357400000");
+    }
+
+    #[test]
+    fn what_is_no_row_of_the_source_is_refused_and_told_what_it_is() {
+        let raw = r#"{"source":"computers","lane":"live","row":{"computerId":"c"}}"#;
+        assert!(refusal("unified_audit", raw).contains("--source computers"));
+        let ocsf = r#"{"metadata":{"log_name":"system_audit"},"raw_data":"{\"action\":\"Read\"}"}"#;
+        assert!(refusal("unified_audit", ocsf).contains("--source system_audit"));
+        let ecs = r#"{"event":{"dataset":"threatlocker.computers","original":"{\"action\":\"x\"}"}}"#;
+        assert!(refusal("unified_audit", ecs).contains("--source computers"));
+        for text in [r#"{"foo":1}"#, "{}", r#"{"raw_data":"{\"foo\":1}"}"#] {
+            assert!(refusal("unified_audit", text).contains("no field of unified_audit"), "{text}");
+        }
+        for text in ["[]", "7", "", "{"] {
+            assert!(refusal("unified_audit", text).contains("no JSON object"), "{text}");
+        }
+    }
 }

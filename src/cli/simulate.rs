@@ -20,7 +20,7 @@ Examples:
   lockstep simulate --port 8080 --computers 5000 --rows-per-day 2000000
   lockstep simulate --dialect wild --seed 7 --still
 
-While it runs (curl -X POST --data …):
+While it runs (curl -H 'content-type: application/json' --data …; /_truth is a GET):
   /_truth/SOURCE    what it truly holds, to compare with what was collected
   /_faults          {\"times\":2,\"effect\":{\"status\":{\"status\":503}}} and the like
   /_clock           its time, which can be moved

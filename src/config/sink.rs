@@ -50,8 +50,7 @@ pub(super) fn check_all(
             section
                 .mistake("name", format!("is the same as in {earlier}; every sink needs a name of its own"));
         }
-        let format_by_default = !["format", "version"].iter().any(|key| own.contains_key(*key));
-        if let Some(sink) = check(&section, name, format_by_default, environment) {
+        if let Some(sink) = check(&section, name, own, environment) {
             let (key, target) = match &sink.kind {
                 SinkKind::File { path, .. } => ("path", place(Path::new(&path.to_string()))),
                 SinkKind::Stdout => ("type", PathBuf::new()),
@@ -80,12 +79,12 @@ fn place(template: &Path) -> PathBuf {
 fn check(
     section: &Section<'_>,
     name: Option<String>,
-    format_by_default: bool,
+    given: &Table,
     environment: &Environment,
 ) -> Option<SinkConfig> {
     // The other keys depend on the type: without it they are not looked at.
     let kind = section.word("type", &KINDS, &LATER)?;
-    let format = format(section);
+    let format = format(section, given);
     let redact = redact(section, environment);
     section.not_yet(&["max_per_day"]);
     let kind = match kind {
@@ -93,15 +92,32 @@ fn check(
         _ => Some(SinkKind::Stdout),
     };
     section.close();
+    let format_by_default = !["format", "version"].iter().any(|key| given.contains_key(*key));
     Some(SinkConfig { name: name?, format: format?, format_by_default, redact: redact?, kind: kind? })
 }
 
 /// What records look like; `version` and `raw` belong to the formats that are not the raw one.
-fn format(section: &Section<'_>) -> Option<Format> {
+fn format(section: &Section<'_>, given: &Table) -> Option<Format> {
     let format = section.word("format", &["raw", "ocsf", "ecs"], &[]);
-    let version = section.word("version", &Version::ALL.map(Version::as_str), &[]);
+    let versions = Version::ALL.map(Version::as_str);
+    let version = match section.value("version").map(|value| &value.kind) {
+        // Without quotes YAML takes it for a number.
+        Some(ValueKind::Float(number)) => section.known("version", &number.to_string(), &versions, &[]),
+        _ => section.word("version", &versions, &[]),
+    };
     let row = section.required("raw")?;
-    Some(match format? {
+    let format = format?;
+    if format != "ocsf" && given.get("version").is_some_and(|value| value.kind != ValueKind::Nil) {
+        return section.refuse(
+            "version",
+            format!("does nothing with `format: {format}`: it is a release of ocsf; remove it"),
+        );
+    }
+    if format == "raw" && row {
+        return section
+            .refuse("raw", "does nothing with `format: raw`, which is the vendor's row; remove it");
+    }
+    Some(match format {
         "ocsf" => Format::Ocsf { version: version?.parse().expect("one of its words"), row },
         "ecs" => Format::Ecs { row },
         _ => Format::Raw,

@@ -24,9 +24,15 @@ pub struct Device<'a> {
     /// Its own addresses, as a JSON list of texts.
     pub local_addresses: Option<Field<'a>>,
     pub serial: Option<Field<'a>>,
+    /// Six pairs of hexadecimal digits.
+    pub mac: Option<Field<'a>>,
     pub last_seen: Option<Time<'a>>,
     pub first_seen: Option<Time<'a>>,
     pub agent_version: Option<Field<'a>>,
+    pub service_version: Option<Field<'a>>,
+    /// How strictly the agent guards it, and what the row says of that: what is off, until when, what is learned.
+    pub mode: Option<Field<'a>>,
+    pub mode_facts: [Option<Field<'a>>; 22],
     /// Who was last logged in.
     pub user: Option<Field<'a>>,
 }

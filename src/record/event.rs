@@ -148,6 +148,8 @@ pub struct Process<'a> {
     pub name: Option<Field<'a>>,
     /// Path of its file.
     pub path: Option<Field<'a>>,
+    /// What else the row says of it.
+    pub facts: [Option<Field<'a>>; 2],
 }
 
 /// To what it was done. Which of these are meant follows from the action.
@@ -164,8 +166,8 @@ pub struct Subject<'a> {
     pub sha256: Option<Field<'a>>,
     /// The vendor's own hash, in hexadecimal digits.
     pub hash: Option<Field<'a>>,
-    /// What else the row says of a file: who wrote it, who signed it.
-    pub file_facts: [Option<Field<'a>>; 13],
+    /// What else the row says of a file: who wrote it, who signed it, what others think of it.
+    pub file_facts: [Option<Field<'a>>; 20],
     /// The text of a script, or what else the vendor keeps of the event.
     pub content: Option<Field<'a>>,
     /// The kind and serial number of a storage device.
@@ -177,9 +179,13 @@ pub struct Subject<'a> {
     pub destination_port: Option<Integer<'a>>,
     /// What an administrator changed: its id, the portal's page and function, and a sentence.
     pub object_id: Option<Field<'a>>,
+    /// The vendor's number for the kind of object.
+    pub object_type: Option<Field<'a>>,
     pub page: Option<Field<'a>>,
     pub function: Option<Field<'a>>,
     pub details: Option<Field<'a>>,
+    /// What the administrator noted on it.
+    pub notes: Option<Field<'a>>,
 }
 
 /// The policy that said so.
@@ -190,7 +196,7 @@ pub struct Policy<'a> {
     /// The group of computers at which it stands.
     pub group: Option<Field<'a>>,
     /// What else the row says of it.
-    pub facts: [Option<Field<'a>>; 13],
+    pub facts: [Option<Field<'a>>; 14],
 }
 
 /// The vendor's name for the program to which a file belongs.

@@ -105,6 +105,13 @@ pub fn is_hash(text: &str, digits: std::ops::RangeInclusive<usize>) -> bool {
     digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// Whether a text is the address of a network card: six pairs of hexadecimal digits between dashes or colons.
+pub fn is_mac(text: &str) -> bool {
+    let mut pairs = text.split([':', '-']);
+    let is_pair = |pair: &str| is_hash(pair, 2..=2);
+    pairs.clone().count() == 6 && pairs.all(is_pair)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +169,7 @@ mod tests {
         assert!(
             is_hash(&"aF".repeat(32), 64..=64) && !is_hash(&"g".repeat(64), 64..=64) && !is_hash("", 1..=64)
         );
+        assert!(is_mac("00:53:00-aB:00:01") && !is_mac("00:53:00:00:00") && !is_mac("00:53:00:00:00:1g"));
         assert_eq!(domain_and_user(r"EXAMPLE\\a.muster"), Some(("EXAMPLE", "a.muster")));
         assert_eq!((domain_and_user(r"\\a"), domain_and_user("a")), (None, None));
     }

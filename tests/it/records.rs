@@ -115,6 +115,10 @@ fn fixture(source: &str) -> Vec<String> {
 /// Rows of the simulated portal, odd ones among them.
 fn simulated(source: &str) -> Vec<String> {
     let world = World::new(WorldOptions { odd_share: 0.2, computers: 60, ..WorldOptions::default() });
+    simulated_by(&world, source).collect()
+}
+
+fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
     let audit = match source {
         "unified_audit" => Audit::UnifiedAudit,
         "system_audit" => Audit::SystemAudit,
@@ -128,7 +132,8 @@ fn simulated(source: &str) -> Vec<String> {
                     computer.write(organization, world.now(), 60, 1, &mut row);
                     row
                 })
-                .collect();
+                .collect::<Vec<_>>()
+                .into_iter();
         }
     };
     let row = |row| {
@@ -136,7 +141,7 @@ fn simulated(source: &str) -> Vec<String> {
         world.write_row(audit, row, &mut bytes);
         String::from_utf8(bytes).unwrap()
     };
-    world.rows(audit).iter().take(1_000).map(row).collect()
+    world.rows(audit).iter().take(1_000).map(row).collect::<Vec<_>>().into_iter()
 }
 
 #[test]
@@ -314,20 +319,166 @@ fn every_value_of_every_row_can_be_found_again() {
     }
 }
 
-#[test]
-fn what_is_not_mapped_is_a_small_part_of_a_typical_row() {
-    let world = World::new(WorldOptions { odd_share: 0.0, short_rows: true, ..WorldOptions::default() });
-    let (mut rest, mut whole) = (0, 0);
-    for row in world.rows(Audit::UnifiedAudit).iter().take(2_000) {
-        let mut bytes = Vec::new();
-        world.write_row(Audit::UnifiedAudit, row, &mut bytes);
-        let row = String::from_utf8(bytes).unwrap();
-        let record = &encode(ocsf(Version::V1_5), "unified_audit", &row, None, Enrichment::default())[0];
-        rest += record["unmapped"].to_string().len();
-        whole += row.len();
+/// Rows as a portal writes them, every member in its place, by source and kind.
+fn typical() -> Vec<(&'static str, String)> {
+    let world = World::new(WorldOptions { odd_share: 0.0, computers: 60, ..WorldOptions::default() });
+    let mut typical: Vec<(&str, String)> =
+        simulated_by(&world, "computers").map(|row| ("computers", row)).collect();
+    for source in ["unified_audit", "system_audit"] {
+        typical.extend(simulated_by(&world, source).map(|row| (source, row)));
     }
-    eprintln!("unmapped: {} of 100 bytes of a row", rest * 100 / whole);
-    assert!(rest * 100 < whole * 35, "{rest} of {whole} bytes");
+    for source in SOURCES {
+        typical.extend(source.examples().into_iter().map(|row| (source.name(), row)));
+    }
+    typical
+}
+
+#[test]
+fn what_is_not_mapped_is_a_small_part_of_every_kind_of_row() {
+    let mut shares: BTreeMap<(&str, String, String), (usize, usize)> = BTreeMap::new();
+    for (source, row) in typical() {
+        let whole: Value = serde_json::from_str(&row).unwrap();
+        let record = &encode(ocsf(Version::V1_5), source, &row, None, Enrichment::default())[0];
+        let kind =
+            whole["actionType"].as_str().or(whole["action"].as_str()).filter(|_| source != "computers");
+        let key = (
+            source,
+            kind.unwrap_or("computer").to_owned(),
+            record["class_name"].as_str().unwrap().to_owned(),
+        );
+        let share = shares.entry(key).or_default();
+        share.0 += record["unmapped"].to_string().len();
+        share.1 += whole.to_string().len();
+    }
+    let mut most = Vec::new();
+    for ((source, kind, class), (rest, whole)) in shares {
+        let percent = rest * 100 / whole;
+        eprintln!("unmapped: {percent:>2} of 100 bytes of {source} {kind} ({class})");
+        let bound = match source {
+            "computers" => 37,
+            "system_audit" => 28,
+            _ => 30,
+        };
+        if percent >= bound {
+            most.push(format!("{source} {kind} ({class}): {percent} of 100 bytes, not below {bound}"));
+        }
+    }
+    assert!(most.is_empty(), "{most:#?}");
+}
+
+#[test]
+fn where_a_connection_is_made_the_file_that_the_row_tells_of_is_that_of_the_process() {
+    let sha256 = "a".repeat(64);
+    for version in [Version::V1_5, Version::V1_8] {
+        for action in ["network", "dns", "web", "registry", "configuration"] {
+            let row = audit_row(&format!(
+                r#""actionType":"{action}","processId":7,"processPath":"c:\\a.exe","size":9,"sha256Hash":"{sha256}","isProtectedProcess":true,"certText":"Example","applicationId":"b""#
+            ));
+            let record = &encode(ocsf(version), "unified_audit", &row, None, Enrichment::default())[0];
+            let process = &record["actor"]["process"];
+            let file = &process["file"];
+            assert_eq!(
+                (&file["size"], &file["hashes"][0]["value"]),
+                (&9.into(), &sha256.as_str().into()),
+                "{action}"
+            );
+            assert_eq!(
+                (&file["xattributes"]["certText"], &file["product"]["uid"]),
+                (&"Example".into(), &"b".into())
+            );
+            assert_eq!(process["xattributes"]["isProtectedProcess"], true);
+        }
+    }
+}
+
+#[test]
+fn the_portal_is_the_logger_that_gave_an_event_its_id() {
+    let row = audit_row(r#""actionType":"read""#);
+    let record = &encode(ocsf(Version::V1_5), "unified_audit", &row, None, Enrichment::default())[0];
+    assert_eq!(record["metadata"]["loggers"][0]["event_uid"], "a");
+    assert!(record["unmapped"].get("eActionLogId").is_none());
+}
+
+#[test]
+fn a_computer_tells_its_mode_and_what_belongs_to_it() {
+    let row = r#"{"computerId":"c","mode":"Learning","isIsolated":false,"maintenanceTypeId":3,"macAddress":"00-53-00-00-00-01",
+        "threatLockerVersion":"9.1","serviceVersion":"9.2","ipAddress":"192.0.2.7"}"#;
+    let record = &encode(ocsf(Version::V1_5), "computers", row, None, Enrichment::default())[0];
+    let device = &record["device"];
+    let policy = &device["agent_list"][0]["policies"][0];
+    assert_eq!((&policy["name"], &policy["data"]["maintenanceTypeId"]), (&"Learning".into(), &3.into()));
+    assert_eq!(policy["data"]["isIsolated"], false);
+    assert_eq!((&device["mac"], &device["ip"]), (&"00-53-00-00-00-01".into(), &"192.0.2.7".into()));
+    assert_eq!(device["agent_list"][1]["version"], "9.2");
+    assert!(record.get("unmapped").is_none(), "{record}");
+}
+
+#[test]
+fn the_page_of_the_portal_says_what_was_changed_and_else_what_the_function_names_first() {
+    let class = |action: &str, page: &str, function: &str| {
+        let details = format!(r#"{{"page":"{page}","function":"{function}"}}"#);
+        let row = format!(r#"{{"username":"u","action":"{action}","details":{details}}}"#);
+        let record = &encode(ocsf(Version::V1_5), "system_audit", &row, None, Enrichment::default())[0];
+        record["class_uid"].as_u64().unwrap()
+    };
+    for (action, page, function, wanted) in [
+        ("Modify", "Policies", "Copy policy to users group", 3004),
+        ("Modify", "Administrators", "Update policy rights", 3001),
+        ("Create", "Groups", "Copy policy to users group", 3004),
+        ("Create", "Groups", "Add user to policy group", 3001),
+        ("Delete", "", "Remove role", 3001),
+        ("Modify", "Computers", "Update maintenance mode", 6003),
+        ("Read", "Policies", "View", 6003),
+    ] {
+        assert_eq!(class(action, page, function), wanted, "{action} {page} {function}");
+    }
+}
+
+#[test]
+fn who_only_reads_of_tamper_protection_does_no_harm() {
+    let severity = |action: &str, effect: &str| {
+        let row = format!(
+            r#"{{"username":"u","action":"{action}","effectiveAction":"{effect}","details":{{"page":"Computers","function":"Tamper protection"}}}}"#
+        );
+        let record = &encode(ocsf(Version::V1_5), "system_audit", &row, None, Enrichment::default())[0];
+        record["severity_id"].as_u64().unwrap()
+    };
+    assert_eq!((severity("Read", "Permitted"), severity("Read", "Denied")), (1, 3));
+    assert_eq!(severity("Modify", "Permitted"), 4);
+}
+
+#[test]
+fn an_administrators_deed_names_the_page_the_organization_and_the_note() {
+    let row = r#"{"username":"u","organizationId":"o","organizationName":"Müßig","action":"Modify","notes":"asked for",
+        "details":{"page":"Policies","objectId":"p"}}"#;
+    for version in Version::ALL {
+        let record = &encode(ocsf(version), "system_audit", row, None, Enrichment::default())[0];
+        let actor = &record["actor"];
+        assert_eq!(
+            (&actor["invoked_by"], &actor["user"]["org"]["name"]),
+            (&"Policies".into(), &"Müßig".into())
+        );
+        assert_eq!(record["comment"], "asked for");
+    }
+    let row =
+        row.replace("Policies", "Computers").replace(r#""notes""#, r#""systemAuditObjectTypeId":4,"notes""#);
+    let record = &encode(ocsf(Version::V1_5), "system_audit", &row, None, Enrichment::default())[0];
+    assert_eq!(record["resources"][0]["type"], "4");
+}
+
+#[test]
+fn a_process_path_with_arguments_is_a_command_line() {
+    let row = audit_row(
+        r#""actionType":"execute","fullPath":"c:\\b.exe","processPath":"c:\\a.exe /factory,{7} -x c:\\c","parentProcessId":4"#,
+    );
+    let ecs = &encode(Format::Ecs { row: false }, "unified_audit", &row, None, Enrichment::default())[0];
+    let parent = &ecs["process"]["parent"];
+    assert_eq!((&parent["name"], &parent["executable"]), (&"a.exe".into(), &r"c:\a.exe".into()));
+    assert_eq!(parent["command_line"], r"c:\a.exe /factory,{7} -x c:\c");
+    let ocsf = &encode(ocsf(Version::V1_5), "unified_audit", &row, None, Enrichment::default())[0];
+    let process = &ocsf["actor"]["process"];
+    assert_eq!((&process["name"], &process["file"]["path"]), (&"a.exe".into(), &r"c:\a.exe".into()));
+    assert_eq!(process["cmd_line"], r"c:\a.exe /factory,{7} -x c:\c");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{KNOWN, class_of, from, trace};
+use super::{Given, KNOWN, class_of, from, trace};
 use crate::format::Format;
 use crate::formats::ocsf::Version;
 use crate::formats::out::trace::TraceOut;
+use crate::model::Change;
 use crate::record::enrichment::Enrichment;
 use crate::source::{SOURCES, Source};
 
@@ -73,9 +74,11 @@ fn tell(source: &dyn Source, format: Format) -> Told {
     for row in source.examples() {
         let previous = row.replace("\"mode\": \"Secure\"", "\"mode\": \"Learning\"").replace("false", "true");
         let is_snapshot = matches!(source.shape(), crate::source::Shape::Snapshot { .. });
-        for previous in [None, is_snapshot.then_some(previous.as_str())] {
+        for previous in [None, is_snapshot.then_some(previous)] {
+            let change = if previous.is_some() { Change::Changed } else { Change::New };
+            let given = Given { row: row.clone(), previous, change };
             for known in [Enrichment::default(), KNOWN] {
-                let records = trace(format, source, &row, previous, known);
+                let records = trace(format, source, &given, known);
                 for record in records.expect("the examples are JSON") {
                     note(&mut told, source, &record);
                 }

@@ -69,8 +69,25 @@ fn sinks_are_checked() {
       sinks[1].path: unknown key; known here: name, type, format, version, raw, redact, redact_key
       sinks[2].type: unknown "printer"; known here: file, stdout
       sinks[3].format: unknown "rwa"; known here: raw, ocsf, ecs
-      sinks[4].version: expected a text (in quotes if it looks like a number), found 1.4
+      sinks[4].version: unknown "1.4"; did you mean "1.8"?
       sinks[4].raw: expected true or false, found "perhaps"
+    "#);
+}
+
+#[test]
+fn what_does_nothing_with_a_format_is_a_mistake() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: stdout, format: ecs, version: 1.5 }
+  - { name: b, type: file, path: a/b, format: raw, version: \"1.3\" }
+  - { name: c, type: file, path: a/c, format: raw, raw: true }
+  - { name: d, type: file, path: a/d, format: raw, raw: false }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 3 mistakes:
+      sinks[0].version: does nothing with `format: ecs`: it is a release of ocsf; remove it
+      sinks[1].version: does nothing with `format: raw`: it is a release of ocsf; remove it
+      sinks[2].raw: does nothing with `format: raw`, which is the vendor's row; remove it
     "#);
 }
 
@@ -106,7 +123,12 @@ fn a_sink_writes_the_format_it_names_and_ocsf_1_5_without_a_version() {
     assert_eq!(format("format: ocsf"), ocsf(Version::V1_5, false));
     assert_eq!(format("format: ocsf, version: \"1.8\", raw: true"), ocsf(Version::V1_8, true));
     assert_eq!(format("format: ocsf, version: \"1.3\""), ocsf(Version::V1_3, false));
+    for (version, known) in [("1.3", Version::V1_3), ("1.5", Version::V1_5), ("1.8", Version::V1_8)] {
+        for quotes in ["", "'"] {
+            assert_eq!(format(&format!("version: {quotes}{version}{quotes}")), ocsf(known, false));
+        }
+    }
     assert_eq!(format("format: ecs"), Format::Ecs { row: false });
     assert_eq!(format("format: ecs, raw: true"), Format::Ecs { row: true });
-    assert_eq!(format("format: raw, version: \"1.8\""), Format::Raw);
+    assert_eq!(format("format: raw"), Format::Raw);
 }

@@ -82,13 +82,12 @@ fn write_processes(out: &mut impl Out, event: &Event<'_>) {
             &actor.process
         }
         _ => {
-            objects::process(out, &actor.process);
-            out.text("command_line", script_line(event));
+            objects::process(out, &actor.process, script_line(event));
             &actor.parent
         }
     };
     out.open("parent");
-    objects::process(out, parent);
+    objects::process(out, parent, None);
     out.close();
     out.close();
 }

@@ -135,22 +135,31 @@ pub(super) fn user_name(out: &mut impl Out, name: &str, from: From) {
 }
 
 /// Members of a running program.
-pub(super) fn process(out: &mut impl Out, process: &Process<'_>) {
+///
+/// `command`: its command line, where it is known besides its path.
+pub(super) fn process(out: &mut impl Out, process: &Process<'_>, command: Option<Field<'_>>) {
     out.integer("pid", process.id);
+    let Some(command) = command else { return name_and_file(out, process.name, process.path) };
     match (process.name, process.path) {
         (Some(name), _) => out.text("name", Some(name)),
-        (None, Some(path)) => file_name(out, path, path.inner()),
+        (None, Some(path)) => file_name(out, path, program(path.inner()).unwrap_or(path.inner())),
         (None, None) => {}
     }
     out.text("executable", process.path);
+    out.text("command_line", Some(command));
 }
 
 /// Members of a program that was started by this command line or path.
 pub(super) fn started(out: &mut impl Out, process: &Process<'_>, line: Option<Field<'_>>) {
     out.integer("pid", process.id);
+    name_and_file(out, process.name, line);
+}
+
+/// The name of a program, and its file out of a path or command line.
+fn name_and_file(out: &mut impl Out, name: Option<Field<'_>>, line: Option<Field<'_>>) {
     let program = line.and_then(|line| program(line.inner()));
     let file = program.or(line.map(Field::inner));
-    match (process.name, line, file) {
+    match (name, line, file) {
         (Some(name), ..) => out.text("name", Some(name)),
         (None, Some(line), Some(file)) => file_name(out, line, file),
         _ => {}

@@ -76,8 +76,10 @@ fn write_metadata(out: &mut impl Out, context: &Context<'_>, front: &Front<'_>) 
         context.record.uid.hyphenated().encode_lower(&mut uid),
         "lockstep's stable id of the record",
     );
-    if version >= Version::V1_8 {
-        out.text("original_event_uid", front.id);
+    match version {
+        Version::V1_3 => {}
+        Version::V1_5 => logger(out, front.id),
+        Version::V1_8 => out.text("original_event_uid", front.id),
     }
     out.text("event_code", front.code);
     out.text("original_time", front.time);
@@ -92,6 +94,18 @@ fn write_metadata(out: &mut impl Out, context: &Context<'_>, front: &Front<'_>) 
     out.put("", Value::Text(&["site:", origin.site].concat()), From::fixed("the site"));
     out.close_list();
     out.close();
+}
+
+/// The portal, which gave the event its id.
+fn logger(out: &mut impl Out, id: Option<Field<'_>>) {
+    if id.is_some() {
+        out.open_list("loggers");
+        out.open("");
+        out.word("name", "ThreatLocker Portal", "of the product");
+        out.text("event_uid", id);
+        out.close();
+        out.close_list();
+    }
 }
 
 fn severity(severity: Severity) -> (i64, &'static str) {

@@ -1,9 +1,9 @@
 //! Devices as they are, and what became different on them.
 
-use super::Context;
 use super::class::{Class, Mapping, Profiles};
 use super::common::{self, Front, UNKNOWN};
 use super::objects::{self, User};
+use super::{Context, Version};
 use crate::formats::out::{From, Out, Value};
 use crate::model::Change;
 use crate::record::device::{Device, DeviceChange, Difference, Switch};
@@ -37,6 +37,7 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
     out.text("uid", device.organization);
     out.close();
     out.text("ip", device.address);
+    out.text("mac", device.mac);
     local_addresses(out, device.local_addresses);
     for (key, time) in [("last_seen_time", device.last_seen), ("first_seen_time", device.first_seen)] {
         if let Some(time) = time {
@@ -52,7 +53,15 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
     out.word("name", "ThreatLocker", "of the product");
     out.word("vendor_name", "ThreatLocker", "of the product");
     out.text("version", device.agent_version);
+    policies(out, context, device);
     out.close();
+    if device.service_version.is_some() {
+        out.open("");
+        out.word("name", "ThreatLocker service", "of the product");
+        out.word("vendor_name", "ThreatLocker", "of the product");
+        out.text("version", device.service_version);
+        out.close();
+    }
     out.close_list();
     match (device.user, &context.known.user) {
         (Some(name), _) => objects::user(out, "owner", User { name: Some(name), ..User::default() }),
@@ -99,6 +108,20 @@ fn identity(
             out.word("name", UNKNOWN, "where the row names no device")
         }
         (None, None) => {}
+    }
+}
+
+/// The mode in which the agent guards the device.
+fn policies(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
+    if device.mode.is_some() {
+        out.open_list("policies");
+        out.open("");
+        out.text("name", device.mode);
+        if context.version >= Version::V1_5 {
+            objects::facts(out, context, "data", &device.mode_facts);
+        }
+        out.close();
+        out.close_list();
     }
 }
 

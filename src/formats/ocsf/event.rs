@@ -4,7 +4,7 @@ use super::class::{self, Class, Mapping};
 use super::common::{self, Front, UNKNOWN};
 use super::{Context, Version, objects};
 use crate::formats::out::Out;
-use crate::record::event::{Action, Event, Subject};
+use crate::record::event::{Action, Application, Event, Subject};
 use crate::record::path::{program, web_host};
 use crate::record::row::{Field, Slots};
 
@@ -52,7 +52,7 @@ fn write_subject(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, c
             objects::device(out, context, event);
         }
         Class::Process => {
-            objects::actor(out, &event.actor, None);
+            objects::actor(out, context, &event.actor, None, |_| {});
             objects::device(out, context, event);
             objects::started(out, context, event);
         }
@@ -69,7 +69,7 @@ fn write_subject(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, c
             out.close();
         }
         Class::RegistryKey => {
-            actor_and_device(out, context, event);
+            only_file_and_device(out, context, event, &event.application);
             out.open("reg_key");
             or_unknown(out, "path", subject.path);
             out.close();
@@ -78,7 +78,7 @@ fn write_subject(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, c
         Class::Http => web(out, context, event),
         Class::Dns => dns(out, context, event),
         Class::ConfigState => {
-            actor_and_device(out, context, event);
+            only_file_and_device(out, context, event, &event.application);
             out.text("message", subject.path);
         }
         Class::Account => account(out, event),
@@ -92,8 +92,27 @@ fn write_subject(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, c
 }
 
 fn actor_and_device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
-    objects::actor(out, &event.actor, None);
+    objects::actor(out, context, &event.actor, None, |_| {});
     objects::device(out, context, event);
+}
+
+/// Where the only file of which the row tells is that of the process that acts (contract section 5.2): connections,
+/// names, keys and settings have neither a hash nor a certificate.
+fn only_file_and_device(
+    out: &mut impl Out,
+    context: &Context<'_>,
+    event: &Event<'_>,
+    application: &Application<'_>,
+) {
+    objects::actor(out, context, &event.actor, None, |out| {
+        objects::file_members(out, context, &event.subject, application);
+    });
+    objects::device(out, context, event);
+}
+
+/// The same where the application's name stands in `app_name`.
+fn connecting_and_device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    only_file_and_device(out, context, event, &Application { name: None, ..event.application });
 }
 
 /// A member on which the schema insists.
@@ -113,7 +132,7 @@ fn script_line<'a>(subject: &Subject<'a>) -> Option<Field<'a>> {
 fn script(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     let subject = &event.subject;
     let line = script_line(subject).filter(|_| event.actor.process.id.is_some());
-    objects::actor(out, &event.actor, line);
+    objects::actor(out, context, &event.actor, line, |_| {});
     objects::device(out, context, event);
     out.open("script");
     out.fixed("type_id", 2, "the vendor tells of PowerShell alone");
@@ -152,6 +171,7 @@ fn script_as_process(out: &mut impl Out, context: &Context<'_>, event: &Event<'_
     if event.subject.path.is_some() {
         objects::subject_file(out, context, event, 1);
     }
+    objects::facts(out, context, "xattributes", &process.facts);
     out.close();
 }
 
@@ -187,7 +207,7 @@ fn network(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     let subject = &event.subject;
     let is_web = event.action == Action::Web;
     let host = subject.path.filter(|_| is_web).and_then(|url| Some((web_host(url.inner())?, url)));
-    actor_and_device(out, context, event);
+    connecting_and_device(out, context, event);
     source(out, event);
     out.open("dst_endpoint");
     destination(out, event, host);
@@ -217,7 +237,7 @@ fn url(out: &mut impl Out, path: Option<Field<'_>>) {
 
 fn web(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     let host = event.subject.path.and_then(|url| Some((web_host(url.inner())?, url)));
-    actor_and_device(out, context, event);
+    connecting_and_device(out, context, event);
     source(out, event);
     out.open("dst_endpoint");
     if host.is_some() || event.subject.destination_address.is_some() {
@@ -232,7 +252,7 @@ fn web(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
 
 fn dns(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     let subject = &event.subject;
-    actor_and_device(out, context, event);
+    connecting_and_device(out, context, event);
     match (subject.source_address, subject.destination_address) {
         (None, None) => near_end(out, context, event),
         (_, to) => {
@@ -255,9 +275,16 @@ fn dns(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     out.text("app_name", event.application.name);
 }
 
-/// The administrator who did it.
-fn administrator(out: &mut impl Out, event: &Event<'_>) {
-    objects::actor(out, &event.actor, None);
+/// The administrator who did it. `page`: that of the portal, where the class has no other place for it.
+fn administrator(out: &mut impl Out, event: &Event<'_>, page: Option<Field<'_>>) {
+    let user = person(event);
+    out.open("actor");
+    objects::user(out, "user", user);
+    if user.name.is_none() && user.id.is_none() {
+        out.word("app_name", UNKNOWN, "where the row names no user");
+    }
+    out.text("invoked_by", page);
+    out.close();
 }
 
 /// From where it was done.
@@ -268,7 +295,8 @@ fn from_where(out: &mut impl Out, event: &Event<'_>) {
 }
 
 fn person<'a>(event: &Event<'a>) -> objects::User<'a> {
-    objects::User { name: event.actor.user, id: event.actor.user_id, email: event.actor.email }
+    let organization = [event.organization, event.organization_name];
+    objects::User { name: event.actor.user, id: event.actor.user_id, email: event.actor.email, organization }
 }
 
 fn authentication(out: &mut impl Out, event: &Event<'_>) {
@@ -277,6 +305,9 @@ fn authentication(out: &mut impl Out, event: &Event<'_>) {
         true => objects::user(out, "user", user),
         false => unknown_user(out),
     }
+    out.open("actor");
+    out.text("invoked_by", event.subject.page);
+    out.close();
     out.open("service");
     out.word("name", "ThreatLocker Portal", "of the product");
     out.close();
@@ -291,7 +322,7 @@ fn unknown_user(out: &mut impl Out) {
 }
 
 fn account(out: &mut impl Out, event: &Event<'_>) {
-    administrator(out, event);
+    administrator(out, event, event.subject.page);
     match event.subject.object_id {
         Some(id) => {
             out.open("user");
@@ -305,7 +336,7 @@ fn account(out: &mut impl Out, event: &Event<'_>) {
 }
 
 fn policy(out: &mut impl Out, event: &Event<'_>) {
-    administrator(out, event);
+    administrator(out, event, event.subject.page);
     out.open("entity");
     match event.subject.object_id {
         Some(id) => out.text("uid", Some(id)),
@@ -314,13 +345,14 @@ fn policy(out: &mut impl Out, event: &Event<'_>) {
     out.fixed("type_id", 5, "by the page and function");
     out.word("type", "Policy", "by the page and function");
     out.close();
+    out.text("comment", event.subject.notes);
     from_where(out, event);
     out.text("message", event.subject.details);
 }
 
 fn api(out: &mut impl Out, event: &Event<'_>) {
     let subject = &event.subject;
-    administrator(out, event);
+    administrator(out, event, None);
     out.open("api");
     or_unknown(out, "operation", subject.function.or(event.action_name));
     out.open("service");
@@ -337,6 +369,7 @@ fn api(out: &mut impl Out, event: &Event<'_>) {
         out.open_list("resources");
         out.open("");
         out.text("uid", Some(id));
+        out.text("type", subject.object_type);
         out.close();
         out.close_list();
     }

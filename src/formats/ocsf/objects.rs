@@ -15,6 +15,8 @@ pub(super) struct User<'a> {
     pub(super) name: Option<Field<'a>>,
     pub(super) id: Option<Field<'a>>,
     pub(super) email: Option<Field<'a>>,
+    /// Id and name of the organization in which the user acted.
+    pub(super) organization: [Option<Field<'a>>; 2],
 }
 
 /// A user, if anything is known of it.
@@ -34,6 +36,11 @@ pub(super) fn user(out: &mut impl Out, key: &str, user: User<'_>) {
     out.text("uid", user.id);
     if name.is_some() || user.id.is_some() {
         out.text("email_addr", user.email.filter(|email| is_email(email.inner())));
+        let [id, name] = user.organization;
+        out.open("org");
+        out.text("name", name);
+        out.text("uid", id);
+        out.close();
     }
     out.close();
 }
@@ -191,19 +198,24 @@ pub(super) fn os(
     out.close();
 }
 
-/// Who or what did it.
-pub(super) fn actor(out: &mut impl Out, actor: &Actor<'_>, command: Option<Field<'_>>) {
+/// Who or what did it. `own_file` writes what more is known of the file of the process that did it.
+pub(super) fn actor<O: Out>(
+    out: &mut O,
+    context: &Context<'_>,
+    actor: &Actor<'_>,
+    command: Option<Field<'_>>,
+    own_file: impl FnOnce(&mut O),
+) {
     let process = &actor.process;
-    let person = User { name: actor.user, id: actor.user_id, email: actor.email };
     out.open("actor");
-    user(out, "user", person);
+    user(out, "user", User { name: actor.user, ..User::default() });
     match (process.id, process.path.or(process.name)) {
         (Some(_), _) => {
             out.open("process");
-            process_members(out, process, command);
+            process_members(out, context, process, command, own_file);
             if actor.parent.id.is_some() {
                 out.open("parent_process");
-                process_members(out, &actor.parent, None);
+                process_members(out, context, &actor.parent, None, |_| {});
                 out.close();
             }
             out.close();
@@ -218,24 +230,36 @@ pub(super) fn actor(out: &mut impl Out, actor: &Actor<'_>, command: Option<Field
 }
 
 /// A process that has an id, and its file.
-fn process_members(out: &mut impl Out, process: &Process<'_>, command: Option<Field<'_>>) {
+fn process_members<O: Out>(
+    out: &mut O,
+    context: &Context<'_>,
+    process: &Process<'_>,
+    command: Option<Field<'_>>,
+    own_file: impl FnOnce(&mut O),
+) {
     out.integer("pid", process.id);
-    match (process.name, process.path) {
+    let file = process.path.map(|path| program(path.inner()).unwrap_or(path.inner()));
+    match (process.name, process.path.zip(file)) {
         (Some(name), _) => out.text("name", Some(name)),
-        (None, Some(path)) => {
-            out.part("name", base_name(path.inner()), path, "what stands behind the last separator")
-        }
+        (None, Some((path, file))) => file_name(out, path, file),
         (None, None) => {}
     }
-    out.text("cmd_line", command);
-    if let Some(path) = process.path {
+    // A path with arguments behind it is a command line, too.
+    let is_line = process.path.zip(file).filter(|(path, file)| command.is_none() && path.inner() != *file);
+    out.text("cmd_line", command.or(is_line.map(|(path, _)| path)));
+    if let Some((path, file)) = process.path.zip(file) {
         out.open("file");
-        file_name(out, path, path.inner());
-        out.text("path", Some(path));
+        file_name(out, path, file);
+        match is_line {
+            Some(_) => out.part("path", file, path, "without its arguments"),
+            None => out.text("path", Some(path)),
+        }
         out.fixed("type_id", 1, "a process runs a regular file");
         out.word("type", "Regular File", "a process runs a regular file");
+        own_file(out);
         out.close();
     }
+    facts(out, context, "xattributes", &process.facts);
 }
 
 /// The record's uid, for a process that the row gives no id: the schema wants one.
@@ -266,12 +290,13 @@ pub(super) fn started(out: &mut impl Out, context: &Context<'_>, event: &Event<'
         out.text("cmd_line", Some(path));
     }
     subject_file(out, context, event, 1);
+    facts(out, context, "xattributes", &process.facts);
     out.close();
 }
 
 /// The file that the event is about. `kind`: 1 where it is known to be a regular file, else 0.
 pub(super) fn subject_file(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, kind: i64) {
-    let Subject { path, size, .. } = event.subject;
+    let path = event.subject.path;
     out.open("file");
     match path.map(|path| (path, program(path.inner()).filter(|_| kind == 1))) {
         Some((path, Some(program))) => {
@@ -286,13 +311,23 @@ pub(super) fn subject_file(out: &mut impl Out, context: &Context<'_>, event: &Ev
     }
     out.fixed("type_id", kind, "a regular file where it was started, else unknown");
     out.word("type", if kind == 1 { "Regular File" } else { "Unknown" }, "caption of type_id");
-    out.integer("size", size);
-    hashes(out, &event.subject);
-    if context.version >= Version::V1_5 {
-        product(out, &event.application);
-    }
-    facts(out, context, "xattributes", &event.subject.file_facts);
+    file_members(out, context, &event.subject, &event.application);
     out.close();
+}
+
+/// What is known of the file besides its path.
+pub(super) fn file_members(
+    out: &mut impl Out,
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    application: &Application<'_>,
+) {
+    out.integer("size", subject.size);
+    hashes(out, subject);
+    if context.version >= Version::V1_5 {
+        product(out, application);
+    }
+    facts(out, context, "xattributes", &subject.file_facts);
 }
 
 fn file_name(out: &mut impl Out, path: Field<'_>, file: &str) {
@@ -356,7 +391,7 @@ pub(super) fn control(out: &mut impl Out, context: &Context<'_>, outcome: &Outco
 }
 
 /// An object without a shape of its own: fields under the vendor's names.
-fn facts(out: &mut impl Out, context: &Context<'_>, key: &str, facts: &[Option<Field<'_>>]) {
+pub(super) fn facts(out: &mut impl Out, context: &Context<'_>, key: &str, facts: &[Option<Field<'_>>]) {
     out.open(key);
     for fact in facts.iter().flatten() {
         out.put(context.name_of(*fact), Value::Json(fact.raw()), From::field_if(*fact, "verbatim"));

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::model::{Change, Entry, Kind};
 use crate::record::device::{Device, DeviceChange, Difference, Switch};
 use crate::record::enrichment::is_person;
+use crate::record::path::is_mac;
 use crate::record::row::{Field, Flag, Names, Row, Slot};
 use crate::record::{About, Record, Repeats};
 use crate::sources::platform;
@@ -183,12 +184,40 @@ fn device<'a>(entry: &Entry<'a>, row: &Row<'a>) -> Device<'a> {
         organization_name: first(&[slot!("organization"), slot!("organizationName")]),
         group_id: row.id(slot!("computerGroupId")),
         group: first(&[slot!("group"), slot!("groupName")]),
-        address: row.address(slot!("lastCheckinIPAddress")),
+        address: row.address(slot!("lastCheckinIPAddress")).or_else(|| row.address(slot!("ipAddress"))),
         local_addresses: row.get(slot!("lastCheckinLocalIPAddresses")),
         serial: row.text(slot!("serialNumber")),
         last_seen: time(&[slot!("lastCheckin")]),
         first_seen: time(&[slot!("dateAdded"), slot!("dateCreated"), slot!("installDate")]),
+        mac: row.text(slot!("macAddress")).filter(|mac| is_mac(mac.inner())),
         agent_version: row.text(slot!("threatLockerVersion")),
+        service_version: row.text(slot!("serviceVersion")),
+        mode: row.text(slot!("mode")),
+        mode_facts: [
+            slot!("maintenanceTypeId"),
+            slot!("maintenanceEndDate"),
+            slot!("activeMaintenanceModes"),
+            slot!("maintenanceCapabilities"),
+            slot!("maintenanceTicketRequiredParameter"),
+            slot!("isTamperProtectionDisabled"),
+            slot!("isOpsAlertsDisabled"),
+            slot!("isElevated"),
+            slot!("isIsolated"),
+            slot!("isIsolationMode"),
+            slot!("isLockedOut"),
+            slot!("isLockDownMode"),
+            slot!("appControlLearningModeActive"),
+            slot!("isLearningMoreThanFourDays"),
+            slot!("isLearningModeMoreThanSeven"),
+            slot!("isLearningModeLongerThanFiveYears"),
+            slot!("progressBarLearning"),
+            slot!("isReadyToSecure"),
+            slot!("isInheritFromGroup"),
+            slot!("application"),
+            slot!("appliesToType"),
+            slot!("driverStatusString"),
+        ]
+        .map(|slot| row.get(slot)),
         // Contract section 2.4: the other names are in no public document, and cost nothing to accept.
         user: [slot!("username"), slot!("lastLoggedInUser"), slot!("loggedInUser"), slot!("lastUser")]
             .into_iter()

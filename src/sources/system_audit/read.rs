@@ -50,11 +50,14 @@ pub(super) fn read<'a>(
     let function = row.text(slot!("details.function"));
     let details = row.text(slot!("details.details")).or(row.text(slot!("details")));
     let permitted = permitted(effect_name);
-    let (severity, severity_from) = severity(permitted, effect_name, [function, details]);
+    let action = action(action_name, [page, function]);
+    // Who only looks at what guards an agent does nothing to it.
+    let about = [function, details].map(|text| text.filter(|_| action != Action::Api(Edit::Read)));
+    let (severity, severity_from) = severity(permitted, effect_name, about);
     let (username, email) = (row.text(slot!("username")), row.text(slot!("emailAddress")));
     let user = username.or(email);
     let event = Event {
-        action: action(action_name, [page, function]),
+        action,
         action_name,
         id: row.id(slot!("systemAuditId")),
         time: row.text(slot!("dateTime")),
@@ -81,9 +84,11 @@ pub(super) fn read<'a>(
         },
         subject: Subject {
             object_id: row.id(slot!("details.objectId")),
+            object_type: row.text(slot!("systemAuditObjectTypeId")),
             page,
             function,
             details,
+            notes: row.text(slot!("notes")),
             ..Subject::default()
         },
         policy: Policy::default(),
@@ -93,10 +98,9 @@ pub(super) fn read<'a>(
     emit(Record::event(entry, row, event, repeats));
 }
 
-/// By the word for the action and, for changes, by what the page and function are about.
+/// By the word for the action and, for changes, by what the page is about; where it does not say, the function.
 fn action(name: Option<Field<'_>>, about: [Option<Field<'_>>; 2]) -> Action {
     let is = |word: &str| name.is_some_and(|name| name.inner().eq_ignore_ascii_case(word));
-    let is_about = |words: &[&str]| about.iter().flatten().any(|field| mentions(*field, words));
     let edit = match () {
         () if is("Logon") => return Action::Logon,
         () if is("Logoff") => return Action::Logoff,
@@ -106,11 +110,22 @@ fn action(name: Option<Field<'_>>, about: [Option<Field<'_>>; 2]) -> Action {
         () if is("Delete") => Edit::Delete,
         () => return Action::Api(Edit::Other),
     };
-    match () {
-        () if is_about(&["administrator", "api user", "role", "user"]) => Action::Account(edit),
-        () if is_about(&["polic"]) => Action::Policy(edit),
-        () => Action::Api(edit),
+    match about
+        .iter()
+        .flatten()
+        .find_map(|field| first_of(*field, &["polic", "administrator", "role", "user"]))
+    {
+        Some("polic") => Action::Policy(edit),
+        Some(_) => Action::Account(edit),
+        None => Action::Api(edit),
     }
+}
+
+/// Which of these words stands first in a text, in any casing: what comes later is told of it.
+fn first_of(field: Field<'_>, words: &[&'static str]) -> Option<&'static str> {
+    let text = field.inner().to_ascii_lowercase();
+    let found = words.iter().filter_map(|word| Some((text.find(word)?, *word)));
+    found.min().map(|(_, word)| word)
 }
 
 /// Whether a text holds one of these words, in any casing.

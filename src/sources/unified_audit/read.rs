@@ -8,7 +8,7 @@ use crate::record::event::{
     Action, Actor, Application, Event, FileAction, Host, Outcome, Policy, Process, Severity, Subject, Verdict,
 };
 use crate::record::path::is_hash;
-use crate::record::row::{Field, Names, Row, Slots};
+use crate::record::row::{Field, Names, Row, Slot, Slots};
 use crate::record::{Record, Repeats};
 use crate::sources::platform;
 
@@ -143,6 +143,7 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
     let organization = row.id(slot!("organizationId"));
     let sha256 = row.text(slot!("sha256Hash")).filter(|hash| is_hash(hash.inner(), 64..=64));
     let (actor, started) = processes(row, action);
+    let application_owner = another(row, slot!("applicationOrganizationId"), organization);
     let event = Event {
         action,
         action_name,
@@ -167,21 +168,27 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
             sha256,
             hash: row.text(slot!("hash")).filter(|hash| is_hash(hash.inner(), 16..=64)),
             file_facts: [
-                slot!("createdByProcess"),
-                slot!("actionLogCreatedByProcesses"),
-                slot!("cert"),
-                slot!("certs"),
-                slot!("certExists"),
-                slot!("certificates"),
-                slot!("certText"),
-                slot!("isExtension"),
-                slot!("edgeStoreUrl"),
-                slot!("chromeStoreUrl"),
-                slot!("firefoxStoreUrl"),
-                slot!("virusTotalCheckName"),
-                slot!("isVirusTotalUnavailable"),
-            ]
-            .map(|slot| row.get(slot)),
+                row.get(slot!("createdByProcess")),
+                row.get(slot!("actionLogCreatedByProcesses")),
+                row.get(slot!("cert")),
+                row.get(slot!("certs")),
+                row.get(slot!("certExists")),
+                row.get(slot!("certificates")),
+                row.get(slot!("certText")),
+                row.get(slot!("isExtension")),
+                row.get(slot!("edgeStoreUrl")),
+                row.get(slot!("chromeStoreUrl")),
+                row.get(slot!("firefoxStoreUrl")),
+                row.get(slot!("virusTotalCheckName")),
+                row.get(slot!("isVirusTotalUnavailable")),
+                row.get(slot!("engineRatings")),
+                row.get(slot!("canViewOnSystemLookup")),
+                row.get(slot!("systemLookupUrl")),
+                row.get(slot!("allowFileUpload")),
+                row.get(slot!("deleteFileRequestSent")),
+                row.get(slot!("applicationIsBuiltIn")),
+                application_owner,
+            ],
             content: row.text(slot!("data")),
             storage,
             serial: row.text(slot!("serialNumber")),
@@ -192,7 +199,7 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
                 .filter(|port| port.value <= i64::from(u16::MAX)),
             ..Subject::default()
         },
-        policy: policy(row),
+        policy: policy(row, organization),
         application: Application {
             id: row.id(slot!("applicationId")),
             name: row.text(slot!("applicationName")),
@@ -205,6 +212,11 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
         (row.text(slot!("fullPath")), row.text(slot!("data"))),
     ]);
     Record::event(entry, row, event, repeats)
+}
+
+/// An organization, unless it is the row's own.
+fn another<'a>(row: &Row<'a>, slot: Slot, own: Option<Field<'a>>) -> Option<Field<'a>> {
+    row.get(slot).filter(|one| own.is_none_or(|own| !one.repeats(own)))
 }
 
 fn action(name: Option<Field<'_>>, storage: Option<Field<'_>>) -> Action {
@@ -222,8 +234,12 @@ fn processes<'a>(row: &Row<'a>, action: Action) -> (Actor<'a>, Process<'a>) {
         id: row.integer(id).filter(|id| id.value > 0),
         name: row.text(name),
         path: None,
+        facts: [None, None],
     };
-    let own = of(slot!("processId"), slot!("processName"));
+    let own = Process {
+        facts: [slot!("isProtectedProcess"), slot!("memoryBytes")].map(|slot| row.get(slot)),
+        ..of(slot!("processId"), slot!("processName"))
+    };
     let parent = of(slot!("parentProcessId"), slot!("parentProcessName"));
     let path = row.text(slot!("processPath"));
     let actor = Actor { user: row.text(slot!("username")), ..Actor::default() };
@@ -233,27 +249,27 @@ fn processes<'a>(row: &Row<'a>, action: Action) -> (Actor<'a>, Process<'a>) {
     }
 }
 
-fn policy<'a>(row: &Row<'a>) -> Policy<'a> {
+fn policy<'a>(row: &Row<'a>, organization: Option<Field<'a>>) -> Policy<'a> {
     Policy {
         id: row.id(slot!("policyId")),
         name: row.text(slot!("policyName")),
         group: row.text(slot!("policyLocation")),
         facts: [
-            slot!("isMonitorMode"),
-            slot!("monitorMode"),
-            slot!("learningModeEndDate"),
-            slot!("policyExists"),
-            slot!("policyEnabled"),
-            slot!("hasPolicyData"),
-            slot!("storagePolicyExists"),
-            slot!("nacPolicyExists"),
-            slot!("secureNetworkPolicyExists"),
-            slot!("twPolicyExists"),
-            slot!("webControlPolicyExists"),
-            slot!("optionToRequest"),
-            slot!("allowPermitVendorButton"),
-        ]
-        .map(|slot| row.get(slot)),
+            row.get(slot!("isMonitorMode")),
+            row.get(slot!("monitorMode")),
+            row.get(slot!("learningModeEndDate")),
+            row.get(slot!("policyExists")),
+            row.get(slot!("policyEnabled")),
+            row.get(slot!("hasPolicyData")),
+            row.get(slot!("storagePolicyExists")),
+            row.get(slot!("nacPolicyExists")),
+            row.get(slot!("secureNetworkPolicyExists")),
+            row.get(slot!("twPolicyExists")),
+            row.get(slot!("webControlPolicyExists")),
+            row.get(slot!("optionToRequest")),
+            row.get(slot!("allowPermitVendorButton")),
+            another(row, slot!("policyOrganizationId"), organization),
+        ],
     }
 }
 
