@@ -4,6 +4,7 @@
 //! every request; members that depend on the request (`totalCount`) are 0.
 
 use super::answer::{Content, Row};
+use super::computers::Computer;
 use super::dice::{Dice, mix};
 use super::text::{NO_GUID, Object, Spelling, guid};
 use super::world::{Source, World, purpose};
@@ -58,16 +59,21 @@ const PROGRAMS: [(&str, &str); 8] = [
     (r"c:\\windows\\system32\\windowspowershell\\v1.0\\powershell.exe", "PowerShell (Built-In)"),
 ];
 
-const PEOPLE: [&str; 8] = [
-    r"EXAMPLE\\a.muster",
-    r"EXAMPLE\\b.tester",
-    r"AzureAD\\Zoë Žukauskaitė",
-    r"NT AUTHORITY\\SYSTEM",
-    r"NT AUTHORITY\\NETWORK SERVICE",
-    "root",
-    "d.sample",
-    r"EXAMPLE\\admin",
-];
+const PEOPLE: [&str; 5] =
+    [r"EXAMPLE\\a.muster", r"EXAMPLE\\b.tester", r"AzureAD\\Zoë Žukauskaitė", "d.sample", r"EXAMPLE\\admin"];
+
+const SERVICES: [&str; 3] = [r"NT AUTHORITY\\SYSTEM", r"NT AUTHORITY\\NETWORK SERVICE", "root"];
+
+/// Whose a row is: mostly somebody who works on that computer all the time, often a service, now and then anybody.
+fn user_on(computer: Option<&Computer>, roll: u64) -> &'static str {
+    let of =
+        |list: &[&'static str], number: u64| list[usize::try_from(number % list.len() as u64).unwrap_or(0)];
+    match (roll % 32, computer) {
+        (1..22, Some(computer)) => of(&PEOPLE, mix(computer.number)),
+        (22.., _) => of(&SERVICES, roll >> 8),
+        _ => of(&PEOPLE, roll >> 8),
+    }
+}
 
 /// Members of a unified-audit row that never vary.
 const UNIFIED_CONSTANT: &str = concat!(
@@ -119,7 +125,7 @@ impl World {
         let computer = self.fleet.working_in(row.organization, &mut dice);
         let (path, application) = dice.pick(&PROGRAMS);
         let (parent, _) = dice.pick(&PROGRAMS);
-        let person = dice.pick(&PEOPLE);
+        let person = user_on(computer, dice.roll());
         let action_type = *UNIFIED_ACTIONS.get(usize::from(row.action)).unwrap_or(&"execute");
         let (action_id, action) =
             dice.pick(&[(1, "Permit"), (1, "Permit"), (1, "Permit"), (2, "Deny"), (6, "Ringfenced")]);

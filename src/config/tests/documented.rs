@@ -16,7 +16,7 @@ const EXAMPLES: [&str; 8] = [
     "organization_id",
     "contact",
     "- name",
-    "redact:",
+    "redact",
 ];
 
 /// A setting that is commented out: its first line, and the file with it taken in.
@@ -45,7 +45,12 @@ fn variants() -> Vec<Variant> {
                 key => &format!("{key}:"),
             };
             let line = match commented(line) {
-                Some((indent, text)) if block.contains(&number) => format!("{:indent$}{text}", ""),
+                // A key of pseudonyms alone is a mistake.
+                Some((indent, text))
+                    if block.contains(&number) || key == "redact_key" && text.starts_with("redact: ") =>
+                {
+                    format!("{:indent$}{text}", "")
+                }
                 _ if line
                     .strip_prefix(&" ".repeat(indent))
                     .is_some_and(|rest| rest.starts_with(replaced)) =>
