@@ -171,17 +171,21 @@ impl<'s> Run<'s> {
         let claims = std::mem::take(&mut self.store.book().told);
         let (world, book) = (self.portal.world(), self.store.book());
         for interval in claims.iter().filter(|interval| interval.state == State::Proven) {
-            let silent = world.silent(interval.checked);
             let axis = world.dialect.axis;
             let inside = |row: &&Row| {
                 (interval.from * SECOND..interval.to * SECOND).contains(&axis.of(row)) && self.in_scope(row)
             };
+            // Of what was joined the oldest check is told: a part may have been walked in a silence since.
+            let silent = |organization: u16| {
+                world
+                    .silences
+                    .iter()
+                    .any(|(of, from, to)| *of == organization && *from <= world.now && interval.checked < *to)
+            };
             let lists = |row: &&Row| {
-                let silent_now = world.silent(world.now);
                 world.dialect.lists(row, interval.checked)
                     && world.dialect.lists(row, world.now)
-                    && !silent.contains(&row.organization)
-                    && !silent_now.contains(&row.organization)
+                    && !silent(row.organization)
             };
             let mut copies: HashMap<[u8; 16], u32> = HashMap::new();
             let mut missing = Vec::new();
