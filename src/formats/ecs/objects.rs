@@ -30,7 +30,11 @@ pub(super) fn host(out: &mut impl Out, context: &Context<'_>, host: &Host<'_>) {
     match (host.name, known.name, host.hostname) {
         (Some(name), ..) => out.text("name", Some(name)),
         (None, Some(name), _) => {
-            out.put("name", Value::Text(name), From::fixed("the device's name at that time, where known"));
+            out.put(
+                "name",
+                Value::Text(name),
+                From::fixed("the device's name as listed before it was collected, where known"),
+            );
         }
         (None, None, Some(name)) => out.part("name", name.inner(), name, "where no other name is known"),
         (None, None, None) => {}
@@ -59,7 +63,11 @@ pub(super) fn host(out: &mut impl Out, context: &Context<'_>, host: &Host<'_>) {
     match (host.os, known.os) {
         (Some(os), _) => out.text("full", Some(os)),
         (None, Some(os)) => {
-            out.put("full", Value::Text(os), From::fixed("the device's system at that time, where known"));
+            out.put(
+                "full",
+                Value::Text(os),
+                From::fixed("the device's system as listed before it was collected, where known"),
+            );
         }
         (None, None) => {}
     }

@@ -14,14 +14,22 @@ use crate::record::row::{Field, Slots};
 /// The device's group, where known.
 pub(super) fn known_group(out: &mut impl Out, context: &Context<'_>) {
     if let Some(group) = context.known.device.and_then(|device| device.group) {
-        out.put("group", Value::Text(group), From::fixed("the device's group at that time, where known"));
+        out.put(
+            "group",
+            Value::Text(group),
+            From::fixed("the device's group as listed before it was collected, where known"),
+        );
     }
 }
 
 /// The device's mode, where known.
 pub(super) fn known_mode(out: &mut impl Out, context: &Context<'_>) {
     if let Some(mode) = context.known.device.and_then(|device| device.mode) {
-        out.put("mode", Value::Text(mode), From::fixed("the device's mode at that time, where known"));
+        out.put(
+            "mode",
+            Value::Text(mode),
+            From::fixed("the device's mode as listed before it was collected, where known"),
+        );
     }
 }
 

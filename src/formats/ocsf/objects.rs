@@ -65,7 +65,7 @@ pub(super) fn enrichments(out: &mut impl Out, context: &Context<'_>) {
     let known = &context.known;
     out.open_list("enrichments");
     if let Some(mode) = known.device.and_then(|device| device.mode) {
-        const RULE: From = From::fixed("the device's mode at that time, where known");
+        const RULE: From = From::fixed("the device's mode as listed before it was collected, where known");
         out.open("");
         out.word("name", "device.mode", "of the enrichment");
         out.put("value", Value::Text(mode), RULE);
@@ -101,9 +101,11 @@ pub(super) fn device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_
     host_name(out, context.version, name);
     let is_named = name.is_some_and(|name| !context.version.takes_hostname(name));
     match known.name.filter(|_| !is_named) {
-        Some(name) => {
-            out.put("name", Value::Text(name), From::fixed("the device's name at that time, where known"))
-        }
+        Some(name) => out.put(
+            "name",
+            Value::Text(name),
+            From::fixed("the device's name as listed before it was collected, where known"),
+        ),
         None if id.is_none() && name.is_none() => out.word("name", UNKNOWN, "where the row names no device"),
         None => {}
     }
@@ -140,7 +142,11 @@ fn group_and_owner(out: &mut impl Out, context: &Context<'_>) {
     if let Some(group) = context.known.device.and_then(|device| device.group) {
         out.open_list("groups");
         out.open("");
-        out.put("name", Value::Text(group), From::fixed("the device's group at that time, where known"));
+        out.put(
+            "name",
+            Value::Text(group),
+            From::fixed("the device's group as listed before it was collected, where known"),
+        );
         out.close();
         out.close_list();
     }
@@ -184,7 +190,11 @@ pub(super) fn os(
     match (text, known, family) {
         (Some(text), ..) => out.text("name", Some(text)),
         (None, Some(known), _) => {
-            out.put("name", Value::Text(known), From::fixed("the device's system at that time, where known"));
+            out.put(
+                "name",
+                Value::Text(known),
+                From::fixed("the device's system as listed before it was collected, where known"),
+            );
         }
         (None, None, Some((_, caption))) => out.put("name", Value::Escaped(caption), of_family),
         (None, None, None) => {
