@@ -2,8 +2,8 @@
 
 use zstd::zstd_safe::{CParameter, get_frame_content_size};
 
-/// Rows of one source repeat themselves so much that this level, one of the fast ones below 1, packs them to an
-/// eighth, in half the time of level 1, which packs them to a thirteenth.
+/// One of the fast levels below 1: rows of one source repeat themselves so much that they become small all the same,
+/// and every row is packed and unpacked once while nobody needs the disk for long.
 const LEVEL: i32 = -2;
 
 /// Packs a body.
