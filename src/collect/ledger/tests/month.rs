@@ -164,7 +164,7 @@ fn sizes(db: &Connection) -> Result<[i64; 4], StoreError> {
 }
 
 #[tokio::test]
-#[ignore = "takes half an hour: make month"]
+#[ignore = "takes an hour: make month"]
 #[expect(clippy::print_stdout, reason = "figures for whoever runs it")]
 async fn a_tenant_of_a_million_rows_a_day() {
     let (days, rate) = (setting("DAYS", 30), setting("ROWS", 1_000_000));
