@@ -2,8 +2,8 @@
 //!
 //! Each worker goes its own pace over all lanes that hold something for its sink, so a slow or dead sink holds
 //! up no other. One round: the lanes that are pending ([`outbox::pending`]), a batch of them (`assemble.rs`),
-//! dead letters committed first, the state that the sink wants to be safe before it writes, the write, and
-//! last the sink's new state together with the positions. Whatever fails, the worker starts again from what
+//! dead letters committed first, the state that the sink wants to be safe before it writes, the write, dead
+//! letters for what the sink refuses, and last the sink's new state together with the positions. Whatever fails, the worker starts again from what
 //! the store holds, as after a crash; [`crate::sink`] says what a sink makes of that.
 
 mod assemble;
@@ -24,7 +24,7 @@ use crate::format::{Encoded, Format, Origin};
 use crate::model::{Entry, Micros, Positions};
 use crate::record::enrichment::Enrichment;
 use crate::redact::{Redact, RedactError};
-use crate::sink::{Remedy, Sink, SinkConfig, SinkError, SinkState};
+use crate::sink::{Batch, Refusal, Remedy, Sink, SinkConfig, SinkError, SinkState};
 use crate::store::dead_letters::{self, NewDeadLetter};
 use crate::store::outbox::{self, PendingLane};
 use crate::store::{Store, StoreError, sinks};
@@ -76,11 +76,16 @@ pub enum DeliverError {
     #[error(transparent)]
     Redact(#[from] RedactError),
     #[error(
-        "{refused} of the last 1,000 records cannot be encoded, the last because: {reason}; none of this \
+        "{refused} of the last 1,000 records were refused, the last because: {reason}; none of this \
          batch was given up. Look at the reason: if those records may become dead letters, raise the limit of \
          refused records of this sink"
     )]
     Refused { refused: usize, reason: String },
+    #[error(
+        "the far side no longer knows that it has the {lane} lane up to entry {number}: its positions were lost, or it is \
+         another one; what it has of later entries nobody can tell"
+    )]
+    PositionsLost { lane: &'static str, number: i64 },
     #[error("the dead letters fill their {limit} bytes: look at them and prune them, or raise the limit")]
     DeadLettersFull { limit: u64 },
 }
@@ -92,9 +97,10 @@ impl DeliverError {
             DeliverError::Sink(error) => error.remedy(),
             DeliverError::Redact(_) => Remedy::Retry,
             DeliverError::Store(error) if error.is_transient() => Remedy::Retry,
-            DeliverError::Store(_) | DeliverError::Refused { .. } | DeliverError::DeadLettersFull { .. } => {
-                Remedy::Hold
-            }
+            DeliverError::Store(_)
+            | DeliverError::Refused { .. }
+            | DeliverError::PositionsLost { .. }
+            | DeliverError::DeadLettersFull { .. } => Remedy::Hold,
         }
     }
 }
@@ -311,9 +317,24 @@ impl Worker {
             }
             self.missed_said = true;
         }
-        self.sink.recover(&self.saved).await?;
+        let theirs = self.sink.recover(&self.saved).await?;
         self.take_notices();
+        if let Some(theirs) = theirs {
+            self.take_over(theirs).await?;
+        }
         self.recovered = true;
+        Ok(())
+    }
+
+    /// What the far side has is delivered, although a crash kept the store from hearing of it.
+    async fn take_over(&mut self, theirs: Positions) -> Result<(), DeliverError> {
+        let name = self.name.clone();
+        let ours = self.store.read(move |db| sinks::positions(db, &name)).await?;
+        let behind = ours.iter().find(|(lane, number)| theirs.get(lane).is_none_or(|theirs| theirs < number));
+        if let Some((&(_, lane), &number)) = behind {
+            return Err(DeliverError::PositionsLost { lane: lane.as_str(), number });
+        }
+        self.confirm(theirs, self.saved.clone()).await?;
         Ok(())
     }
 
@@ -374,24 +395,27 @@ impl Worker {
     async fn deliver(&mut self, (assembled, _memory): (Assembled, Reservation)) -> Result<(), DeliverError> {
         let Assembled { batch, positions, refused, unknown } = assembled;
         let mut refusals = self.refusals.clone();
-        refusals.add(batch.records.len(), refused.len());
+        refusals.add(0, refused.len());
         self.bury(refused, &refusals).await?;
+        let mut taken = 0;
         if !batch.records.is_empty() {
             if let Some(state) = self.sink.prepare(&batch, self.clock.now()).await? {
                 self.save(state).await?;
             }
-            let state = self.sink.write(&batch).await?;
-            self.confirm(positions, state).await?;
-        } else {
-            self.confirm(positions, self.saved.clone()).await?;
+            let refused = self.sink.write(&batch).await?;
+            taken = batch.records.len() - refused.len();
+            refusals.add(taken, refused.len());
+            self.bury(refused.iter().map(|refusal| by_sink(&batch, refusal)).collect(), &refusals).await?;
         }
+        let state = self.sink.commit(&positions).await?;
+        self.confirm(positions, state).await?;
         self.refusals = refusals;
         self.take_notices();
         self.well();
         let now = self.clock.now();
         self.status.send_modify(|status| {
             status.last_confirmed = Some(now);
-            status.delivered_records += u64::try_from(batch.records.len()).expect("memory is smaller");
+            status.delivered_records += u64::try_from(taken).expect("memory is smaller");
             status.unmapped_action_types += unknown;
             status.delivered_bytes += u64::try_from(batch.buffer.len()).expect("memory is smaller");
         });
@@ -455,6 +479,21 @@ impl Worker {
         tracing::warn!("{text}");
         let now = self.clock.now();
         self.status.send_modify(|status| status.note(text, now));
+    }
+}
+
+/// The dead letter of a record that the sink refused.
+fn by_sink(batch: &Batch, refusal: &Refusal) -> Refused {
+    let record = &batch.records[refusal.record];
+    Refused {
+        connection: record.connection,
+        source: record.source.to_string(),
+        number: record.number,
+        uid: Some(record.uid),
+        organization: (!record.organization.is_none()).then(|| record.organization.to_string()),
+        vendor_id: None,
+        reason: refusal.reason.clone(),
+        body: batch.bytes(record).to_vec(),
     }
 }
 

@@ -5,8 +5,11 @@
 //!
 //! 1. [`Sink::recover`] with the saved state, at start and again after every error of any call;
 //! 2. [`Sink::prepare`]: a state that it returns is saved before the next call;
-//! 3. [`Sink::write`] returns once the far side has the whole batch; its state is saved with the positions;
-//! 4. [`Sink::idle`] from time to time in between: a state that it returns is saved, then it is called again.
+//! 3. [`Sink::write`] returns once the far side has the whole batch, but for the records that it will never take:
+//!    those are dead letters before the next call;
+//! 4. [`Sink::commit`] makes it count, where the far side can tell the two apart, together with the positions that
+//!    it is given; the state that it returns is saved with those positions;
+//! 5. [`Sink::idle`] from time to time in between: a state that it returns is saved, then it is called again.
 //!
 //! So a sink may take for granted at each call that the last state it gave is safe. A crash at any point
 //! leads to 1 with the last state saved.
@@ -24,7 +27,7 @@ use uuid::Uuid;
 
 use crate::durable::fault;
 use crate::format::Format;
-use crate::model::{ConnectionId, Kind, Lane, OrganizationId};
+use crate::model::{ConnectionId, Kind, Lane, OrganizationId, Positions};
 use crate::redact::Redact;
 use crate::sinks::file::{FileSink, PathTemplate};
 use crate::sinks::stdout::StdoutSink;
@@ -109,6 +112,15 @@ pub struct Record {
     pub slug: Arc<str>,
 }
 
+/// A record of a batch that the far side will never take as it is; it becomes a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its place in [`Batch::records`].
+    pub record: usize,
+    /// Why, in words for an operator; holds no part of the record.
+    pub reason: String,
+}
+
 /// What went wrong at a sink. [`SinkError::remedy`] says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -179,12 +191,14 @@ impl Sink {
         }
     }
 
-    /// Brings the far side back to where the saved state says it is.
-    pub async fn recover(&mut self, saved: &SinkState) -> Result<(), SinkError> {
+    /// Brings the far side back to where the saved state says it is. A far side that keeps positions of its own
+    /// answers them: they are what was delivered, whatever the store says.
+    pub async fn recover(&mut self, saved: &SinkState) -> Result<Option<Positions>, SinkError> {
         match self {
-            Sink::File(sink) => sink.recover(saved).await,
-            Sink::Stdout(sink) => sink.recover(),
+            Sink::File(sink) => sink.recover(saved).await?,
+            Sink::Stdout(sink) => sink.recover()?,
         }
+        Ok(None)
     }
 
     /// Looks what writing this batch will change: a state returned must be safe before [`Sink::write`].
@@ -199,15 +213,25 @@ impl Sink {
         }
     }
 
-    /// Writes the batch prepared last. The far side has all of it when this returns.
-    pub async fn write(&mut self, batch: &Batch) -> Result<SinkState, SinkError> {
+    /// Writes the batch prepared last. When this returns the far side has all of it but the records refused.
+    pub async fn write(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
         fault("sink.write.before").map_err(SinkError::Injected)?;
-        let state = match self {
+        match self {
             Sink::File(sink) => sink.write(batch).await?,
             Sink::Stdout(sink) => sink.write(batch).await?,
-        };
+        }
         fault("sink.write.after").map_err(SinkError::Injected)?;
-        Ok(state)
+        Ok(Vec::new())
+    }
+
+    /// Makes what was written count; to be called after every [`Sink::write`], and without one where nothing of the
+    /// entries was left to write. `positions`: the last number in each
+    /// lane of the batch, whatever became of it.
+    pub async fn commit(&mut self, _positions: &Positions) -> Result<SinkState, SinkError> {
+        match self {
+            Sink::File(sink) => sink.state(),
+            Sink::Stdout(_) => Ok(SinkState::default()),
+        }
     }
 
     /// What time alone brings about, such as closing old files. To be called until it returns nothing, each

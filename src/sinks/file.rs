@@ -77,9 +77,14 @@ impl FileSink {
         self.work(move |files| files.prepare(&batch, now)).await
     }
 
-    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<SinkState, SinkError> {
+    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
         let batch = batch.clone();
         self.work(move |files| files.write(&batch)).await
+    }
+
+    /// What was written so far, all of it being on disk.
+    pub(crate) fn state(&self) -> Result<SinkState, SinkError> {
+        Ok(self.files.as_ref().ok_or_else(unrecovered)?.state())
     }
 
     pub(crate) async fn idle(&mut self, now: DateTime<Utc>) -> Result<Option<SinkState>, SinkError> {
@@ -94,18 +99,21 @@ impl FileSink {
         &mut self,
         work: impl FnOnce(&mut Files) -> Result<T, SinkError> + Send + 'static,
     ) -> Result<T, SinkError> {
-        let stopped = |why: String| SinkError::Stopped(why);
-        let mut files = self.files.take().ok_or_else(|| stopped("it has to recover first".to_owned()))?;
+        let mut files = self.files.take().ok_or_else(unrecovered)?;
         let (mut files, result) = tokio::task::spawn_blocking(move || {
             let result = work(&mut files);
             (files, result)
         })
         .await
-        .map_err(|error| stopped(error.to_string()))?;
+        .map_err(|error| SinkError::Stopped(error.to_string()))?;
         self.notices.append(&mut files.notices);
         if result.is_ok() {
             self.files = Some(files);
         }
         result
     }
+}
+
+fn unrecovered() -> SinkError {
+    SinkError::Stopped("it has to recover first".to_owned())
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use rustix::fs::OFlags;
 
-use crate::sink::{Batch, SinkError, SinkState};
+use crate::sink::{Batch, SinkError};
 
 /// Writes records to standard output, which should carry nothing else.
 #[derive(Debug, Default)]
@@ -33,15 +33,15 @@ impl StdoutSink {
     }
 
     /// Returns once the system has taken every byte.
-    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<SinkState, SinkError> {
+    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
         let buffer = batch.buffer.clone();
         // A reader that is slow blocks the thread: it must not be one of the runtime's own.
         let written = tokio::task::spawn_blocking(move || write_all(io::stdout().lock(), &buffer)).await;
         self.note(written.map_err(|error| SinkError::Stopped(error.to_string()))?)
     }
 
-    fn note(&mut self, written: io::Result<()>) -> Result<SinkState, SinkError> {
-        written.map(|()| SinkState::default()).map_err(|error| {
+    fn note(&mut self, written: io::Result<()>) -> Result<(), SinkError> {
+        written.map_err(|error| {
             let broken = error.raw_os_error().map_or(Broken::Other(error.kind()), Broken::Os);
             self.broken.get_or_insert(broken);
             SinkError::Stdout(error)

@@ -72,14 +72,19 @@ impl Files {
     }
 
     /// Writes the batch and makes it safe, after the renames that are intended.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<SinkState, SinkError> {
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.settle()?;
         for (name, group) in self.group(batch) {
             self.append(&name, &group, batch)?;
         }
         self.state.batch = self.settings.batch;
         self.saved = self.state.clone();
-        Ok(self.saved.save())
+        Ok(())
+    }
+
+    /// What is on disk, as it is to be saved with the positions.
+    pub(super) fn state(&self) -> SinkState {
+        self.saved.save()
     }
 
     /// Closes what is due: first the intent, at the next call the rename.

@@ -69,7 +69,8 @@ impl Model {
         if let Some(state) = files.prepare(&batch, self.now)? {
             self.saved = state;
         }
-        self.saved = files.write(&batch)?;
+        files.write(&batch)?;
+        self.saved = files.state();
         self.confirmed += count;
         self.notices.append(&mut files.notices);
         Ok(())
@@ -553,7 +554,7 @@ async fn the_sink_itself_refuses_to_write_before_it_has_recovered() {
     sink.write(&records).await.unwrap_err();
     sink.recover(&SinkState::default()).await.unwrap();
     sink.prepare(&records, model.now).await.unwrap().unwrap();
-    let state = sink.write(&records).await.unwrap();
-    sink.recover(&state).await.unwrap();
+    sink.write(&records).await.unwrap();
+    sink.recover(&sink.state().unwrap()).await.unwrap();
     assert_eq!(model.numbers(), [0, 1, 2]);
 }
