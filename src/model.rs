@@ -3,10 +3,12 @@
 //! Nothing here knows the vendor's spelling, a sink or the store.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::io::Cursor;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use rmp_serde::decode;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -100,6 +102,9 @@ impl Lane {
         }
     }
 }
+
+/// Rows, by 128 bits that are as good as chance.
+pub type RowIds = HashSet<u128, RandomState>;
 
 /// The last number confirmed in each lane.
 pub type Positions = std::collections::BTreeMap<(ConnectionId, Lane), i64>;

@@ -1,6 +1,6 @@
 //! The ledger of a stream, kept in the store.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::window::{Commit, EXPECTED_GAPS, Ledger, Notes, RowCommit, Silent};
 use crate::clock::Clock;
-use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, SECOND, Seconds};
+use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, RowIds, SECOND, Seconds};
 use crate::record::enrichment::Enrichment;
 use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
@@ -277,7 +277,7 @@ impl Ledger for StreamLedger {
         self.read(move |this, db, organization| seen::held(db, this.set, organization, from, to)).await
     }
 
-    async fn gone(&self, from: Micros, to: Micros, listed: HashSet<u128>) -> Result<u64, StoreError> {
+    async fn gone(&self, from: Micros, to: Micros, listed: RowIds) -> Result<u64, StoreError> {
         let this = self.clone();
         self.store
             .write(move |db| {
@@ -287,7 +287,7 @@ impl Ledger for StreamLedger {
             .await
     }
 
-    async fn left_out(&self, at: Micros, listed: HashSet<u128>) -> Result<bool, StoreError> {
+    async fn left_out(&self, at: Micros, listed: RowIds) -> Result<bool, StoreError> {
         self.read(move |this, db, organization| {
             seen::any_unlisted(db, this.set, organization, (at, at + 1), &listed)
         })

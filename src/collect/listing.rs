@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -127,7 +128,7 @@ impl Listing for PortalListing {
 
 /// What the rows of a page tell of computers: each pair of computer and user once, since most rows repeat one.
 #[derive(Default)]
-struct Sightings<'a>(HashMap<ComputerAndUser<'a>, Arc<Sighting>>);
+struct Sightings<'a>(HashMap<ComputerAndUser<'a>, Arc<Sighting>, RandomState>);
 
 /// As they stand in a row: the computer's id, its host's name where it has none, and the user.
 type ComputerAndUser<'a> = [Option<Cow<'a, str>>; 3];

@@ -7,7 +7,7 @@
 
 mod page;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use self::page::Page;
 use super::{CollectError, ListedRow, Listing};
 use crate::clock::Clock;
 use crate::coverage::walk::{Next, RowId, Walk};
-use crate::model::{ConnectionId, Kind, Micros, OrganizationId};
+use crate::model::{ConnectionId, Kind, Micros, OrganizationId, RowIds};
 use crate::normalise::{digest, fields};
 use crate::portal::SAFE_PAGE_SIZE;
 use crate::source::{Filter, Query, Scope, Shape, by_name};
@@ -233,7 +233,7 @@ impl<L: Listing> SnapshotStream<L> {
     async fn ask_for_deleted(&mut self) -> Result<(), CollectError> {
         match self.walk(true).await {
             Ok(Ok(listed)) => {
-                let confirmed: HashSet<u128> =
+                let confirmed: RowIds =
                     listed.iter().filter(|(_, deleted)| **deleted).map(|(id, _)| *id).collect();
                 if confirmed.is_empty() {
                     return Ok(());

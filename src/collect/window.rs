@@ -12,7 +12,7 @@ mod recheck;
 mod silence;
 mod unclaimed;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use self::pages::{End, Enter, Walked};
 use super::{CollectError, Listing};
 use crate::coverage::walk::{Walk, Why};
 use crate::coverage::{Axis, Coverage, Interval, Observed, SHARED_ID, State};
-use crate::model::{Kind, Lane, Micros, OrganizationId, SECOND, Seconds};
+use crate::model::{Kind, Lane, Micros, OrganizationId, RowIds, SECOND, Seconds};
 use crate::source::{Filter, Scope};
 
 pub use self::ledger::{Commit, EXPECTED_GAPS, Ledger, RowCommit, Silent};
@@ -307,11 +307,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
 
     /// After a complete walk: held rows that the portal lists no more are gone, and rows that stand
     /// exactly on an end of the request tell whether that end counts.
-    async fn reconcile(
-        &mut self,
-        request: (Seconds, Seconds),
-        listed: HashSet<u128>,
-    ) -> Result<(), CollectError> {
+    async fn reconcile(&mut self, request: (Seconds, Seconds), listed: RowIds) -> Result<(), CollectError> {
         if self.notes.observed.axis == Axis::Mixed {
             return Ok(());
         }

@@ -5,6 +5,7 @@
 //! the total. Without totals an empty page ends a pass, or the last page again where it was not full, and two equal
 //! passes close.
 
+use crate::model::RowIds;
 use std::collections::{HashMap, HashSet};
 
 /// A row's identity in a walk.
@@ -81,7 +82,7 @@ pub struct Walk {
     changes: u32,
     page: u32,
     /// Vendor rows seen since the total last changed.
-    since: HashSet<u128>,
+    since: RowIds,
     /// Most copies of each row without id on any one page since then: so many there are for sure, since
     /// a page is one state of the listing.
     copies: HashMap<[u8; 16], u32>,
@@ -89,7 +90,7 @@ pub struct Walk {
     /// that shows as many as the total to tell whether one came twice or the total leaves one out.
     overfull: bool,
     /// Every vendor row seen.
-    ever: HashSet<u128>,
+    ever: RowIds,
     pass: Pass,
     /// The last pass that stood still from its first to its last page.
     former: Option<Pass>,
@@ -107,7 +108,7 @@ pub struct Walk {
 /// What one run over all pages saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Pass {
-    vendor: HashSet<u128>,
+    vendor: RowIds,
     content: HashMap<[u8; 16], u32>,
     /// Most copies of each row without id on any one page.
     sure: HashMap<[u8; 16], u32>,
@@ -146,10 +147,10 @@ impl Walk {
             total: None,
             changes: 0,
             page: 1,
-            since: HashSet::new(),
+            since: RowIds::default(),
             copies: HashMap::new(),
             overfull: false,
-            ever: HashSet::new(),
+            ever: RowIds::default(),
             pass: Pass::default(),
             former: None,
             agreeing: 0,
@@ -183,7 +184,7 @@ impl Walk {
     }
 
     /// Every vendor row seen since the total last changed.
-    pub fn listed(&self) -> &HashSet<u128> {
+    pub fn listed(&self) -> &RowIds {
         &self.since
     }
 

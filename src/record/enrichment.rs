@@ -4,7 +4,9 @@
 //! own ([`Known`]), in the transaction that numbers it.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Micros;
@@ -213,7 +215,7 @@ pub struct Known<'a> {
 impl<'a> Known<'a> {
     /// What is known with each entry, in their order.
     pub fn new(entries: impl Iterator<Item = Enrichment<'a>>) -> Self {
-        let (mut devices, mut users) = (HashMap::new(), HashMap::new());
+        let (mut devices, mut users) = (Places::default(), Places::default());
         let mut known = Self::default();
         for Enrichment { device, user } in entries {
             let device = device.map_or(0, |device| place(&mut devices, &mut known.devices, device));
@@ -233,8 +235,11 @@ impl<'a> Known<'a> {
     }
 }
 
+/// The place of each thing in its list, counted from 1.
+type Places<T> = HashMap<T, u32, RandomState>;
+
 /// The place of a thing in its list, counted from 1.
-fn place<T: Copy + Eq + std::hash::Hash>(places: &mut HashMap<T, u32>, list: &mut Vec<T>, thing: T) -> u32 {
+fn place<T: Copy + Eq + Hash>(places: &mut Places<T>, list: &mut Vec<T>, thing: T) -> u32 {
     *places.entry(thing).or_insert_with(|| {
         list.push(thing);
         u32::try_from(list.len()).expect("a page is smaller")

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use self::pack::{PackedRow, place, short};
 use super::StoreError;
-use crate::model::{ConnectionId, Micros, SECOND};
+use crate::model::{ConnectionId, Micros, RowIds, SECOND};
 
 pub use self::rhythm::{Rhythm, add_hour, no_checkins, rhythm, rhythms};
 
@@ -137,7 +137,7 @@ pub fn any_unlisted(
     set: i64,
     organization: Option<i64>,
     (from, to): (Micros, Micros),
-    listed: &HashSet<u128>,
+    listed: &RowIds,
 ) -> Result<bool, StoreError> {
     let places = (place(from), place(to));
     Ok(!young_unlisted(db, set, organization, (from, to), listed)?.is_empty()
@@ -151,7 +151,7 @@ pub fn set_gone(
     set: i64,
     organization: Option<i64>,
     (from, to): (Micros, Micros),
-    listed: &HashSet<u128>,
+    listed: &RowIds,
 ) -> Result<u64, StoreError> {
     let young = young_unlisted(db, set, organization, (from, to), listed)?;
     let mut update =
@@ -164,7 +164,7 @@ pub fn set_gone(
     Ok(young.len() as u64 + packed)
 }
 
-fn short_ids(uids: &HashSet<u128>) -> HashSet<i64> {
+fn short_ids(uids: &RowIds) -> HashSet<i64> {
     uids.iter().map(|uid| short(Uuid::from_u128(*uid))).collect()
 }
 
@@ -173,7 +173,7 @@ fn young_unlisted(
     set: i64,
     organization: Option<i64>,
     (from, to): (Micros, Micros),
-    listed: &HashSet<u128>,
+    listed: &RowIds,
 ) -> Result<Vec<(Micros, Uuid)>, StoreError> {
     let mut rows = db.prepare_cached(
         "SELECT at, uid FROM seen

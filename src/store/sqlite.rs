@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rustix::fs::Access;
 use uuid::Uuid;
@@ -105,6 +106,8 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 fn set_up(db: &Connection, cache_kib: i64) -> Result<(), StoreError> {
     db.busy_timeout(BUSY)?;
     db.set_prepared_statement_cache_capacity(128);
+    // Else a statement that compares with a parameter is parsed and planned anew whenever another value is bound.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "cache_size", -cache_kib)?;
     db.pragma_update(None, "trusted_schema", false)?;

@@ -170,6 +170,34 @@ async fn a_failing_or_panicking_job_is_undone_alone() {
 }
 
 #[tokio::test]
+async fn a_first_job_that_fails_takes_nothing_of_those_behind_it_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let (release, released) = channel::<()>();
+    let (started, is_started) = oneshot::channel();
+    let failing = tokio::spawn({
+        let store = store.clone();
+        let job = move |db: &Connection| {
+            put("k1")(db)?;
+            started.send(()).unwrap();
+            released.recv().unwrap();
+            Err::<(), _>(StoreError::Fenced { connection: 1, epoch: 2 })
+        };
+        async move { store.write(job).await }
+    });
+    is_started.await.unwrap();
+    let after = tokio::spawn({
+        let store = store.clone();
+        async move { store.write(put("k2")).await }
+    });
+    settle().await;
+    release.send(()).unwrap();
+    assert!(matches!(failing.await.unwrap(), Err(StoreError::Fenced { .. })));
+    after.await.unwrap().unwrap();
+    assert_eq!((store.commits(), keys(&store).await), (1, vec!["k2".to_owned()]));
+}
+
+#[tokio::test]
 async fn a_lost_transaction_fails_all_its_jobs_and_none_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);

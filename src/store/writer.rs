@@ -124,7 +124,7 @@ impl Writer {
         let (mut ran, mut closing, mut next) = (Vec::new(), None, Some(first));
         let mut outcome = Ok(());
         while let Some(job) = next.take() {
-            match self.run_alone(job) {
+            match self.run_alone(job, ran.is_empty()) {
                 (done, Ok(())) => ran.push(done),
                 (done, Err(error)) => {
                     ran.push(done);
@@ -150,17 +150,24 @@ impl Writer {
         closing
     }
 
-    /// Runs a job in a savepoint of its own, so that a failing one is undone alone. An error means
-    /// that the whole transaction is lost: SQLite rolls back by itself on some failures of the disk.
-    fn run_alone(&self, job: Box<dyn Job>) -> (Ran, Result<(), StoreError>) {
-        if let Err(error) = self.db.execute_batch("SAVEPOINT job") {
+    /// Runs a job so that a failing one is undone alone: the first one of a transaction with the transaction, which
+    /// spares it the journal of a savepoint, another one in a savepoint of its own. An error means that the whole
+    /// transaction is lost: SQLite rolls back by itself on some failures of the disk.
+    fn run_alone(&self, job: Box<dyn Job>, is_first: bool) -> (Ran, Result<(), StoreError>) {
+        if !is_first && let Err(error) = self.db.execute_batch("SAVEPOINT job") {
             let error = StoreError::from(error).at(&self.path);
             let lost = error.clone();
             let answer = Box::new(move |_| job.refuse(lost));
             return (Ran { keep: false, answer }, Err(error));
         }
         let done = job.run(&self.db, &self.path);
-        let end = if done.keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+        let end = match (is_first, done.keep) {
+            (true, true) => "",
+            (true, false) if self.db.is_autocommit() => "BEGIN IMMEDIATE",
+            (true, false) => "ROLLBACK; BEGIN IMMEDIATE",
+            (false, true) => "RELEASE job",
+            (false, false) => "ROLLBACK TO job; RELEASE job",
+        };
         let ended = self.db.execute_batch(end).map_err(StoreError::from);
         (done, ended)
     }

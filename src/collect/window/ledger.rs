@@ -1,6 +1,5 @@
 //! What a stream tells the store, and what it asks of it.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use uuid::Uuid;
 
 use super::Notes;
 use crate::coverage::Interval;
-use crate::model::{Lane, Micros, OrganizationId, Seconds};
+use crate::model::{Lane, Micros, OrganizationId, RowIds, Seconds};
 use crate::record::enrichment::Sighting;
 use crate::store::StoreError;
 
@@ -78,14 +77,10 @@ pub trait Ledger: Send + Sync {
         &self,
         from: Micros,
         to: Micros,
-        listed: HashSet<u128>,
+        listed: RowIds,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// Whether a held row at exactly this time is missing from `listed`.
-    fn left_out(
-        &self,
-        at: Micros,
-        listed: HashSet<u128>,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn left_out(&self, at: Micros, listed: RowIds) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Whether silence from `since` to `until` is unusual: there were rows in at least 20 of the 24 hours
     /// before, and the newest of them is more than [`EXPECTED_GAPS`] expected gaps, and a minute, old.
     /// Answers that newest row's time.

@@ -5,13 +5,14 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use uuid::Uuid;
 
 use super::{Commit, DAY, Ledger, RowCommit, WindowStream};
 use crate::collect::{CollectError, Listed, ListedRow, Listing, content_uid};
 use crate::coverage::Axis;
 use crate::coverage::walk::{Next, RowId, Walk, Why};
-use crate::model::{Lane, Micros, SECOND, Seconds};
+use crate::model::{Lane, Micros, RowIds, SECOND, Seconds};
 use crate::normalise::digest;
 use crate::portal::SAFE_PAGE_SIZE;
 use crate::source::{Query, Scope};
@@ -49,7 +50,7 @@ pub(super) struct Walked {
     /// A page was read in several requests.
     pub(super) in_pieces: bool,
     /// The uids of all rows seen while the listing stood still.
-    pub(super) listed: HashSet<u128>,
+    pub(super) listed: RowIds,
 }
 
 pub(super) enum End {
@@ -141,7 +142,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                         undecodable: 0,
                         shared: 0,
                         in_pieces,
-                        listed: HashSet::new(),
+                        listed: RowIds::default(),
                     });
                 }
                 answer => answer?,
@@ -378,7 +379,8 @@ fn parts(from: u64, length: u64) -> Vec<(u64, u64)> {
 /// The rows of a page that bear the id of an earlier one and another time, by both: one state of a listing shows no
 /// row twice, so these are several.
 fn sharing_an_id(rows: &[ListedRow]) -> Vec<(u128, Option<Micros>)> {
-    let (mut first, mut sharing) = (HashMap::new(), Vec::new());
+    let mut first: HashMap<_, _, RandomState> = HashMap::default();
+    let mut sharing = Vec::new();
     for row in rows {
         if let RowId::Vendor(id) = row.id
             && *first.entry(id).or_insert(row.at) != row.at

@@ -1,3 +1,4 @@
+use crate::model::RowIds;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
@@ -83,7 +84,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Plain(Vec<(SeenRow, bool)>);
 
 impl Plain {
-    fn held(&self, organization: Option<i64>, (from, to): (Micros, Micros)) -> HashSet<u128> {
+    fn held(&self, organization: Option<i64>, (from, to): (Micros, Micros)) -> RowIds {
         let inside = |row: &SeenRow| {
             (from <= row.at && row.at < to)
                 && organization.is_none_or(|organization| row.organization == organization)
@@ -116,7 +117,7 @@ fn take(db: &Connection, plain: &mut Plain, things: &[Thing], step: &Step) -> Re
             prop_assert_eq!(insert(db, 1, &rows).unwrap(), new, "{:?}", rows);
         }
         Step::Gone { organization, range, listed } => {
-            let listed: HashSet<u128> = listed.iter().map(|name| uid_of((*name).into()).as_u128()).collect();
+            let listed: RowIds = listed.iter().map(|name| uid_of((*name).into()).as_u128()).collect();
             let held = plain.held(*organization, *range);
             let unlisted: HashSet<_> = held.difference(&listed).copied().collect();
             let any = any_unlisted(db, 1, *organization, *range, &listed).unwrap();
@@ -281,7 +282,7 @@ fn a_young_row_is_known_by_its_uid_whatever_times_it_comes_with() {
     let moved = SeenRow { at: 20 * HOUR, other: Some(40 * HOUR), ..row };
     assert_eq!(insert(&db, 1, &[moved]).unwrap(), [false]);
     assert_eq!(known(&db, 2, &[row]).unwrap(), [false], "in another set it is another row");
-    set_gone(&db, 1, None, (0, HOUR), &HashSet::new()).unwrap();
+    set_gone(&db, 1, None, (0, HOUR), &RowIds::default()).unwrap();
     assert_eq!(insert(&db, 1, &[moved]).unwrap(), [false]);
     assert_eq!(held(&db, 1, None, 0, HOUR).unwrap(), 1, "it is back where it was");
 }
@@ -306,7 +307,7 @@ fn a_damaged_pack_is_an_error_that_names_it() {
     for body in ["x'02'", "x'01'", "CAST(body || x'00' AS BLOB)"] {
         db.execute_batch("SAVEPOINT sound").unwrap();
         db.execute(&format!("UPDATE seen_pack SET body = {body}"), []).unwrap();
-        let error = any_unlisted(&db, 1, None, (0, HOUR), &HashSet::new()).unwrap_err();
+        let error = any_unlisted(&db, 1, None, (0, HOUR), &RowIds::default()).unwrap_err();
         assert!(
             matches!(&error, StoreError::Damaged { what, .. } if what == "pack 1 of seen rows"),
             "{error}"

@@ -1,7 +1,7 @@
 //! A portal and a store in memory: the simulator's answers with a clock that moves at every request, and
 //! a plain model of the store that can crash before or after each commit.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,7 +14,7 @@ use super::super::{Commit, EXPECTED_GAPS, Ledger, Notes, Silent, WindowSettings,
 use crate::collect::{CollectError, Listed, ListedRow, Listing, content_uid};
 use crate::coverage::Interval;
 use crate::coverage::walk::RowId;
-use crate::model::{Kind, Micros, OrganizationId, SECOND, Seconds};
+use crate::model::{Kind, Micros, OrganizationId, RowIds, SECOND, Seconds};
 use crate::normalise::digest;
 use crate::portal::{Answer, Failure, PortalError};
 use crate::simulator::answer::{self, Content, Moment, Row};
@@ -248,7 +248,7 @@ pub(super) struct Book {
     pub(super) dead: BTreeSet<Uuid>,
     pub(super) newest_organization: Option<Micros>,
     /// Rows seen that did not enter.
-    withheld: HashSet<u128>,
+    withheld: RowIds,
     /// What an operator asks for.
     pub(super) asked_back: Vec<(Seconds, Seconds)>,
     pub(super) intervals: Vec<Interval>,
@@ -339,7 +339,7 @@ impl Book {
         }
     }
 
-    fn unlisted(&self, from: Micros, to: Micros, listed: &HashSet<u128>) -> Vec<u128> {
+    fn unlisted(&self, from: Micros, to: Micros, listed: &RowIds) -> Vec<u128> {
         self.shelf(from, to).filter(|uid| !listed.contains(uid)).collect()
     }
 
@@ -418,7 +418,7 @@ impl Ledger for Store {
         Ok(self.book().shelf(from, to).count() as u64)
     }
 
-    async fn gone(&self, from: Micros, to: Micros, listed: HashSet<u128>) -> Result<u64, StoreError> {
+    async fn gone(&self, from: Micros, to: Micros, listed: RowIds) -> Result<u64, StoreError> {
         let mut book = self.book();
         book.crash()?;
         let gone = book.unlisted(from, to, &listed);
@@ -432,7 +432,7 @@ impl Ledger for Store {
         Ok(gone.len() as u64)
     }
 
-    async fn left_out(&self, at: Micros, listed: HashSet<u128>) -> Result<bool, StoreError> {
+    async fn left_out(&self, at: Micros, listed: RowIds) -> Result<bool, StoreError> {
         Ok(!self.book().unlisted(at, at + 1, &listed).is_empty())
     }
 

@@ -4,7 +4,7 @@
 
 mod chance;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -15,7 +15,7 @@ use super::memory::{BEGIN, Book, DAY, Portal, Store, World, hash, row_uid};
 use crate::clock::Clock;
 use crate::collect::CollectError;
 use crate::coverage::{Interval, State};
-use crate::model::{Micros, SECOND, Seconds};
+use crate::model::{Micros, RowIds, SECOND, Seconds};
 use crate::simulator::answer::Row;
 use crate::simulator::dialect::Totals;
 
@@ -237,7 +237,7 @@ impl<'s> Run<'s> {
             return Err(format!("{gap:?} is still pending: {broken:?} {asked}"));
         }
         self.what_was_asked_for_is_owed(&book, horizon)?;
-        let mut known: HashSet<u128> = HashSet::new();
+        let mut known = RowIds::default();
         let mut groups: BTreeMap<[u8; 16], (u32, u32)> = BTreeMap::new();
         for row in world.rows.iter().filter(|row| self.in_scope(row)) {
             let must = self.must_enter(&world, row, horizon);
