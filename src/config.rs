@@ -224,7 +224,12 @@ fn check(layers: &Layers, file: &Path, environment: &Environment, mistakes: &Mis
     load::stretch(&mut connections);
     let sinks = layers.given.get("sinks");
     let given = list_of(sinks, "sinks", ("- { name: out, type: stdout }", 1), mistakes);
-    let (sinks, sink_trees) = sink::check_all(&given, &sink_templates, environment, mistakes);
+    let (sinks, sink_trees) = {
+        let sites: Vec<&str> = connections.iter().map(|connection| connection.site.as_str()).collect();
+        // A folder may bring sites later.
+        let sites = place.is_none().then_some(&sites[..]);
+        sink::check_all(&given, &sink_templates, sites, environment, mistakes)
+    };
     for list in ["connections", "sinks"] {
         top.value(list);
     }

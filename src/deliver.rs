@@ -12,6 +12,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -24,10 +26,11 @@ use crate::format::{Encoded, Format, Origin};
 use crate::model::{Entry, Micros, Positions};
 use crate::record::enrichment::Enrichment;
 use crate::redact::{Redact, RedactError};
+use crate::select::Select;
 use crate::sink::{Batch, Refusal, Remedy, Sink, SinkConfig, SinkError, SinkState};
 use crate::store::dead_letters::{self, NewDeadLetter};
 use crate::store::outbox::{self, PendingLane};
-use crate::store::{Store, StoreError, sinks};
+use crate::store::{Store, StoreError, connections, sinks};
 use assemble::{Assembled, Bounds, MEMORY_FACTOR, Outcome, Refused};
 use refusals::Refusals;
 pub use status::{Notice, PendingStatus, SinkCondition, SinkStatus};
@@ -110,6 +113,7 @@ pub struct Worker {
     name: String,
     format: Format,
     redact: Option<Redact>,
+    select: Arc<Select>,
     sink: Sink,
     /// The sink's state as the store holds it.
     saved: SinkState,
@@ -155,6 +159,7 @@ impl Worker {
             name: config.name.clone(),
             format: config.format,
             redact: config.redact.clone(),
+            select: Arc::new(config.select.clone()),
             sink: Sink::new(config, batch_bytes),
             saved: SinkState(saved),
             recovered: false,
@@ -358,6 +363,7 @@ impl Worker {
             Some(redact) => Some(redact.ready().await?),
             None => None,
         };
+        let organizations = Arc::new(self.organizations().await?);
         loop {
             let wanted = u64::try_from(memory).expect("memory is smaller");
             let reservation = tokio::select! {
@@ -365,22 +371,31 @@ impl Worker {
                 reservation = self.budget.reserve(wanted) => reservation,
             };
             let (lanes, turn, format) = (lanes.clone(), self.turn, self.format);
-            let redaction = redaction.clone();
+            let (redaction, select) = (redaction.clone(), Arc::clone(&self.select));
+            let organizations = Arc::clone(&organizations);
             let bounds = Bounds { batch: self.settings.batch_bytes, memory };
             let encode = move |origin: Origin<'_>,
                                entry: &Entry<'_>,
                                known: Enrichment<'_>,
                                out: &mut Vec<u8>,
                                records: &mut Vec<Encoded>| {
+                if !select.takes_source(origin.site, origin.source)
+                    || !select.takes_entry(entry, &organizations)
+                {
+                    return Ok(());
+                }
                 #[cfg(feature = "failpoints")]
                 crate::fault::refuse(entry.row)?;
+                let start = out.len();
                 match &redaction {
                     None => format.encode(origin, entry, known, out, records),
                     Some(redaction) => {
                         let redacted = redaction.apply(origin.source, entry, &known)?;
                         format.encode(origin, &redacted.entry(entry), redacted.known(&known), out, records)
                     }
-                }
+                }?;
+                select.retain(start, out, records);
+                Ok(())
             };
             let outcome =
                 self.store.read(move |db| assemble::assemble(db, &lanes, turn, bounds, encode)).await?;
@@ -389,6 +404,15 @@ impl Worker {
                 Outcome::NeedsMemory(bytes) => memory = bytes,
             }
         }
+    }
+
+    /// The ids of the organizations that the sink wants, where it does not want all.
+    async fn organizations(&self) -> Result<HashSet<String>, StoreError> {
+        if self.select.organizations.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let select = Arc::clone(&self.select);
+        self.store.read(move |db| connections::ids_of_organizations(db, &select.organizations)).await
     }
 
     /// Nothing is confirmed before the sink has it, and nothing given up before its dead letter is safe.

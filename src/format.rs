@@ -15,7 +15,7 @@ use crate::formats::out::trace::TraceOut;
 use crate::formats::{ecs, raw, rfc3339};
 use crate::model::{Entry, Kind, Lane, Micros};
 use crate::record::enrichment::Enrichment;
-use crate::record::event::Action;
+use crate::record::event::{Action, Severity};
 use crate::record::row::{Row, tidy};
 use crate::record::{About, Record};
 use crate::source;
@@ -55,6 +55,8 @@ pub struct Encoded {
     pub end: usize,
     pub uid: Uuid,
     pub kind: Kind,
+    /// Of an event that was read; the raw format reads none.
+    pub severity: Option<Severity>,
     /// Of a kind of row that this version does not know (`unmapped_action_type`).
     pub unknown: bool,
 }
@@ -115,7 +117,8 @@ impl Format {
         let before = (out.len(), records.len());
         let result = match self {
             Format::Raw => raw::encode(origin, entry, out).map(|()| {
-                records.push(Encoded { end: out.len(), uid: entry.uid, kind: entry.kind, unknown: false });
+                let (end, uid, kind) = (out.len(), entry.uid, entry.kind);
+                records.push(Encoded { end, uid, kind, severity: None, unknown: false });
             }),
             _ => self.read(origin, entry, known, |record, context| {
                 let mut json = JsonOut::start(out);
@@ -186,8 +189,12 @@ impl Format {
 }
 
 fn encoded(record: &Record<'_>, end: usize) -> Encoded {
-    let unknown = matches!(&record.about, About::Event(event) if event.action == Action::Other);
-    Encoded { end, uid: record.uid, kind: record.kind, unknown }
+    let (severity, unknown) = match &record.about {
+        About::Event(event) => (Some(event.severity), event.action == Action::Other),
+        About::Change(change) => (Some(change.what.severity()), false),
+        About::Device(_) => (None, false),
+    };
+    Encoded { end, uid: record.uid, kind: record.kind, severity, unknown }
 }
 
 /// One row that is no JSON would make its line, and for some readers the file, unreadable.

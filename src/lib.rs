@@ -29,6 +29,7 @@ pub mod portal;
 pub mod record;
 pub mod redact;
 pub mod schedule;
+pub mod select;
 pub mod simulator;
 pub mod sink;
 pub mod sinks;

@@ -119,6 +119,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Self; 3] = [Self::Event, Self::Device, Self::State];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Event => "event",

@@ -29,6 +29,7 @@ use crate::durable::fault;
 use crate::format::Format;
 use crate::model::{ConnectionId, Kind, Lane, OrganizationId, Positions};
 use crate::redact::Redact;
+use crate::select::Select;
 use crate::sinks::file::{FileSink, PathTemplate};
 use crate::sinks::stdout::StdoutSink;
 
@@ -41,6 +42,10 @@ pub struct SinkConfig {
     pub format_by_default: bool,
     /// What this sink is to be spared.
     pub redact: Option<Redact>,
+    /// What it wants of everything.
+    pub select: Select,
+    /// A new one begins with what is collected from then on, and not with all that is still retained.
+    pub from_now: bool,
     pub kind: SinkKind,
 }
 

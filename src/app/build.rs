@@ -109,7 +109,19 @@ impl Builder {
     /// Enters the sinks of a configuration, and no other, as those that are delivered to.
     pub(super) async fn configure_sinks(&self, config: &Config) -> Result<Vec<SinkRow>, StoreError> {
         let wanted = config.sinks.clone();
-        self.store.write(move |db| sinks::configure(db, &borrowed(&named(db, &wanted)?))).await
+        let configure = move |db: &rusqlite::Connection| {
+            let named = named(db, &wanted)?;
+            let mut from_now = Vec::new();
+            for sink in wanted.iter().filter(|sink| sink.from_now) {
+                if sinks::pinned_format(db, &sink.name)?.is_none() {
+                    from_now.push(&sink.name);
+                }
+            }
+            let rows = sinks::configure(db, &borrowed(&named))?;
+            from_now.into_iter().try_for_each(|sink| sinks::begin_at_heads(db, sink))?;
+            Ok(rows)
+        };
+        self.store.write(configure).await
     }
 
     /// Whether the sinks of a configuration could be entered.

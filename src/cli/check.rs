@@ -155,6 +155,9 @@ impl fmt::Display for Summary<'_> {
                 }
                 SinkKind::Stdout => writeln!(f, "sink {}: standard output", sink.name)?,
             }
+            if !sink.select.is_all() {
+                writeln!(f, "  takes only: {}", sink.select)?;
+            }
             if let Some(redact) = &sink.redact {
                 writeln!(f, "  spared: {redact}")?;
             }

@@ -181,6 +181,13 @@ impl<'a> Section<'a> {
         self.known(key, &word, known, later)
     }
 
+    /// A list of known words, in any case.
+    pub(super) fn words(&self, key: &'static str, known: &[&'static str]) -> Option<Vec<&'static str>> {
+        self.takes(key, || format!("a list of {}", one_of(known)));
+        let words: Vec<String> = self.required(key)?;
+        words.iter().map(|word| self.known(key, &word.to_lowercase(), known, &[])).collect()
+    }
+
     /// The known word that `word` is, or a mistake at `key`.
     pub(super) fn known(
         &self,

@@ -16,21 +16,26 @@ use super::reader::{Section, found, one_of};
 use crate::credentials::{SecretSource, read_secret_now};
 use crate::format::Format;
 use crate::formats::ocsf::Version;
+use crate::model::Kind;
+use crate::record::event::Severity;
 use crate::redact::Redact;
 use crate::redact::class::{Class, Classes, How};
 use crate::redact::pseudonym::LEAST_KEY;
+use crate::select::Select;
 use crate::sink::{SinkConfig, SinkKind};
 use crate::sinks::file::PathTemplate;
+use crate::source::SOURCES;
 
 /// The kinds of sink of this version.
 const KINDS: [&str; 2] = ["file", "stdout"];
 /// Kinds of the design that are not built yet.
 const LATER: [&str; 5] = ["kafka", "splunk_hec", "elasticsearch", "opensearch", "http"];
 
-/// Checks every sink; also gives the merged settings of each, for `config --effective`.
+/// Checks every sink, which may name only these `sites`, unless nobody knows which there will be; also gives the merged settings of each, for `config --effective`.
 pub(super) fn check_all(
     given: &[(usize, Table)],
     templates: &[Table],
+    sites: Option<&[&str]>,
     environment: &Environment,
     mistakes: &Mistakes,
 ) -> (Vec<SinkConfig>, Vec<Value>) {
@@ -51,6 +56,11 @@ pub(super) fn check_all(
                 .mistake("name", format!("is the same as in {earlier}; every sink needs a name of its own"));
         }
         if let Some(sink) = check(&section, name, own, environment) {
+            let nowhere = |site: &&String| sites.is_some_and(|sites| !sites.contains(&site.as_str()));
+            if let Some(site) = sink.select.sites.iter().find(nowhere) {
+                let text = format!("there is no site {site}; this sink would get nothing of it");
+                section.mistake("select.sites", text);
+            }
             let (key, target) = match &sink.kind {
                 SinkKind::File { path, .. } => ("path", place(Path::new(&path.to_string()))),
                 SinkKind::Stdout => ("type", PathBuf::new()),
@@ -86,6 +96,8 @@ fn check(
     let kind = section.word("type", &KINDS, &LATER)?;
     let format = format(section, given);
     let redact = redact(section, environment);
+    let select = select(section, format);
+    let from_now = section.word("from", &["retained", "now"], &[]).map(|from| from == "now");
     section.not_yet(&["max_per_day"]);
     let kind = match kind {
         "file" => file(section),
@@ -93,7 +105,15 @@ fn check(
     };
     section.close();
     let format_by_default = !["format", "version"].iter().any(|key| given.contains_key(*key));
-    Some(SinkConfig { name: name?, format: format?, format_by_default, redact: redact?, kind: kind? })
+    Some(SinkConfig {
+        name: name?,
+        format: format?,
+        format_by_default,
+        redact: redact?,
+        select: select?,
+        from_now: from_now?,
+        kind: kind?,
+    })
 }
 
 /// What records look like; `version` and `raw` belong to the formats that are not the raw one.
@@ -121,6 +141,39 @@ fn format(section: &Section<'_>, given: &Table) -> Option<Format> {
         "ocsf" => Format::Ocsf { version: version?.parse().expect("one of its words"), row },
         "ecs" => Format::Ecs { row },
         _ => Format::Raw,
+    })
+}
+
+/// What the sink wants of everything.
+fn select(section: &Section<'_>, format: Option<Format>) -> Option<Select> {
+    let inner = section.section("select")?;
+    let kinds = inner.words("kinds", &Kind::ALL.map(Kind::as_str));
+    let sources = inner.words("sources", &SOURCES.map(|source| source.name()));
+    let sites = inner.required::<Vec<String>>("sites");
+    let organizations = inner.required::<Vec<String>>("organizations");
+    let severities = Severity::KNOWN.map(Severity::as_str);
+    inner.takes("severity", || one_of(&severities));
+    let least: Option<Option<Severity>> = match inner.value("severity") {
+        None => Some(None),
+        Some(_) => inner
+            .word("severity", &severities, &[])
+            .map(|word| Severity::KNOWN.into_iter().find(|severity| severity.as_str() == word)),
+    };
+    inner.close();
+    if format == Some(Format::Raw) && least.flatten().is_some() {
+        return inner.refuse(
+            "severity",
+            "cannot be told with `format: raw`, which reads no row; choose another format, or remove it",
+        );
+    }
+    let kinds =
+        kinds?.into_iter().filter_map(|word| Kind::ALL.into_iter().find(|kind| kind.as_str() == word));
+    Some(Select {
+        kinds: kinds.collect(),
+        sources: sources?,
+        sites: sites?,
+        organizations: organizations?.iter().map(|name| name.trim().to_ascii_lowercase()).collect(),
+        severity: least?,
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::days;
 use super::layers::{Table, merged};
 use super::mistake::{Mistakes, suggestion};
-use super::reader::{Section, one_of};
+use super::reader::Section;
 use crate::portal::is_loopback;
 use crate::source::Filter;
 use crate::sources::unified_audit::ACTION_TYPES;
@@ -181,7 +181,11 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         true => section.duration("restate", Duration::from_secs(60), days(365)).map(Some),
     };
     let words = |key: &'static str, known: &[&'static str]| {
-        if has(key) { words(&section, key, known) } else { Some(Vec::new()) }
+        if !has(key) {
+            return Some(Vec::new());
+        }
+        let words = section.words(key, known)?;
+        Some(words.into_iter().map(str::to_owned).collect())
     };
     let outcomes_and_types: Vec<&str> = OUTCOMES.iter().map(|(word, _)| *word).chain(ACTION_TYPES).collect();
     let only = words("only", &outcomes_and_types);
@@ -209,12 +213,6 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         );
     }
     Some(source)
-}
-
-fn words(section: &Section<'_>, key: &'static str, known: &[&'static str]) -> Option<Vec<String>> {
-    section.takes(key, || format!("a list of {}", one_of(known)));
-    let words: Vec<String> = section.required(key)?;
-    words.iter().map(|word| section.known(key, &word.to_lowercase(), known, &[]).map(str::to_owned)).collect()
 }
 
 fn tables(section: &Section<'_>) -> Option<Vec<u8>> {

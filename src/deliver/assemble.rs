@@ -21,6 +21,9 @@ use crate::store::{StoreError, connections};
 
 /// The least that a lane gives at its turn, in bytes of rows, if it has so much.
 const LEAST_SHARE: usize = 64 << 10;
+/// Times its memory that a batch reads at most, one chunk after another, where the sink wants little of it: a
+/// snapshot of the store that is held for long keeps the log from being folded in.
+const LONGEST_READ: usize = 8;
 /// Memory that a batch takes at most, as a multiple of its bound: the rows read, the buffer while it grows,
 /// and what routes each record.
 pub(super) const MEMORY_FACTOR: usize = 3;
@@ -95,6 +98,7 @@ pub(super) fn assemble(
         records: Vec::new(),
         organizations: HashMap::new(),
         unknown: 0,
+        read: 0,
     };
     let (mut positions, mut refused) = (Positions::new(), Vec::new());
     for kind in Lane::ALL {
@@ -140,6 +144,8 @@ struct Assembly<'a, E> {
     encoded: Vec<Encoded>,
     records: Vec<Record>,
     unknown: u64,
+    /// Bytes of chunks.
+    read: usize,
     /// By connection and by the id as it stands in the entry.
     organizations: HashMap<ConnectionId, HashMap<String, (OrganizationId, Arc<str>)>>,
 }
@@ -167,7 +173,9 @@ impl<E: Encode> Assembly<'_, E> {
             if memory > self.bounds.memory {
                 return Ok(Taken::NeedsMemory(memory));
             }
-            if self.take_chunk(&chunk, &pending.site, position, refused)? {
+            self.read += chunk.body.len();
+            let is_full = self.take_chunk(&chunk, &pending.site, position, refused)?;
+            if is_full || self.read >= self.bounds.memory.saturating_mul(LONGEST_READ) {
                 return Ok(Taken::Full);
             }
         }

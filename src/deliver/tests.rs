@@ -69,8 +69,9 @@ impl Bench {
     fn config(&self, name: &str, path: &str) -> SinkConfig {
         let path = PathTemplate::parse(&format!("{}/{path}", self.directory.path().display())).unwrap();
         let kind = SinkKind::File { path, rotate_size: 3000, rotate_age: Duration::from_secs(3600) };
-        let format = Format::Raw;
-        SinkConfig { name: name.to_owned(), format, format_by_default: false, redact: None, kind }
+        let (format, select) = (Format::Raw, Select::default());
+        let (format_by_default, redact, from_now) = (false, None, false);
+        SinkConfig { name: name.to_owned(), format, format_by_default, redact, select, from_now, kind }
     }
 
     async fn letters(&self) -> Vec<dead_letters::DeadLetter> {
@@ -545,7 +546,7 @@ mod assembling {
                 ("further\n".to_owned(), Uuid::new_v5(&entry.uid, b"further"), Kind::Event, true),
             ] {
                 out.extend_from_slice(line.as_bytes());
-                records.push(Encoded { end: out.len(), uid, kind, unknown });
+                records.push(Encoded { end: out.len(), uid, kind, severity: None, unknown });
             }
             Ok(())
         };

@@ -1,5 +1,6 @@
 //! A device as it is now, and what became different on it.
 
+use super::event::Severity;
 use super::row::{Field, Flag, Integer};
 use crate::model::{Change, Micros};
 
@@ -81,6 +82,16 @@ pub enum Difference<'a> {
     Mode { before: Option<Field<'a>>, after: Option<Field<'a>> },
     /// A protection or restriction went on or off.
     Switch { what: Switch, before: Option<Flag<'a>>, after: Flag<'a> },
+}
+
+impl Difference<'_> {
+    /// How much it matters.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Difference::Switch { what: Switch::TamperProtection, after, .. } if after.value => Severity::High,
+            _ => Severity::Informational,
+        }
+    }
 }
 
 /// What can be on or off on a device.

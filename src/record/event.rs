@@ -118,6 +118,23 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// Every one that is known, the least first.
+    pub const KNOWN: [Self; 5] = [Self::Informational, Self::Low, Self::Medium, Self::High, Self::Critical];
+
+    /// Its word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Informational => "informational",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// The device on which it happened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Host<'a> {

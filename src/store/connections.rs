@@ -1,6 +1,6 @@
 //! Registered connections, the organizations they show, and who claims what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -215,6 +215,19 @@ pub fn organization(
          VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id",
     )?;
     Ok(insert.query_row(params![connection, organization.as_str(), name, slug, now], |row| row.get(0))?)
+}
+
+/// The ids of those organizations, of any connection, that are named by their id or their short name.
+pub fn ids_of_organizations(db: &Connection, named: &[String]) -> Result<HashSet<String>, StoreError> {
+    let mut find = db
+        .prepare_cached("SELECT organization_id FROM organization WHERE organization_id = ?1 OR slug = ?1")?;
+    let mut ids = HashSet::new();
+    for name in named {
+        for id in find.query_map([name], |row| row.get(0))? {
+            ids.insert(id?);
+        }
+    }
+    Ok(ids)
 }
 
 /// When the newest organization of a connection was first seen, on the portal's time.

@@ -376,4 +376,4 @@ fn candidate(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -52,6 +52,16 @@ pub fn configure(db: &Connection, sinks: &[(&str, &str, &str)]) -> Result<Vec<Si
     Ok(rows)
 }
 
+/// A sink that has nothing yet passes over all that is in the lanes now.
+pub fn begin_at_heads(db: &Connection, sink: &str) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "INSERT INTO position (sink, connection_id, lane, number)
+         SELECT ?1, connection_id, lane, last FROM lane WHERE true ON CONFLICT DO NOTHING",
+    )?
+    .execute([sink])?;
+    Ok(())
+}
+
 /// The format that a sink had at its first start.
 pub fn pinned_format(db: &Connection, name: &str) -> Result<Option<String>, StoreError> {
     let mut pinned = db.prepare_cached("SELECT format FROM sink WHERE name = ?1")?;
@@ -151,6 +161,22 @@ mod tests {
         let back = configure(&db, &[("lake", "kafka", "raw"), ("out", "file", "raw")]).unwrap();
         assert_eq!((back[1].name.as_str(), back[1].state.as_slice()), ("out", b"five".as_slice()));
         assert_eq!(positions(&db, "out").unwrap(), Positions::from([((acme, Lane::Live), 5)]));
+    }
+
+    #[test]
+    fn a_sink_that_begins_now_is_owed_nothing_of_before_and_all_of_after() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        let append = |row: &str| {
+            let entry = crate::store::outbox::tests::entry(1, row);
+            outbox::append(&db, acme, 1, Lane::Live, "computers", 0, 0, &[entry]).unwrap()
+        };
+        append("{}");
+        configure(&db, &[("late", "file", "raw")]).unwrap();
+        begin_at_heads(&db, "late").unwrap();
+        assert_eq!(outbox::pending(&db, "late").unwrap(), []);
+        let next = append("[]");
+        assert_eq!(outbox::pending(&db, "late").unwrap()[0].position, next - 1);
     }
 
     #[test]

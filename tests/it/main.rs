@@ -20,6 +20,7 @@ mod records;
 mod reload;
 mod rotation;
 mod schedules;
+mod select;
 mod sites;
 mod smoke;
 mod stopping;

@@ -8,7 +8,7 @@ use crate::config::layers::{defaults, parse};
 const EXAMPLE: &str = include_str!("../../../config/lockstep.yaml");
 
 /// Blocks that show an example, since there is no default, or another choice than the default.
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 9] = [
     "base_url",
     "token",
     "token_expiry",
@@ -17,6 +17,7 @@ const EXAMPLES: [&str; 8] = [
     "contact",
     "- name",
     "redact",
+    "select",
 ];
 
 /// A setting that is commented out: its first line, and the file with it taken in.

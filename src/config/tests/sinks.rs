@@ -66,11 +66,32 @@ fn sinks_are_checked() {
       sinks[0].rotate.size: expected a size with its unit such as 512KiB, 256MiB or 8GiB, found 256
       sinks[0].rotate.age: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "soon"
       sinks[0].rotate.count: unknown key; known here: size, age
-      sinks[1].path: unknown key; known here: name, type, format, version, raw, redact, redact_key
+      sinks[1].path: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from
       sinks[2].type: unknown "printer"; known here: file, stdout
       sinks[3].format: unknown "rwa"; known here: raw, ocsf, ecs
       sinks[4].version: unknown "1.4"; did you mean "1.8"?
       sinks[4].raw: expected true or false, found "perhaps"
+    "#);
+}
+
+#[test]
+fn what_a_sink_wants_is_checked_against_what_there_is() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: stdout, select: { kinds: [evnt], sources: [audit], sites: [nowhere], severity: loud } }
+  - { name: b, type: file, path: a/b, format: raw, select: { severity: high } }
+  - { name: c, type: file, path: a/c, select: { organisations: [x] }, from: yesterday }
+  - { name: d, type: file, path: a/d, select: { sites: [nowhere] } }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 7 mistakes:
+      sinks[0].select.kinds: unknown "evnt"; did you mean "event"?
+      sinks[0].select.sources: unknown "audit"; known here: unified_audit, system_audit, computers
+      sinks[0].select.severity: unknown "loud"; known here: informational, low, medium, high, critical
+      sinks[1].select.severity: cannot be told with `format: raw`, which reads no row; choose another format, or remove it
+      sinks[2].select.organisations: unknown key; did you mean "organizations"?
+      sinks[2].from: unknown "yesterday"; known here: retained, now
+      sinks[3].select.sites: there is no site nowhere; this sink would get nothing of it
     "#);
 }
 

@@ -104,11 +104,8 @@ fn write_related(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>)
 }
 
 pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &DeviceChange<'_>) {
-    let severity = match change.what {
-        Difference::Switch { what: Switch::TamperProtection, after, .. } if after.value => Severity::High,
-        _ => Severity::Informational,
-    };
-    let front = front("event", class::of_change(&change.what), action(&change.what), severity);
+    let (class, action) = (class::of_change(&change.what), action(&change.what));
+    let front = front("event", class, action, change.what.severity());
     front::write(out, context, &front);
     objects::organization(out, context, change.organization, None);
     let host = Host { id: change.id, hostname: change.hostname, name: change.name, ..Host::default() };

@@ -148,12 +148,8 @@ pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &D
         Difference::Removed => (Class::Entity, 4, "Delete"),
         Difference::Mode { .. } | Difference::Switch { .. } => (Class::ConfigState, 1, "Log"),
     };
-    let severity = match change.what {
-        Difference::Switch { what: Switch::TamperProtection, after, .. } if after.value => Severity::High,
-        _ => Severity::Informational,
-    };
     let mapping = Mapping { class, activity, activity_name };
-    common::write_front(out, context, &front(mapping, severity, change.organization));
+    common::write_front(out, context, &front(mapping, change.what.severity(), change.organization));
     match change.what {
         Difference::Added | Difference::Removed => {
             out.open("entity");

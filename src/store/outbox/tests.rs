@@ -10,7 +10,7 @@ use crate::store::connections::register;
 use crate::store::sinks::{configure, confirm};
 use crate::store::tests::{clock, memory};
 
-fn entry(number: u128, row: &str) -> NewEntry<'_> {
+pub(in crate::store) fn entry(number: u128, row: &str) -> NewEntry<'_> {
     NewEntry {
         uid: Uuid::from_u128(number),
         kind: Kind::Event,
