@@ -106,6 +106,14 @@ impl DeliverError {
             | DeliverError::DeadLettersFull { .. } => Remedy::Hold,
         }
     }
+
+    /// How long the far side asks to be left alone.
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            DeliverError::Sink(error) => error.wait(),
+            _ => None,
+        }
+    }
 }
 
 /// Delivers to one sink.
@@ -222,6 +230,7 @@ impl Worker {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = woken => {}
+                () = self.sink.mended(), if failures > 0 => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -272,7 +281,8 @@ impl Worker {
             Remedy::Retry => {
                 let (first, longest) = self.settings.pause;
                 let pause = first.saturating_mul(1 << (failures - 1).min(16)).min(longest);
-                (SinkCondition::Retrying, self.clock.jittered(pause, 0.2))
+                let pause = self.clock.jittered(pause, 0.2);
+                (SinkCondition::Retrying, error.wait().map_or(pause, |wait| pause.max(wait)))
             }
         };
         self.status.send_modify(|status| {

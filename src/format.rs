@@ -4,6 +4,7 @@
 //! sinks, or a replay, give the same bytes. It knows neither sinks nor the store.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use uuid::Uuid;
@@ -49,7 +50,7 @@ pub struct Origin<'a> {
 }
 
 /// One record that was appended: what a sink may route it by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// Where it ends, its line feed included.
     pub end: usize,
@@ -57,6 +58,10 @@ pub struct Encoded {
     pub kind: Kind,
     /// Of an event that was read; the raw format reads none.
     pub severity: Option<Severity>,
+    /// When it happened, as far as the row says so.
+    pub time: Option<Micros>,
+    /// The name of the device that it is about; the raw format reads none.
+    pub host: Option<Arc<str>>,
     /// Of a kind of row that this version does not know (`unmapped_action_type`).
     pub unknown: bool,
 }
@@ -117,8 +122,8 @@ impl Format {
         let before = (out.len(), records.len());
         let result = match self {
             Format::Raw => raw::encode(origin, entry, out).map(|()| {
-                let (end, uid, kind) = (out.len(), entry.uid, entry.kind);
-                records.push(Encoded { end, uid, kind, severity: None, unknown: false });
+                let (end, uid, kind, time) = (out.len(), entry.uid, entry.kind, entry.time);
+                records.push(Encoded { end, uid, kind, severity: None, time, host: None, unknown: false });
             }),
             _ => self.read(origin, entry, known, |record, context| {
                 let mut json = JsonOut::start(out);
@@ -194,7 +199,13 @@ fn encoded(record: &Record<'_>, end: usize) -> Encoded {
         About::Change(change) => (Some(change.what.severity()), false),
         About::Device(_) => (None, false),
     };
-    Encoded { end, uid: record.uid, kind: record.kind, severity, unknown }
+    let host = match &record.about {
+        About::Event(event) => event.host.name,
+        About::Device(device) => device.hostname,
+        About::Change(change) => change.hostname,
+    };
+    let host = host.map(|host| host.text().into());
+    Encoded { end, uid: record.uid, kind: record.kind, severity, time: record.time, host, unknown }
 }
 
 /// One row that is no JSON would make its line, and for some readers the file, unreadable.

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod model;
 pub mod normalise;
 pub mod portal;
+pub mod reach;
 pub mod record;
 pub mod redact;
 pub mod schedule;

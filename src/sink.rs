@@ -27,10 +27,11 @@ use uuid::Uuid;
 
 use crate::durable::fault;
 use crate::format::Format;
-use crate::model::{ConnectionId, Kind, Lane, OrganizationId, Positions};
+use crate::model::{ConnectionId, Kind, Lane, Micros, OrganizationId, Positions};
 use crate::redact::Redact;
 use crate::select::Select;
 use crate::sinks::file::{FileSink, PathTemplate};
+use crate::sinks::http::{HttpError, HttpSettings, HttpSink};
 use crate::sinks::stdout::StdoutSink;
 
 /// One sink of the configuration, checked.
@@ -59,6 +60,8 @@ pub enum SinkKind {
         /// Time after its first record after which a file is closed.
         rotate_age: Duration,
     },
+    /// `elasticsearch`, `opensearch`, `splunk_hec` or `http`.
+    Http(Box<HttpSettings>),
     Stdout,
 }
 
@@ -72,6 +75,7 @@ impl SinkKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             SinkKind::File { .. } => "file",
+            SinkKind::Http(settings) => settings.as_str(),
             SinkKind::Stdout => "stdout",
         }
     }
@@ -81,6 +85,8 @@ impl SinkKind {
         match self {
             // A file can end only between two batches.
             SinkKind::File { rotate_size, .. } => *rotate_size,
+            // What is larger is sent in several requests.
+            SinkKind::Http(_) => u64::MAX,
             SinkKind::Stdout => u64::MAX,
         }
     }
@@ -108,6 +114,10 @@ pub struct Record {
     pub number: i64,
     pub uid: Uuid,
     pub kind: Kind,
+    /// When it happened; where nobody says so, when it was collected.
+    pub time: Micros,
+    /// The name of the device that it is about.
+    pub host: Option<Arc<str>>,
     /// UTC day of collection, on the portal's time.
     pub day: NaiveDate,
     pub site: Arc<str>,
@@ -122,7 +132,7 @@ pub struct Record {
 pub struct Refusal {
     /// Its place in [`Batch::records`].
     pub record: usize,
-    /// Why, in words for an operator; holds no part of the record.
+    /// Why, in words for an operator; holds no more of the record than the far side may quote in a line.
     pub reason: String,
 }
 
@@ -151,6 +161,8 @@ pub enum SinkError {
     State(String),
     #[error("the writer of this sink stopped in the middle of its work: {0}")]
     Stopped(String),
+    #[error(transparent)]
+    Http(#[from] HttpError),
     #[error("fault injected: {0}")]
     Injected(io::Error),
 }
@@ -168,11 +180,21 @@ impl SinkError {
     pub fn remedy(&self) -> Remedy {
         match self {
             SinkError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidFilename => Remedy::Hold,
+            SinkError::Http(error) if error.holds() => Remedy::Hold,
             SinkError::Io { .. }
             | SinkError::Changed { .. }
+            | SinkError::Http(_)
             | SinkError::Stopped(_)
             | SinkError::Injected(_) => Remedy::Retry,
             SinkError::Lost { .. } | SinkError::Stdout(_) | SinkError::State(_) => Remedy::Hold,
+        }
+    }
+
+    /// How long the far side asks to be left alone.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            SinkError::Http(error) => error.wait(),
+            _ => None,
         }
     }
 }
@@ -181,6 +203,7 @@ impl SinkError {
 #[derive(Debug)]
 pub enum Sink {
     File(Box<FileSink>),
+    Http(Box<HttpSink>),
     Stdout(StdoutSink),
 }
 
@@ -192,6 +215,7 @@ impl Sink {
                 let sink = FileSink::new(path.clone(), *rotate_size, *rotate_age, batch_bytes);
                 Sink::File(Box::new(sink))
             }
+            SinkKind::Http(settings) => Sink::Http(Box::new(HttpSink::new(settings, config.format))),
             SinkKind::Stdout => Sink::Stdout(StdoutSink::default()),
         }
     }
@@ -201,6 +225,7 @@ impl Sink {
     pub async fn recover(&mut self, saved: &SinkState) -> Result<Option<Positions>, SinkError> {
         match self {
             Sink::File(sink) => sink.recover(saved).await?,
+            Sink::Http(sink) => sink.recover()?,
             Sink::Stdout(sink) => sink.recover()?,
         }
         Ok(None)
@@ -214,6 +239,10 @@ impl Sink {
     ) -> Result<Option<SinkState>, SinkError> {
         match self {
             Sink::File(sink) => sink.prepare(batch, now).await,
+            Sink::Http(sink) => {
+                sink.prepare(now);
+                Ok(None)
+            }
             Sink::Stdout(_) => Ok(None),
         }
     }
@@ -221,12 +250,14 @@ impl Sink {
     /// Writes the batch prepared last. When this returns the far side has all of it but the records refused.
     pub async fn write(&mut self, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
         fault("sink.write.before").map_err(SinkError::Injected)?;
+        let mut refused = Vec::new();
         match self {
             Sink::File(sink) => sink.write(batch).await?,
+            Sink::Http(sink) => refused = sink.write(batch).await?,
             Sink::Stdout(sink) => sink.write(batch).await?,
         }
         fault("sink.write.after").map_err(SinkError::Injected)?;
-        Ok(Vec::new())
+        Ok(refused)
     }
 
     /// Makes what was written count; to be called after every [`Sink::write`], and without one where nothing of the
@@ -235,6 +266,10 @@ impl Sink {
     pub async fn commit(&mut self, _positions: &Positions) -> Result<SinkState, SinkError> {
         match self {
             Sink::File(sink) => sink.state(),
+            Sink::Http(sink) => {
+                sink.commit();
+                Ok(SinkState::default())
+            }
             Sink::Stdout(_) => Ok(SinkState::default()),
         }
     }
@@ -244,7 +279,24 @@ impl Sink {
     pub async fn idle(&mut self, now: DateTime<Utc>) -> Result<Option<SinkState>, SinkError> {
         match self {
             Sink::File(sink) => sink.idle(now).await,
-            Sink::Stdout(_) => Ok(None),
+            Sink::Http(_) | Sink::Stdout(_) => Ok(None),
+        }
+    }
+
+    /// Looks whether the far side is there and takes the credential, without leaving anything there; answers what an
+    /// operator should know of it.
+    pub async fn probe(&mut self, now: DateTime<Utc>) -> Result<Vec<String>, SinkError> {
+        match self {
+            Sink::Http(sink) => sink.probe(now).await,
+            Sink::File(_) | Sink::Stdout(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns once there is a reason to try again before the pause after an error is over; never for most sinks.
+    pub async fn mended(&self) {
+        match self {
+            Sink::Http(sink) => sink.mended().await,
+            Sink::File(_) | Sink::Stdout(_) => std::future::pending().await,
         }
     }
 
@@ -252,6 +304,7 @@ impl Sink {
     pub fn notices(&mut self) -> Vec<String> {
         match self {
             Sink::File(sink) => sink.notices(),
+            Sink::Http(sink) => sink.notices(),
             Sink::Stdout(_) => Vec::new(),
         }
     }

@@ -1,4 +1,5 @@
 //! One file a sink; [`crate::sink`] chooses between them.
 
 pub mod file;
+pub mod http;
 pub mod stdout;

@@ -1,6 +1,7 @@
 //! `lockstep check`: every mistake at once, and what the configuration amounts to.
 
 pub(super) mod online;
+mod sinks;
 
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,16 +23,17 @@ use crate::sink::SinkKind;
 /// summed up: sites, sources with the interval that can really be reached, sinks, and the requests a second
 /// that idle polling needs against those that are allowed (a warning above 80 %, a mistake above 100 %).
 /// Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
-/// reach, clock, token, organizations and the permission to tick where one is missing; exits with 1 then.
+/// reach, clock, token, organizations and the permission to tick where one is missing; and the far sides of sinks
+/// over HTTP whether they take the credential. Exits with 1 where something is wrong.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
   lockstep check -c lockstep.yaml
-  lockstep check -c lockstep.yaml --online       also asks the portals")]
+  lockstep check -c lockstep.yaml --online       also asks the portals and far sides")]
 pub struct Check {
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Ask every portal for one row of each source; stores and delivers nothing.
+    /// Ask every portal for one row of each source, and far sides for nothing; stores and delivers nothing.
     #[arg(long)]
     pub online: bool,
 }
@@ -61,7 +63,7 @@ impl Check {
         out::say(format_args!("\n{} has no mistake", self.config.path.display()));
         if self.online {
             logging(&config.log, false, std::io::IsTerminal::is_terminal(&std::io::stderr()));
-            let wrong = online::ask_all(&config).await;
+            let wrong = online::ask_all(&config).await + online::ask_sinks(&config).await;
             if wrong > 0 {
                 bail!("{wrong} of the answers are not what collecting needs");
             }
@@ -153,6 +155,7 @@ impl fmt::Display for Summary<'_> {
                     let age = human(*rotate_age);
                     writeln!(f, "sink {}: files {path}, a new one after {size} or {age}", sink.name)?;
                 }
+                SinkKind::Http(settings) => sinks::write_http(f, &sink.name, settings)?,
                 SinkKind::Stdout => writeln!(f, "sink {}: standard output", sink.name)?,
             }
             if !sink.select.is_all() {

@@ -19,7 +19,7 @@ use super::{days, is_word};
 use crate::collect::listing::OwnRows;
 use crate::credentials::SecretSource;
 use crate::model::OrganizationId;
-use crate::portal::{certificates, is_loopback};
+use crate::reach::{certificates, is_loopback};
 
 /// One registered portal account.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,7 +233,10 @@ fn site_name(section: &Section<'_>, site: String) -> Option<String> {
 }
 
 /// A setting that may be left out: `Some(None)` where it is, `None` for a mistake.
-fn optional<T: super::reader::Setting>(section: &Section<'_>, key: &'static str) -> Option<Option<T>> {
+pub(super) fn optional<T: super::reader::Setting>(
+    section: &Section<'_>,
+    key: &'static str,
+) -> Option<Option<T>> {
     let read = section.optional(key);
     match section.value(key) {
         None => Some(None),
@@ -425,16 +428,7 @@ fn rate(section: Section<'_>, base_url: Option<&str>) -> Option<Rate> {
 fn http(section: Section<'_>) -> Option<Http> {
     let proxy = proxy(&section);
     let no_proxy = optional(&section, "no_proxy");
-    let ca_file = optional::<PathBuf>(&section, "ca_file").and_then(|path| match path {
-        Some(path) if !path.is_file() => {
-            section.refuse("ca_file", format!("there is no file {}", path.display()))
-        }
-        Some(path) => match certificates(&path) {
-            Ok(_) => Some(Some(path)),
-            Err(why) => section.refuse("ca_file", why),
-        },
-        None => Some(None),
-    });
+    let ca_file = certificate_file(&section, "ca_file");
     let insecure_skip_verify = section.required("insecure_skip_verify");
     let timeout = section.duration("timeout", Duration::from_millis(100), Duration::from_secs(600));
     let body_limit = section.size("body_limit", ByteSize::kib(64), ByteSize::gib(1));
@@ -449,7 +443,19 @@ fn http(section: Section<'_>) -> Option<Http> {
     })
 }
 
-fn proxy(section: &Section<'_>) -> Option<Option<String>> {
+/// A PEM file with certificates.
+pub(super) fn certificate_file(section: &Section<'_>, key: &'static str) -> Option<Option<PathBuf>> {
+    match optional::<PathBuf>(section, key)? {
+        Some(path) if !path.is_file() => section.refuse(key, format!("there is no file {}", path.display())),
+        Some(path) => match certificates(&path) {
+            Ok(_) => Some(Some(path)),
+            Err(why) => section.refuse(key, why),
+        },
+        None => Some(None),
+    }
+}
+
+pub(super) fn proxy(section: &Section<'_>) -> Option<Option<String>> {
     let Some(text) = optional::<String>(section, "proxy")? else { return Some(None) };
     match Url::parse(&text) {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => section.refuse(

@@ -1,5 +1,7 @@
 //! What can be set for each sink.
 
+mod http;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,9 +29,9 @@ use crate::sinks::file::PathTemplate;
 use crate::source::SOURCES;
 
 /// The kinds of sink of this version.
-const KINDS: [&str; 2] = ["file", "stdout"];
+const KINDS: [&str; 6] = ["elasticsearch", "file", "http", "opensearch", "splunk_hec", "stdout"];
 /// Kinds of the design that are not built yet.
-const LATER: [&str; 5] = ["kafka", "splunk_hec", "elasticsearch", "opensearch", "http"];
+const LATER: [&str; 1] = ["kafka"];
 
 /// Checks every sink, which may name only these `sites`, unless nobody knows which there will be; also gives the merged settings of each, for `config --effective`.
 pub(super) fn check_all(
@@ -63,6 +65,8 @@ pub(super) fn check_all(
             }
             let (key, target) = match &sink.kind {
                 SinkKind::File { path, .. } => ("path", place(Path::new(&path.to_string()))),
+                // Under one id, the second of two records would be taken for the first.
+                SinkKind::Http(settings) => ("url", PathBuf::from(http::place(settings))),
                 SinkKind::Stdout => ("type", PathBuf::new()),
             };
             if let Some(earlier) = targets.insert(target, format!("sinks[{index}]")) {
@@ -101,6 +105,7 @@ fn check(
     section.not_yet(&["max_per_day"]);
     let kind = match kind {
         "file" => file(section),
+        "elasticsearch" | "http" | "opensearch" | "splunk_hec" => http::read(kind, section, environment),
         _ => Some(SinkKind::Stdout),
     };
     section.close();

@@ -7,7 +7,7 @@ use super::days;
 use super::layers::{Table, merged};
 use super::mistake::{Mistakes, suggestion};
 use super::reader::Section;
-use crate::portal::is_loopback;
+use crate::reach::is_loopback;
 use crate::source::Filter;
 use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};

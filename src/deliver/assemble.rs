@@ -261,6 +261,8 @@ impl<E: Encode> Assembly<'_, E> {
                 number: entry.number,
                 uid: encoded.uid,
                 kind: encoded.kind,
+                time: encoded.time.unwrap_or(chunk.collected),
+                host: encoded.host,
                 day,
                 site: Arc::clone(site),
                 source: Arc::clone(source),

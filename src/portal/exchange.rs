@@ -14,9 +14,9 @@ use super::body::{Body, Coding, Refused, STEP};
 use super::credential::Credential;
 use super::error::{Answer, Failure, clean};
 use super::page::Unreadable;
-use super::settings::chain;
 use super::{Page, PageRequest, Portal, page, retry};
 use crate::budget::Reservation;
+use crate::reach::chain;
 
 /// Bytes of an answer that is no page.
 const LONGEST_ERROR: u64 = 16 * 1024;

@@ -1,12 +1,12 @@
 //! How a portal is reached, checked before the first request.
 
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, NoProxy, Proxy, Url};
+use reqwest::{Client, Url};
 
 use crate::credentials::SecretSource;
+use crate::reach::{Reach, is_loopback};
 
 /// How one connection reaches its portal.
 #[derive(Clone, Debug)]
@@ -78,33 +78,17 @@ impl PortalSettings {
         url.join("portalapi/").map_err(|error| format!("base_url: {error}"))
     }
 
-    /// The HTTP client: no redirects (the token must not travel on), no hidden retries (they would evade the
-    /// limiter), no cookies.
+    /// The HTTP client.
     pub(crate) fn client(&self, api: &Url) -> Result<Client, String> {
-        let mut builder = Client::builder()
-            .user_agent(concat!("lockstep/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .connect_timeout(self.connect_timeout)
-            .tls_danger_accept_invalid_certs(self.insecure_skip_verify);
-        if let Some(path) = &self.ca_file {
-            let roots = certificates(path).map_err(|why| format!("ca_file: {why}"))?;
-            builder = builder.tls_certs_merge(roots);
-        }
-        if let Some(proxy) = &self.proxy {
-            // The URL may hold a password, so it is not shown.
-            let proxy =
-                Proxy::all(proxy).map_err(|_| "proxy: not a URL such as http://host:port".to_owned())?;
-            let around = match &self.no_proxy {
-                Some(hosts) => NoProxy::from_string(hosts),
-                None => NoProxy::from_env(),
-            };
-            builder = builder.proxy(proxy.no_proxy(around));
-        } else if is_loopback(api.as_str()) {
-            builder = builder.no_proxy();
-        }
-        builder.build().map_err(|error| format!("the HTTP client cannot be built: {}", chain(&error)))
+        let reach = Reach {
+            proxy: self.proxy.clone(),
+            no_proxy: self.no_proxy.clone(),
+            ca_file: self.ca_file.clone(),
+            identity: None,
+            insecure_skip_verify: self.insecure_skip_verify,
+            connect_timeout: self.connect_timeout,
+        };
+        reach.client(api)
     }
 }
 
@@ -156,23 +140,6 @@ fn checked_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Whether a URL leads to this machine itself.
-pub(crate) fn is_loopback(url: &str) -> bool {
-    let Ok(url) = Url::parse(url) else { return false };
-    let Some(host) = url.host_str() else { return false };
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// The certificates in a PEM file.
-pub(crate) fn certificates(path: &Path) -> Result<Vec<Certificate>, String> {
-    let shown = path.display();
-    let pem = std::fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    let none = || format!("{shown} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
-    let found = Certificate::from_pem_bundle(&pem).map_err(|_| none())?;
-    if found.is_empty() { Err(none()) } else { Ok(found) }
-}
-
 /// Names one portal, however its address is written: the beta host of an instance is the same portal (contract
 /// section 1.1), and so is every name of this machine.
 pub(crate) fn portal_of(url: &Url) -> String {
@@ -183,20 +150,6 @@ pub(crate) fn portal_of(url: &Url) -> String {
         _ => host,
     };
     format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
-}
-
-/// An error with its causes, which reqwest leaves out.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

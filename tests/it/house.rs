@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// From the bottom up: a module may name those of lower floors, and its own family.
 const FLOORS: [&[&str]; 14] = [
     &["epitaph", "model"],
-    &["clock", "coverage", "credentials", "durable", "normalise"],
+    &["clock", "coverage", "credentials", "durable", "normalise", "reach"],
     &["budget", "record", "simulator"],
     &["portal"],
     &["source"],

@@ -5,6 +5,7 @@
 mod backfill;
 mod bad_input;
 mod broken_parts;
+mod bulk;
 mod cost;
 mod crash;
 mod devices;

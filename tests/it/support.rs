@@ -3,8 +3,13 @@
 pub(crate) mod app;
 pub(crate) mod binary;
 pub(crate) mod disk;
+pub(crate) mod gate;
+pub(crate) mod hec;
+pub(crate) mod opensearch;
+pub(crate) mod ordeal;
 pub(crate) mod output;
 pub(crate) mod power;
+pub(crate) mod receiver;
 pub(crate) mod terminal;
 pub(crate) mod verdict;
 

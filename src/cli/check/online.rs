@@ -1,4 +1,5 @@
-//! `lockstep check --online`: asks every portal once per source and reports what the token may read.
+//! `lockstep check --online`: asks every portal once per source and reports what the token may read, and asks the far
+//! sides of sinks whether they take the credential.
 
 use crate::app::portal_settings;
 use crate::budget::Budget;
@@ -8,6 +9,7 @@ use crate::config::{Config, Connection, Organizations};
 use crate::model::{Micros, SECOND};
 use crate::portal::{Pacers, Portal, PortalError, Remedy};
 use crate::schedule::chosen;
+use crate::sink::{Sink, SinkKind};
 use crate::source::{Filter, Query, SOURCES, Scope, Shape, Source};
 
 /// Clocks further apart than this are said to be (contract section 12).
@@ -26,6 +28,23 @@ pub(super) async fn ask_all(config: &Config) -> usize {
             Ok(portal) => wrong += ask(connection, &portal).await,
             Err(error) => {
                 line("settings", &error.to_string());
+                wrong += 1;
+            }
+        }
+    }
+    wrong
+}
+
+/// Asks the far side of every sink that has one; says what it finds. Answers how many do not take records.
+pub(super) async fn ask_sinks(config: &Config) -> usize {
+    let now = Clock::system().now();
+    let mut wrong = 0;
+    for sink in config.sinks.iter().filter(|sink| matches!(sink.kind, SinkKind::Http(_))) {
+        out::say(format_args!("\nasking the far side of sink {}", sink.name));
+        match Sink::new(sink, 0).probe(now).await {
+            Ok(said) => said.iter().for_each(|said| line(sink.kind.as_str(), said)),
+            Err(error) => {
+                line(sink.kind.as_str(), &format!("NOT READY: {error}"));
                 wrong += 1;
             }
         }

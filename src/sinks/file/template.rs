@@ -237,6 +237,8 @@ mod tests {
             number: 1,
             uid: Uuid::nil(),
             kind: Kind::Event,
+            time: 0,
+            host: None,
             day: NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(),
             site: site.into(),
             source: "unified_audit".into(),

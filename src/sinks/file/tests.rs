@@ -129,6 +129,8 @@ fn record(number: u32) -> Record {
         number: i64::from(number),
         uid: Uuid::nil(),
         kind: if number % 5 == 4 { Kind::Device } else { Kind::Event },
+        time: 0,
+        host: None,
         day,
         site: if number.is_multiple_of(3) { "acme".into() } else { "beta".into() },
         source: "audit".into(),

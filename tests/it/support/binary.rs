@@ -108,6 +108,14 @@ impl Place {
         String::from_utf8(output.stdout).unwrap() + &said
     }
 
+    /// Delivers to these sinks, entries of a list, and to no files.
+    pub(crate) fn deliver_to(&self, sinks: &str) {
+        let file = self.path("lockstep.yaml");
+        let text = fs::read_to_string(&file).unwrap();
+        let (before, _) = text.split_once("sinks:\n").unwrap();
+        fs::write(file, format!("{before}sinks:\n{sinks}\n")).unwrap();
+    }
+
     /// Changes the configuration.
     pub(crate) fn reconfigure(&self, from: &str, to: &str) {
         let file = self.path("lockstep.yaml");
