@@ -428,17 +428,17 @@ impl Worker {
     /// Nothing is confirmed before the sink has it, and nothing given up before its dead letter is safe.
     async fn deliver(&mut self, (assembled, _memory): (Assembled, Reservation)) -> Result<(), DeliverError> {
         let Assembled { batch, positions, refused, unknown } = assembled;
-        let mut refusals = self.refusals.clone();
-        refusals.add(0, refused.len());
-        self.bury(refused, &refusals).await?;
+        let (records, unencoded) = (batch.records.len(), refused.len());
+        self.bury(refused, &self.refusals.with(records, unencoded)).await?;
+        let mut refusals = self.refusals.with(records, unencoded);
         let mut taken = 0;
         if !batch.records.is_empty() {
             if let Some(state) = self.sink.prepare(&batch, self.clock.now()).await? {
                 self.save(state).await?;
             }
             let refused = self.sink.write(&batch).await?;
-            taken = batch.records.len() - refused.len();
-            refusals.add(taken, refused.len());
+            taken = records - refused.len();
+            refusals = self.refusals.with(taken, unencoded + refused.len());
             self.bury(refused.iter().map(|refusal| by_sink(&batch, refusal)).collect(), &refusals).await?;
         }
         let state = self.sink.commit(&positions).await?;

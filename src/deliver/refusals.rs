@@ -15,12 +15,22 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// Counts a batch in.
-    pub(super) fn add(&mut self, accepted: usize, refused: usize) {
-        let outcomes = std::iter::repeat_n(true, refused.min(WINDOW));
-        self.last.extend(std::iter::repeat_n(false, accepted.min(WINDOW)).chain(outcomes));
-        let surplus = self.last.len().saturating_sub(WINDOW);
-        self.last.drain(..surplus);
+    /// The same with a batch counted in. Of one that is larger than what is looked back at, as large a share counts as
+    /// refused as was.
+    pub(super) fn with(&self, accepted: usize, refused: usize) -> Self {
+        let total = accepted + refused;
+        let (accepted, refused) = match total > WINDOW {
+            true => {
+                let share = (refused * WINDOW).div_ceil(total);
+                (WINDOW - share, share)
+            }
+            false => (accepted, refused),
+        };
+        let mut last = self.last.clone();
+        last.extend(std::iter::repeat_n(false, accepted).chain(std::iter::repeat_n(true, refused)));
+        let surplus = last.len().saturating_sub(WINDOW);
+        last.drain(..surplus);
+        Self { last }
     }
 
     /// True when at least 20, and more than `percent` of the last 1,000 records, were refused.
@@ -40,7 +50,7 @@ mod tests {
 
     fn judged(batches: &[(usize, usize)]) -> bool {
         let mut refusals = Refusals::default();
-        batches.iter().for_each(|&(accepted, refused)| refusals.add(accepted, refused));
+        batches.iter().for_each(|&(accepted, refused)| refusals = refusals.with(accepted, refused));
         refusals.too_many(5)
     }
 
@@ -50,7 +60,8 @@ mod tests {
         assert!(judged(&[(0, 20)]));
         assert!(!judged(&[(950, 50)]));
         assert!(judged(&[(949, 51)]));
-        assert!(judged(&[(5000, 51)]));
+        assert!(!judged(&[(4750, 250)]), "a twentieth of a batch larger than what is looked back at");
+        assert!(judged(&[(4749, 251)]));
         assert!(!judged(&[(0, 51), (1000, 0)]));
     }
 }

@@ -521,6 +521,12 @@ impl TestApp {
         compare(&truth, output, |source, row| self.owed(row, source))
     }
 
+    /// Stops the program, and answers what is in its files, for whoever compares another sink with them.
+    pub(crate) async fn stopped(mut self) -> Output {
+        self.stop().await;
+        self.output()
+    }
+
     /// Stops the program and compares everything that it wrote with the portal. Fails on any difference.
     pub(crate) async fn finish(mut self, name: &str) -> Output {
         if self.running.is_some() {

@@ -1,5 +1,6 @@
 //! The program is killed again and again while it delivers to a far side that fails, and may finish in the end.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use lockstep::model::{Micros, SECOND};
@@ -25,8 +26,9 @@ pub(crate) struct Ordeal {
 const POINTS: [&str; 3] = ["sink.write.before", "sink.write.after", "deliver.confirm.after"];
 
 impl Ordeal {
-    /// `sinks`: the list of the configuration, without its key. Its far side stands behind the gate.
-    pub(crate) async fn run(sinks: &str, gate: &Gate, seed: u64) -> Self {
+    /// `sinks`: the list of the configuration, without its key. Its far side stands behind the gate. `between` happens
+    /// after each kill at a fault point.
+    pub(crate) async fn run(sinks: &str, gate: &Gate, seed: u64, between: impl Fn()) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
         let world = World::new(WorldOptions {
             seed,
@@ -40,18 +42,26 @@ impl Ordeal {
         let place = Place::new(&portal, "1MiB");
         place.deliver_to(sinks);
         place.reconfigure("backfill: 28d", "backfill: 1d");
-        gate.chance(0.25, seed);
-        let faults = POINTS.into_iter().flat_map(|point| [(point, 1), (point, 2)]);
-        for (point, number) in faults {
-            stir(&portal, &mut dice);
+        gate.chance(0.15, seed);
+        let mut killed: HashMap<&str, u32> = HashMap::new();
+        for (point, number) in POINTS.into_iter().flat_map(|point| [(point, 2), (point, 1)]) {
             let mut running = place.start("run", Some(&format!("{point}:{number}")));
-            let died = running.ended_within(Duration::from_secs(20)).await;
-            assert!(died.is_some_and(was_killed), "not killed at {point}: {}", place.said());
-            stir(&portal, &mut dice);
+            for _ in 0..25 {
+                stir(&portal, &mut dice);
+                if let Some(status) = running.ended_within(Duration::from_secs(1)).await {
+                    assert!(was_killed(status), "ended by itself: {}", place.said());
+                    *killed.entry(point).or_default() += 1;
+                    break;
+                }
+            }
+            running.kill();
+            between();
             let mut running = place.start("run", None);
             tokio::time::sleep(Duration::from_millis(dice.random_range(50..1_200))).await;
             assert!(running.kill(), "ended by itself: {}", place.said());
+            stir(&portal, &mut dice);
         }
+        assert!(POINTS.iter().all(|point| killed.contains_key(point)), "{killed:?}: {}", place.said());
         gate.open();
         let now = portal.advance(3_600 * SECOND);
         {
