@@ -8,6 +8,7 @@ use ::config::{Value, ValueKind};
 
 use super::layers::{self, Environment, Layers, Table};
 use super::mistake::Mistakes;
+use super::sink::KINDS;
 use super::{check, effective};
 
 /// The example that explains every option.
@@ -140,7 +141,7 @@ fn takes() -> BTreeMap<String, String> {
     let list = |entries| Value::new(None, ValueKind::Array(entries));
     let given = [
         ("connections".to_owned(), list(vec![entry(&[])])),
-        ("sinks".to_owned(), list(vec![entry(&[("type", "file")]), entry(&[("type", "stdout")])])),
+        ("sinks".to_owned(), list(KINDS.iter().map(|kind| entry(&[("type", kind)])).collect())),
     ];
     let layers = Layers { defaults: layers::defaults(), given: given.into_iter().collect() };
     let mistakes = Mistakes::taking_notes();
@@ -150,7 +151,8 @@ fn takes() -> BTreeMap<String, String> {
     // A word that stands for itself comes after what is usual.
     notes.sort_by_key(|(_, what)| what.starts_with("or "));
     for (path, what) in notes {
-        let path = path.replace("[0]", "").replace("[1]", "");
+        let path: String =
+            path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
         let told = takes.entry(path).or_default();
         // Who reads a setting closely says more than the type alone, and says it first.
         if !told.contains(&what) {

@@ -29,7 +29,7 @@ use crate::sinks::file::PathTemplate;
 use crate::source::SOURCES;
 
 /// The kinds of sink of this version.
-const KINDS: [&str; 6] = ["elasticsearch", "file", "http", "opensearch", "splunk_hec", "stdout"];
+pub(super) const KINDS: [&str; 6] = ["elasticsearch", "file", "http", "opensearch", "splunk_hec", "stdout"];
 /// Kinds of the design that are not built yet.
 const LATER: [&str; 1] = ["kafka"];
 

@@ -27,6 +27,7 @@ impl Folder {
         if yaml.contains("DIR/ca.pem") {
             let certified = rcgen::generate_simple_self_signed(["portal".to_owned()]).unwrap();
             folder.write("ca.pem", &certified.cert.pem());
+            folder.write("ca.key", &certified.signing_key.serialize_pem());
         }
         folder.write("lockstep.yaml", yaml);
         folder
@@ -267,15 +268,13 @@ fn what_a_later_version_will_know_is_said_to_be_missing() {
     ");
     let folder = Folder::with_sinks(
         "  - { name: lake, type: kafka, brokers: [a] }
-  - { name: hec, type: splunk_hec }
   - { name: out, type: stdout, max_per_day: 5 }
 ",
     );
     assert_snapshot!(folder.mistakes(), @r#"
-    DIR/lockstep.yaml has 3 mistakes:
-      sinks[0].type: "kafka" is not built yet in this version; known here: file, stdout
-      sinks[1].type: "splunk_hec" is not built yet in this version; known here: file, stdout
-      sinks[2].max_per_day: is not built yet in this version; remove it
+    DIR/lockstep.yaml has 2 mistakes:
+      sinks[0].type: "kafka" is not built yet in this version; known here: elasticsearch, file, http, opensearch, splunk_hec, stdout
+      sinks[1].max_per_day: is not built yet in this version; remove it
     "#);
 }
 

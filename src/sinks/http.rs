@@ -19,6 +19,8 @@ mod index;
 mod line;
 mod post;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -90,6 +92,11 @@ impl HttpSink {
     /// Begins anew, with certificates as they are now.
     pub(crate) fn recover(&mut self) -> Result<(), SinkError> {
         self.channels.clear();
+        if self.settings.reach.insecure_skip_verify && self.client.is_none() {
+            tracing::warn!(
+                "CERTIFICATES ARE NOT VERIFIED (insecure_skip_verify): anybody on the way can read the secret and records"
+            );
+        }
         self.client = Some(self.settings.reach.client(&self.settings.url).map_err(HttpError::Settings)?);
         Ok(())
     }
@@ -137,6 +144,7 @@ impl HttpSink {
         }
         match error {
             Some(error) => {
+                self.written.clear();
                 self.note_refusal(&error, &errand);
                 Err(error.into())
             }
@@ -227,8 +235,8 @@ impl HttpSink {
         if !self.accepted_said {
             self.accepted_said = true;
             self.notices.push(
-                "the far side offers no indexer acknowledgement: what it answered for is accepted, and nobody can tell \
-                 whether it is indexed"
+                "without indexer acknowledgement what the far side answered for is accepted, and nobody can tell whether \
+                 it is indexed"
                     .to_owned(),
             );
         }

@@ -52,6 +52,11 @@ async fn killed_while_requests_fail_every_record_is_in_one_index_once() {
         gate.seen().len()
     ));
     assert!(failed > 5 && output.records.len() > 1_000, "too little happened");
+    assert!(
+        gate.seen().iter().all(|seen| seen.line.starts_with("POST /_bulk?filter_path=")),
+        "{:?}",
+        gate.seen()
+    );
     assert!(verdict.is_clean(), "SEED={seed}: {verdict}\n{}", verdict.examples());
 }
 

@@ -12,6 +12,7 @@ mod devices;
 mod docs;
 mod hec;
 mod house;
+mod integrations;
 mod late;
 mod live;
 mod log;

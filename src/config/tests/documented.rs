@@ -87,7 +87,12 @@ fn load(text: &str) -> Config {
         &text
             .replace("/run/secrets/acme", "DIR/token")
             .replace("/run/secrets/redact", "DIR/token")
-            .replace("/etc/ssl/corporate.pem", "DIR/ca.pem"),
+            .replace("/run/secrets/search", "DIR/token")
+            .replace("/run/secrets/hec", "DIR/token")
+            .replace("/run/secrets/receiver", "DIR/token")
+            .replace("/etc/ssl/corporate.pem", "DIR/ca.pem")
+            .replace("/etc/ssl/lockstep.pem", "DIR/ca.pem")
+            .replace("/etc/ssl/lockstep.key", "DIR/ca.key"),
     );
     folder.load_with(&[("ACME_TOKEN", "x")]).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }

@@ -67,7 +67,7 @@ fn sinks_are_checked() {
       sinks[0].rotate.age: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "soon"
       sinks[0].rotate.count: unknown key; known here: size, age
       sinks[1].path: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from
-      sinks[2].type: unknown "printer"; known here: file, stdout
+      sinks[2].type: unknown "printer"; known here: elasticsearch, file, http, opensearch, splunk_hec, stdout
       sinks[3].format: unknown "rwa"; known here: raw, ocsf, ecs
       sinks[4].version: unknown "1.4"; did you mean "1.8"?
       sinks[4].raw: expected true or false, found "perhaps"
@@ -152,4 +152,58 @@ fn a_sink_writes_the_format_it_names_and_ocsf_1_5_without_a_version() {
     assert_eq!(format("format: ecs"), Format::Ecs { row: false });
     assert_eq!(format("format: ecs, raw: true"), Format::Ecs { row: true });
     assert_eq!(format("format: raw"), Format::Raw);
+}
+
+#[test]
+fn sinks_over_http_are_checked() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: elasticsearch, url: \"http://search.example:9200\", index: \"X-{day}\", auth: { type: basic, secret: { file: DIR/token } } }
+  - { name: b, type: opensearch, url: \"https://me:too@b\", data_stream: true, auth: { type: hmac } }
+  - { name: c, type: splunk_hec, url: \"https://c/?x\", token: abc, ack: maybe, sourcetype: \"{day}\", auth: { type: none } }
+  - { name: d, type: http, url: d, body: xml, auth: { type: header, header: Content-Type, secret: { file: DIR/token } }, http: { cert_file: DIR/ca.pem } }
+  - { name: e, type: http, url: \"https://e/x?key=1\", auth: { secret: { file: DIR/token } }, concurrent: 0, request_size: 1KiB }
+  - { name: f, type: splunk_hec, url: \"https://f/services/collector/event\", token: { file: DIR/token } }
+  - { name: g, type: splunk_hec, url: \"https://f\", token: { file: DIR/token } }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @"");
+}
+
+#[test]
+fn sinks_over_http_get_what_is_written_and_the_formats_that_their_products_use() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: elasticsearch, url: \"https://a/below/_bulk\", auth: { type: api_key, secret: { file: DIR/token } } }
+  - { name: b, type: opensearch, url: \"https://a/below/\", index: \"{site}\" , data_stream: true }
+  - { name: c, type: splunk_hec, url: \"https://c/services/collector\", token: { file: DIR/token }, ack: off }
+  - { name: d, type: http, url: \"http://d/x?y=z\", body: array, http: { allow_plain: true, ca_file: DIR/ca.pem, cert_file: DIR/ca.pem, key_file: DIR/ca.key } }
+",
+    );
+    let sinks = folder.load_with(&[]).map(|config| config.sinks);
+    let said = sinks.as_ref().err().map(ToString::to_string);
+    assert!(
+        said.as_ref().is_none_or(|said| said.contains("must begin with a lower-case letter")),
+        "{said:?}"
+    );
+    let text =
+        std::fs::read_to_string(folder.path("lockstep.yaml")).unwrap().replace("\"{site}\"", "\"x-{site}\"");
+    folder.write("lockstep.yaml", &text);
+    let sinks = folder.load().sinks;
+    let formats: Vec<_> = sinks.iter().map(|sink| (sink.kind.as_str(), sink.format.as_str())).collect();
+    assert_eq!(
+        formats,
+        [
+            ("elasticsearch", "ecs"),
+            ("opensearch", "ocsf 1.5"),
+            ("splunk_hec", "ocsf 1.5"),
+            ("http", "ocsf 1.5")
+        ]
+    );
+    let urls = sinks.iter().map(|sink| match &sink.kind {
+        SinkKind::Http(settings) => settings.url.to_string(),
+        _ => String::new(),
+    });
+    assert_eq!(
+        urls.collect::<Vec<_>>(),
+        ["https://a/below/", "https://a/below/", "https://c/", "http://d/x?y=z"]
+    );
 }

@@ -203,8 +203,20 @@ mod tests {
         assert_eq!(fate(400, "illegal_argument_exception", pipeline), Fate::Broken);
     }
 
+    /// Both sentences are OpenSearch 2.19's.
     #[test]
     fn what_is_told_of_a_refusal_holds_nothing_of_the_record() {
+        let told = |reason: &str| {
+            let error =
+                Reason { kind: "illegal_argument_exception".to_owned(), reason: Some(reason.to_owned()) };
+            Outcome { status: 400, error: Some(error) }.said()
+        };
+        let immense = told(
+            "Document contains at least one immense term in field=\"unmapped._value\", all of which were skipped.  Please \
+             correct the analyzer to not produce such terms.  The prefix of the first immense term is: '[120, 120",
+        );
+        assert!(immense.contains("unmapped._value") && !immense.contains("120"), "{immense}");
+
         let reason = "failed to parse field [a] of type [long] in document with id 'b'. Preview of field's value: 'Jane'";
         let error = Reason { kind: "mapper_parsing_exception".to_owned(), reason: Some(reason.to_owned()) };
         let said = Outcome { status: 400, error: Some(error) }.said();

@@ -121,8 +121,7 @@ impl Errand {
         Ok(match &self.settings.auth {
             Auth::None => request,
             Auth::Basic { username, .. } => {
-                let pair = BASE64_STANDARD.encode(format!("{username}:{secret}"));
-                request.header(AUTHORIZATION, hidden(format!("Basic {pair}"))?)
+                request.header(AUTHORIZATION, hidden(format!("Basic {}", pair(username, secret)))?)
             }
             Auth::Scheme { scheme, .. } => {
                 request.header(AUTHORIZATION, hidden(format!("{scheme} {secret}"))?)
@@ -169,7 +168,11 @@ impl Errand {
 
     /// What an answer says, in one bounded line without our secret.
     pub(super) fn clean(&self, text: &str) -> String {
-        clean(text, self.secret.as_ref().map_or("", ExposeSecret::expose_secret))
+        let secret = self.secret.as_ref().map_or("", ExposeSecret::expose_secret);
+        match &self.settings.auth {
+            Auth::Basic { username, .. } => clean(&clean(text, &pair(username, secret)), secret),
+            _ => clean(text, secret),
+        }
     }
 
     /// Status and beginning of an answer.
@@ -205,6 +208,11 @@ impl Errand {
     pub(super) fn broken(&self, why: impl Into<String>) -> HttpError {
         HttpError::Broken { to: self.to(), why: why.into() }
     }
+}
+
+/// User and password as HTTP Basic sends them.
+fn pair(username: &str, password: &str) -> String {
+    BASE64_STANDARD.encode(format!("{username}:{password}"))
 }
 
 /// `sha256=` and the HMAC of the time, a dot and the body, in hexadecimal digits.

@@ -54,7 +54,7 @@ pub(super) struct Report {
     pub(super) taken: Vec<usize>,
     pub(super) refused: Vec<Refusal>,
     pub(super) outcome: Result<(), HttpError>,
-    /// An answer meant "accepted" and no more, where more was hoped for.
+    /// An answer meant "accepted" and no more.
     pub(super) accepted_only: bool,
 }
 
@@ -144,8 +144,7 @@ impl Line {
                     self.unacknowledged.push((ack, piece.to_vec()));
                     return Ok(verdict);
                 }
-                self.report.accepted_only |=
-                    matches!(verdict, Verdict::Taken { .. }) && settings.ack == hec::Ack::Auto;
+                self.report.accepted_only |= matches!(verdict, Verdict::Taken { .. });
                 verdict
             }
         };

@@ -32,7 +32,6 @@ pub(crate) struct Seen {
     pub(crate) at: Instant,
     /// Method, path and query.
     pub(crate) line: String,
-    pub(crate) headers: String,
     pub(crate) effect: Effect,
 }
 
@@ -106,8 +105,7 @@ impl State {
         let text = String::from_utf8_lossy(&head).into_owned();
         let (line, headers) = text.split_once("\r\n")?;
         let effect = self.effect();
-        let (line, headers) = (line.to_owned(), headers.to_owned());
-        self.seen.lock().unwrap().push(Seen { at: Instant::now(), line, headers, effect });
+        self.seen.lock().unwrap().push(Seen { at: Instant::now(), line: line.to_owned(), effect });
         match effect {
             Effect::CutBefore => return None,
             Effect::Status(status, wait) => {
@@ -122,7 +120,6 @@ impl State {
             Effect::Through | Effect::CutAfter => {}
         }
         let mut far = TcpStream::connect(&self.far_side).await.ok()?;
-        let (line, headers) = text.split_once("\r\n")?;
         let head = format!("{line}\r\nConnection: close\r\n{headers}");
         far.write_all(head.as_bytes()).await.ok()?;
         far.write_all(&body).await.ok()?;
