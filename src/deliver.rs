@@ -46,6 +46,8 @@ pub struct Settings {
     pub look_again: Duration,
     /// How often a worker that nobody woke looks by itself.
     pub tick: Duration,
+    /// How long the batch in hand may take once the worker is stopped, where the sink can be dropped.
+    pub last_batch: Duration,
     /// Stored bytes of all dead letters from which on a sink is held rather than adding more.
     pub dead_letter_bytes: u64,
     /// Percent of the last 1,000 records (and at least 20) that may be refused before the sink is held; none
@@ -60,6 +62,7 @@ impl Default for Settings {
             pause: (Duration::from_secs(1), Duration::from_secs(60)),
             look_again: Duration::from_secs(60),
             tick: Duration::from_secs(5),
+            last_batch: Duration::from_secs(5),
             dead_letter_bytes: 1 << 30,
             most_refused: Some(5),
         }
@@ -207,7 +210,8 @@ impl Worker {
         });
         let mut failures = 0;
         while !stop.is_cancelled() {
-            let pause = match self.round(stop).await {
+            let Some(round) = self.round_until(stop).await else { break };
+            let pause = match round {
                 Ok(Round::Delivered) => {
                     failures = 0;
                     continue;
@@ -243,7 +247,8 @@ impl Worker {
     pub async fn until_empty(&mut self, stop: &CancellationToken) -> Result<(), DeliverError> {
         let mut failures = 0;
         while !stop.is_cancelled() {
-            match self.round(stop).await {
+            let Some(round) = self.round_until(stop).await else { break };
+            match round {
                 Ok(Round::Delivered) => failures = 0,
                 Ok(Round::Empty) => break,
                 Err(error) => {
@@ -293,6 +298,24 @@ impl Worker {
             status.last_error = Some(text);
         });
         pause
+    }
+
+    /// A round, or none where it did not end soon enough after the worker was stopped: what it left half done is
+    /// settled by the next start, as after a crash.
+    async fn round_until(&mut self, stop: &CancellationToken) -> Option<Result<Round, DeliverError>> {
+        let (can_be_dropped, last_batch) = (self.sink.can_be_dropped(), self.settings.last_batch);
+        let patience = async {
+            stop.cancelled().await;
+            match can_be_dropped {
+                true => tokio::time::sleep(last_batch).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            round = self.round(stop) => Some(round),
+            () = patience => None,
+        }
     }
 
     /// One batch, start to commit, or what is due while there is none.

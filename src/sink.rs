@@ -283,6 +283,15 @@ impl Sink {
         }
     }
 
+    /// Whether a call that nobody waits for any more ends soon and leaves nothing behind that the next
+    /// [`Sink::recover`] does not settle.
+    pub fn can_be_dropped(&self) -> bool {
+        match self {
+            Sink::Http(_) => true,
+            Sink::File(_) | Sink::Stdout(_) => false,
+        }
+    }
+
     /// Looks whether the far side is there and takes the credential, without leaving anything there; answers what an
     /// operator should know of it.
     pub async fn probe(&mut self, now: DateTime<Utc>) -> Result<Vec<String>, SinkError> {

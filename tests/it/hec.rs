@@ -217,3 +217,26 @@ async fn the_envelope_tells_time_host_and_source_of_each_record() {
     assert!(hosts > 500, "{hosts} of {}", events.len());
     app.stopped().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_an_acknowledgement_that_never_comes() {
+    let indexing = Duration::from_secs(3_600);
+    let collector = Collector::start(hec::Setup { ack: true, indexing, ..hec::Setup::default() }).await;
+    let (_folder, token) = token_file(&hec::Setup::default().token);
+    let mut app = app(&collector, &token, "").await;
+    app.wait("had all in its files", SOON, |status| {
+        status
+            .sinks
+            .iter()
+            .any(|sink| sink.name == "out" && sink.pending_bytes == 0 && sink.delivered_records > 500)
+    })
+    .await;
+    let took = app.stop().await;
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    collector.change(|setup| setup.indexing = Duration::ZERO);
+    app.run().await;
+    app.quiet();
+    app.wait_caught_up(SOON).await;
+    let found: HashSet<String> = collector.indexed().iter().map(uid).collect();
+    assert_eq!(found.len(), app.stopped().await.records.len());
+}

@@ -166,7 +166,28 @@ fn sinks_over_http_are_checked() {
   - { name: g, type: splunk_hec, url: \"https://f\", token: { file: DIR/token } }
 ",
     );
-    assert_snapshot!(folder.mistakes(), @"");
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 19 mistakes:
+      sinks[0].auth.username: is missing; `type: basic` needs it
+      sinks[0].index: holds 'X', which no index may have in its name: lower-case letters, digits, ".", "_" and "-" will do
+      sinks[0].url: plain http would show records and secret to everyone on the way; use https, or set `http: { allow_plain: true }`
+      sinks[1].auth.type: unknown "hmac"; known here: none, basic, api_key, bearer
+      sinks[1].index: tells days apart, which a data stream does by itself; write one such as `threatlocker-{kind}s`
+      sinks[1].url: holds a user name or password; remove it: they go into `auth`
+      sinks[2].token: a secret does not stand in the configuration; write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`
+      sinks[2].sourcetype: has another placeholder than {source} and {kind}
+      sinks[2].ack: unknown "maybe"; known here: auto, on, off
+      sinks[2].url: goes on after the path; leave that out
+      sinks[2].auth: unknown key; known here: name, type, format, version, raw, redact, redact_key, token, index, sourcetype, ack, ack_timeout, compression, concurrent, request_size, http, url
+      sinks[3].body: unknown "xml"; known here: ndjson, array
+      sinks[3].auth.header: Content-Type is set by every request itself; the secret needs another
+      sinks[3].http.key_file: is missing; a certificate needs its key
+      sinks[3].url: expected https://host[:port], found "d"
+      sinks[4].auth.secret: does nothing with `type: none`; write how it is to be shown, or remove it
+      sinks[4].concurrent: must be from 1 to 16, found 0
+      sinks[4].request_size: must be from 16KiB to 64MiB, found 1KiB
+      sinks[6].url: writes to the same place as sinks[5]; each sink needs its own
+    "#);
 }
 
 #[test]

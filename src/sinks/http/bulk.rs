@@ -142,8 +142,9 @@ impl Outcome {
     fn said(&self) -> String {
         let Some(Reason { kind, reason }) = &self.error else { return self.status.to_string() };
         let reason = reason.as_deref().unwrap_or_default();
-        let reason =
-            reason.split("Preview of field's value").next().unwrap_or_default().trim_end_matches([' ', '.']);
+        let quotes = ["Preview of field's value", "The prefix of the first immense term"];
+        let end = quotes.iter().filter_map(|quote| reason.find(quote)).min().unwrap_or(reason.len());
+        let reason = reason.get(..end).unwrap_or_default().trim_end_matches([' ', '.']);
         format!("{} {kind}: {reason}", self.status)
     }
 }

@@ -21,6 +21,7 @@ pub(super) const PAGES: &[Page] = pages![
     "docs/architecture.md",
     "docs/configuration.md",
     "docs/coverage.md",
+    "docs/delivery.md",
     "docs/fields.md",
     "docs/performance.md",
     "docs/privacy.md",
