@@ -546,7 +546,15 @@ mod assembling {
                 ("further\n".to_owned(), Uuid::new_v5(&entry.uid, b"further"), Kind::Event, true),
             ] {
                 out.extend_from_slice(line.as_bytes());
-                records.push(Encoded { end: out.len(), uid, kind, severity: None, time: None, host: None, unknown });
+                records.push(Encoded {
+                    end: out.len(),
+                    uid,
+                    kind,
+                    severity: None,
+                    time: None,
+                    host: None,
+                    unknown,
+                });
             }
             Ok(())
         };
