@@ -14,6 +14,12 @@ pub struct Clock {
     random: Arc<Mutex<StdRng>>,
 }
 
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Clock({})", self.offset)
+    }
+}
+
 impl Clock {
     /// The system's clock and dice.
     pub fn system() -> Self {

@@ -62,7 +62,7 @@ impl Default for Settings {
             pause: (Duration::from_secs(1), Duration::from_secs(60)),
             look_again: Duration::from_secs(60),
             tick: Duration::from_secs(5),
-            last_batch: Duration::from_secs(5),
+            last_batch: Duration::from_secs(3),
             dead_letter_bytes: 1 << 30,
             most_refused: Some(5),
         }
@@ -88,8 +88,9 @@ pub enum DeliverError {
     )]
     Refused { refused: usize, reason: String },
     #[error(
-        "the far side no longer knows that it has the {lane} lane up to entry {number}: its positions were lost, or it is \
-         another one; what it has of later entries nobody can tell"
+        "the far side knows less than it confirmed: the {lane} lane up to entry {number}. Its positions were lost, or it is \
+         another one. Bring back what it had; or deliver to it under another name of the sink, from the oldest entry that \
+         is kept"
     )]
     PositionsLost { lane: &'static str, number: i64 },
     #[error("the dead letters fill their {limit} bytes: look at them and prune them, or raise the limit")]
@@ -171,7 +172,7 @@ impl Worker {
             format: config.format,
             redact: config.redact.clone(),
             select: Arc::new(config.select.clone()),
-            sink: Sink::new(config, batch_bytes),
+            sink: Sink::new(config, batch_bytes, &clock),
             saved: SinkState(saved),
             recovered: false,
             missed_said: false,
@@ -355,19 +356,19 @@ impl Worker {
             }
             self.missed_said = true;
         }
-        let theirs = self.sink.recover(&self.saved).await?;
+        let name = self.name.clone();
+        let ours = self.store.read(move |db| sinks::positions(db, &name)).await?;
+        let theirs = self.sink.recover(&self.saved, &ours).await?;
         self.take_notices();
         if let Some(theirs) = theirs {
-            self.take_over(theirs).await?;
+            self.take_over(&ours, theirs).await?;
         }
         self.recovered = true;
         Ok(())
     }
 
     /// What the far side has is delivered, although a crash kept the store from hearing of it.
-    async fn take_over(&mut self, theirs: Positions) -> Result<(), DeliverError> {
-        let name = self.name.clone();
-        let ours = self.store.read(move |db| sinks::positions(db, &name)).await?;
+    async fn take_over(&mut self, ours: &Positions, theirs: Positions) -> Result<(), DeliverError> {
         let behind = ours.iter().find(|(lane, number)| theirs.get(lane).is_none_or(|theirs| theirs < number));
         if let Some((&(_, lane), &number)) = behind {
             return Err(DeliverError::PositionsLost { lane: lane.as_str(), number });

@@ -15,6 +15,7 @@ use anyhow::Context;
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::format::FormatError;
+use crate::sinks::kafka;
 use crate::{collect, deliver, durable, store};
 
 /// Of how many events one is refused.
@@ -22,7 +23,13 @@ static REFUSED: OnceLock<u64> = OnceLock::new();
 
 /// Every point at which a test can stop the program.
 pub fn points() -> impl Iterator<Item = &'static str> {
-    let all = [store::FAULT_POINTS, durable::FAULT_POINTS, collect::FAULT_POINTS, deliver::FAULT_POINTS];
+    let all = [
+        store::FAULT_POINTS,
+        durable::FAULT_POINTS,
+        collect::FAULT_POINTS,
+        kafka::FAULT_POINTS,
+        deliver::FAULT_POINTS,
+    ];
     all.into_iter().flatten().copied()
 }
 

@@ -14,7 +14,7 @@ use crate::formats::out::Out;
 use crate::formats::out::json::JsonOut;
 use crate::formats::out::trace::TraceOut;
 use crate::formats::{ecs, raw, rfc3339};
-use crate::model::{Entry, Kind, Lane, Micros};
+use crate::model::{Entry, Kind, Lane, Micros, folded};
 use crate::record::enrichment::Enrichment;
 use crate::record::event::{Action, Severity};
 use crate::record::row::{Row, tidy};
@@ -62,6 +62,8 @@ pub struct Encoded {
     pub time: Option<Micros>,
     /// The name of the device that it is about; the raw format reads none.
     pub host: Option<Arc<str>>,
+    /// The vendor's id of the computer that it is about, or on which it happened, folded; the raw format reads none.
+    pub device: Option<Box<str>>,
     /// Of a kind of row that this version does not know (`unmapped_action_type`).
     pub unknown: bool,
 }
@@ -123,7 +125,8 @@ impl Format {
         let result = match self {
             Format::Raw => raw::encode(origin, entry, out).map(|()| {
                 let (end, uid, kind, time) = (out.len(), entry.uid, entry.kind, entry.time);
-                records.push(Encoded { end, uid, kind, severity: None, time, host: None, unknown: false });
+                let (severity, host, device) = (None, None, None);
+                records.push(Encoded { end, uid, kind, severity, time, host, device, unknown: false });
             }),
             _ => self.read(origin, entry, known, |record, context| {
                 let mut json = JsonOut::start(out);
@@ -199,13 +202,14 @@ fn encoded(record: &Record<'_>, end: usize) -> Encoded {
         About::Change(change) => (Some(change.what.severity()), false),
         About::Device(_) => (None, false),
     };
-    let host = match &record.about {
-        About::Event(event) => event.host.name,
-        About::Device(device) => device.hostname,
-        About::Change(change) => change.hostname,
+    let (host, device) = match &record.about {
+        About::Event(event) => (event.host.name, event.host.id),
+        About::Device(device) => (device.hostname, device.id),
+        About::Change(change) => (change.hostname, change.id),
     };
     let host = host.map(|host| host.text().into());
-    Encoded { end, uid: record.uid, kind: record.kind, severity, time: record.time, host, unknown }
+    let device = device.map(|id| folded(&id.text()).into());
+    Encoded { end, uid: record.uid, kind: record.kind, severity, time: record.time, host, device, unknown }
 }
 
 /// One row that is no JSON would make its line, and for some readers the file, unreadable.

@@ -90,7 +90,16 @@ mod tests {
     use super::*;
 
     fn record(kind: Kind, severity: Option<Severity>) -> Encoded {
-        Encoded { end: 0, uid: Uuid::nil(), kind, severity, time: None, host: None, unknown: false }
+        Encoded {
+            end: 0,
+            uid: Uuid::nil(),
+            kind,
+            severity,
+            time: None,
+            host: None,
+            device: None,
+            unknown: false,
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::durable::fault;
 use crate::format::Format;
 use crate::model::{ConnectionId, Kind, Lane, Micros, OrganizationId, Positions};
@@ -32,6 +33,7 @@ use crate::redact::Redact;
 use crate::select::Select;
 use crate::sinks::file::{FileSink, PathTemplate};
 use crate::sinks::http::{HttpError, HttpSettings, HttpSink};
+use crate::sinks::kafka::{KafkaConfig, KafkaSink, Trouble};
 use crate::sinks::stdout::StdoutSink;
 
 /// One sink of the configuration, checked.
@@ -62,6 +64,7 @@ pub enum SinkKind {
     },
     /// `elasticsearch`, `opensearch`, `splunk_hec` or `http`.
     Http(Box<HttpSettings>),
+    Kafka(Box<KafkaConfig>),
     Stdout,
 }
 
@@ -76,6 +79,7 @@ impl SinkKind {
         match self {
             SinkKind::File { .. } => "file",
             SinkKind::Http(settings) => settings.as_str(),
+            SinkKind::Kafka(_) => "kafka",
             SinkKind::Stdout => "stdout",
         }
     }
@@ -87,7 +91,7 @@ impl SinkKind {
             SinkKind::File { rotate_size, .. } => *rotate_size,
             // What is larger is sent in several requests.
             SinkKind::Http(_) => u64::MAX,
-            SinkKind::Stdout => u64::MAX,
+            SinkKind::Kafka(_) | SinkKind::Stdout => u64::MAX,
         }
     }
 }
@@ -125,6 +129,8 @@ pub struct Record {
     pub organization: OrganizationId,
     /// Short name of the organization, frozen at first sight; empty when unknown.
     pub slug: Arc<str>,
+    /// The vendor's id of the computer, where the format reads it.
+    pub device: Option<Arc<str>>,
 }
 
 /// A record of a batch that the far side will never take as it is; it becomes a dead letter.
@@ -157,6 +163,8 @@ pub enum SinkError {
         "cannot write to standard output: {0}; start lockstep again where it can be written to, with a reader that stays"
     )]
     Stdout(io::Error),
+    #[error(transparent)]
+    Kafka(#[from] Trouble),
     #[error("the saved state of this sink cannot be read ({0}); was it written by a newer version?")]
     State(String),
     #[error("the writer of this sink stopped in the middle of its work: {0}")]
@@ -186,6 +194,7 @@ impl SinkError {
             | SinkError::Http(_)
             | SinkError::Stopped(_)
             | SinkError::Injected(_) => Remedy::Retry,
+            SinkError::Kafka(trouble) => trouble.remedy(),
             SinkError::Lost { .. } | SinkError::Stdout(_) | SinkError::State(_) => Remedy::Hold,
         }
     }
@@ -204,28 +213,38 @@ impl SinkError {
 pub enum Sink {
     File(Box<FileSink>),
     Http(Box<HttpSink>),
+    Kafka(Box<KafkaSink>),
     Stdout(StdoutSink),
 }
 
 impl Sink {
     /// Makes the sink; touches nothing before [`Sink::recover`]. `batch_bytes` is the usual bound of a batch.
-    pub fn new(config: &SinkConfig, batch_bytes: u64) -> Self {
+    pub fn new(config: &SinkConfig, batch_bytes: u64, clock: &Clock) -> Self {
         match &config.kind {
             SinkKind::File { path, rotate_size, rotate_age } => {
                 let sink = FileSink::new(path.clone(), *rotate_size, *rotate_age, batch_bytes);
                 Sink::File(Box::new(sink))
             }
             SinkKind::Http(settings) => Sink::Http(Box::new(HttpSink::new(settings, config.format))),
+            SinkKind::Kafka(kafka) => {
+                let (name, kafka) = (&config.name, kafka.as_ref().clone());
+                Sink::Kafka(Box::new(KafkaSink::new(name, kafka, config.format, batch_bytes, clock.clone())))
+            }
             SinkKind::Stdout => Sink::Stdout(StdoutSink::default()),
         }
     }
 
     /// Brings the far side back to where the saved state says it is. A far side that keeps positions of its own
-    /// answers them: they are what was delivered, whatever the store says.
-    pub async fn recover(&mut self, saved: &SinkState) -> Result<Option<Positions>, SinkError> {
+    /// answers them: they are what was delivered, whatever the store says, which is `ours`.
+    pub async fn recover(
+        &mut self,
+        saved: &SinkState,
+        ours: &Positions,
+    ) -> Result<Option<Positions>, SinkError> {
         match self {
             Sink::File(sink) => sink.recover(saved).await?,
             Sink::Http(sink) => sink.recover()?,
+            Sink::Kafka(sink) => return Ok(sink.recover(saved, ours).await?),
             Sink::Stdout(sink) => sink.recover()?,
         }
         Ok(None)
@@ -243,6 +262,7 @@ impl Sink {
                 sink.prepare(now);
                 Ok(None)
             }
+            Sink::Kafka(sink) => Ok(sink.prepare(batch).await?),
             Sink::Stdout(_) => Ok(None),
         }
     }
@@ -254,6 +274,7 @@ impl Sink {
         match self {
             Sink::File(sink) => sink.write(batch).await?,
             Sink::Http(sink) => refused = sink.write(batch).await?,
+            Sink::Kafka(sink) => refused = sink.write(batch).await?,
             Sink::Stdout(sink) => sink.write(batch).await?,
         }
         fault("sink.write.after").map_err(SinkError::Injected)?;
@@ -263,13 +284,14 @@ impl Sink {
     /// Makes what was written count; to be called after every [`Sink::write`], and without one where nothing of the
     /// entries was left to write. `positions`: the last number in each
     /// lane of the batch, whatever became of it.
-    pub async fn commit(&mut self, _positions: &Positions) -> Result<SinkState, SinkError> {
+    pub async fn commit(&mut self, positions: &Positions) -> Result<SinkState, SinkError> {
         match self {
             Sink::File(sink) => sink.state(),
             Sink::Http(sink) => {
                 sink.commit();
                 Ok(SinkState::default())
             }
+            Sink::Kafka(sink) => Ok(sink.commit(positions).await?),
             Sink::Stdout(_) => Ok(SinkState::default()),
         }
     }
@@ -279,7 +301,7 @@ impl Sink {
     pub async fn idle(&mut self, now: DateTime<Utc>) -> Result<Option<SinkState>, SinkError> {
         match self {
             Sink::File(sink) => sink.idle(now).await,
-            Sink::Http(_) | Sink::Stdout(_) => Ok(None),
+            Sink::Http(_) | Sink::Kafka(_) | Sink::Stdout(_) => Ok(None),
         }
     }
 
@@ -287,17 +309,17 @@ impl Sink {
     /// [`Sink::recover`] does not settle.
     pub fn can_be_dropped(&self) -> bool {
         match self {
-            Sink::Http(_) => true,
+            Sink::Http(_) | Sink::Kafka(_) => true,
             Sink::File(_) | Sink::Stdout(_) => false,
         }
     }
 
     /// Looks whether the far side is there and takes the credential, without leaving anything there; answers what an
-    /// operator should know of it.
+    /// operator should know of it. Kafka has [`crate::sinks::kafka::look`] for that.
     pub async fn probe(&mut self, now: DateTime<Utc>) -> Result<Vec<String>, SinkError> {
         match self {
             Sink::Http(sink) => sink.probe(now).await,
-            Sink::File(_) | Sink::Stdout(_) => Ok(Vec::new()),
+            Sink::File(_) | Sink::Kafka(_) | Sink::Stdout(_) => Ok(Vec::new()),
         }
     }
 
@@ -305,7 +327,7 @@ impl Sink {
     pub async fn mended(&self) {
         match self {
             Sink::Http(sink) => sink.mended().await,
-            Sink::File(_) | Sink::Stdout(_) => std::future::pending().await,
+            Sink::File(_) | Sink::Kafka(_) | Sink::Stdout(_) => std::future::pending().await,
         }
     }
 
@@ -314,6 +336,7 @@ impl Sink {
         match self {
             Sink::File(sink) => sink.notices(),
             Sink::Http(sink) => sink.notices(),
+            Sink::Kafka(sink) => sink.notices(),
             Sink::Stdout(_) => Vec::new(),
         }
     }

@@ -2,4 +2,5 @@
 
 pub mod file;
 pub mod http;
+pub mod kafka;
 pub mod stdout;

@@ -23,19 +23,24 @@ use crate::sink::SinkKind;
 /// summed up: sites, sources with the interval that can really be reached, sinks, and the requests a second
 /// that idle polling needs against those that are allowed (a warning above 80 %, a mistake above 100 %).
 /// Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
-/// reach, clock, token, organizations and the permission to tick where one is missing; and the far sides of sinks
-/// over HTTP whether they take the credential. Exits with 1 where something is wrong.
+/// reach, clock, token, organizations and the permission to tick where one is missing; the far sides of sinks over
+/// HTTP whether they take the credential; and of Kafka the brokers, the topics and a transaction. Exits with 1 where
+/// something is wrong.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
   lockstep check -c lockstep.yaml
-  lockstep check -c lockstep.yaml --online       also asks the portals and far sides")]
+  lockstep check -c lockstep.yaml --online       also asks the portals and far sides
+  lockstep check -c lockstep.yaml --online --create   and creates the topics that are missing at Kafka")]
 pub struct Check {
     #[command(flatten)]
     pub config: ConfigFile,
     /// Ask every portal for one row of each source, and far sides for nothing; stores and delivers nothing.
     #[arg(long)]
     pub online: bool,
+    /// Create the topics that are missing at Kafka; with --online.
+    #[arg(long, requires = "online")]
+    pub create: bool,
 }
 
 impl Check {
@@ -63,9 +68,10 @@ impl Check {
         out::say(format_args!("\n{} has no mistake", self.config.path.display()));
         if self.online {
             logging(&config.log, false, std::io::IsTerminal::is_terminal(&std::io::stderr()));
-            let wrong = online::ask_all(&config).await + online::ask_sinks(&config).await;
+            let mut wrong = online::ask_all(&config).await + online::ask_sinks(&config).await;
+            wrong += online::look_at_kafka(&config, self.create).await;
             if wrong > 0 {
-                bail!("{wrong} of the answers are not what collecting needs");
+                bail!("{wrong} of the answers are not what collecting and delivering need");
             }
         }
         Ok(())
@@ -156,6 +162,9 @@ impl fmt::Display for Summary<'_> {
                     writeln!(f, "sink {}: files {path}, a new one after {size} or {age}", sink.name)?;
                 }
                 SinkKind::Http(settings) => sinks::write_http(f, &sink.name, settings)?,
+                SinkKind::Kafka(kafka) => {
+                    writeln!(f, "sink {}: {kafka}\n  {}", sink.name, kafka.promise())?;
+                }
                 SinkKind::Stdout => writeln!(f, "sink {}: standard output", sink.name)?,
             }
             if !sink.select.is_all() {

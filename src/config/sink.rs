@@ -1,6 +1,7 @@
 //! What can be set for each sink.
 
 mod http;
+mod kafka;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,12 +27,12 @@ use crate::redact::pseudonym::LEAST_KEY;
 use crate::select::Select;
 use crate::sink::{SinkConfig, SinkKind};
 use crate::sinks::file::PathTemplate;
+use crate::sinks::kafka::KafkaConfig;
 use crate::source::SOURCES;
 
 /// The kinds of sink of this version.
-pub(super) const KINDS: [&str; 6] = ["elasticsearch", "file", "http", "opensearch", "splunk_hec", "stdout"];
-/// Kinds of the design that are not built yet.
-const LATER: [&str; 1] = ["kafka"];
+pub(super) const KINDS: [&str; 7] =
+    ["elasticsearch", "file", "http", "kafka", "opensearch", "splunk_hec", "stdout"];
 
 /// Checks every sink, which may name only these `sites`, unless nobody knows which there will be; also gives the merged settings of each, for `config --effective`.
 pub(super) fn check_all(
@@ -67,6 +68,7 @@ pub(super) fn check_all(
                 SinkKind::File { path, .. } => ("path", place(Path::new(&path.to_string()))),
                 // Under one id, the second of two records would be taken for the first.
                 SinkKind::Http(settings) => ("url", PathBuf::from(http::place(settings))),
+                SinkKind::Kafka(kafka) => ("topics", topics(kafka)),
                 SinkKind::Stdout => ("type", PathBuf::new()),
             };
             if let Some(earlier) = targets.insert(target, format!("sinks[{index}]")) {
@@ -78,6 +80,12 @@ pub(super) fn check_all(
         trees.push(Value::new(None, ValueKind::Table(tree)));
     }
     (sinks, trees)
+}
+
+/// Where a Kafka sink writes, in one word.
+fn topics(kafka: &KafkaConfig) -> PathBuf {
+    let KafkaConfig { brokers, events, devices, .. } = kafka;
+    format!("kafka {} {events} {devices}", brokers.join(",")).into()
 }
 
 /// Where a path template leads, however it is spelled: absolute, and through links as far as it exists.
@@ -97,7 +105,7 @@ fn check(
     environment: &Environment,
 ) -> Option<SinkConfig> {
     // The other keys depend on the type: without it they are not looked at.
-    let kind = section.word("type", &KINDS, &LATER)?;
+    let kind = section.word("type", &KINDS, &[])?;
     let format = format(section, given);
     let redact = redact(section, environment);
     let select = select(section, format);
@@ -106,6 +114,7 @@ fn check(
     let kind = match kind {
         "file" => file(section),
         "elasticsearch" | "http" | "opensearch" | "splunk_hec" => http::read(kind, section, environment),
+        "kafka" => kafka::kafka(section, environment, format),
         _ => Some(SinkKind::Stdout),
     };
     section.close();

@@ -263,6 +263,7 @@ impl<E: Encode> Assembly<'_, E> {
                 kind: encoded.kind,
                 time: encoded.time.unwrap_or(chunk.collected),
                 host: encoded.host,
+                device: encoded.device.map(Arc::from),
                 day,
                 site: Arc::clone(site),
                 source: Arc::clone(source),

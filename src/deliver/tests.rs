@@ -553,6 +553,7 @@ mod assembling {
                     severity: None,
                     time: None,
                     host: None,
+                    device: None,
                     unknown,
                 });
             }

@@ -113,8 +113,7 @@ async fn prove(plan: Plan) {
     let verdict = compare(&Truth::of(&portal), &output, owed);
     report(&plan, &killed, (cuts, taken), (&verdict, output.dead), began.elapsed());
     assert!(output.dead > 0, "no record was refused");
-    let missed: Vec<_> =
-        fault::points().filter(|point| killed.get(point).is_none_or(|count| *count == 0)).collect();
+    let missed: Vec<_> = points().filter(|point| killed.get(point).is_none_or(|count| *count == 0)).collect();
     let sound = verdict.is_clean() && missed.is_empty() && output.surplus.is_empty() && finished;
     assert!(
         sound,
@@ -158,9 +157,14 @@ fn stir(plan: &Plan, portal: &Simulator, dice: &mut StdRng) {
     portal.advance(61 * SECOND);
 }
 
+/// Every point that a program with a file sink meets; `kafka.rs` sees to the others.
+fn points() -> impl Iterator<Item = &'static str> {
+    fault::points().filter(|point| !point.starts_with("kafka."))
+}
+
 /// Every kill of the plan in random order. A schema is made only once, so that comes first.
 fn kills(plan: &Plan, dice: &mut StdRng) -> Vec<Kill> {
-    let (first, others): (Vec<_>, Vec<_>) = fault::points().partition(|point| point.contains(".migrate."));
+    let (first, others): (Vec<_>, Vec<_>) = points().partition(|point| point.contains(".migrate."));
     let alternating = |at, count: u32, odd| (0..count).map(move |n| Kill { at, power: n % 2 == odd });
     let mut kills: Vec<Kill> = alternating(None, plan.random, 0).collect();
     for point in others {

@@ -13,6 +13,7 @@ mod docs;
 mod hec;
 mod house;
 mod integrations;
+mod kafka;
 mod late;
 mod live;
 mod log;

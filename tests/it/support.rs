@@ -5,6 +5,7 @@ pub(crate) mod binary;
 pub(crate) mod disk;
 pub(crate) mod gate;
 pub(crate) mod hec;
+pub(crate) mod kafka;
 pub(crate) mod opensearch;
 pub(crate) mod ordeal;
 pub(crate) mod output;

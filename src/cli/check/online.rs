@@ -10,6 +10,7 @@ use crate::model::{Micros, SECOND};
 use crate::portal::{Pacers, Portal, PortalError, Remedy};
 use crate::schedule::chosen;
 use crate::sink::{Sink, SinkKind};
+use crate::sinks::kafka;
 use crate::source::{Filter, Query, SOURCES, Scope, Shape, Source};
 
 /// Clocks further apart than this are said to be (contract section 12).
@@ -37,11 +38,12 @@ pub(super) async fn ask_all(config: &Config) -> usize {
 
 /// Asks the far side of every sink that has one; says what it finds. Answers how many do not take records.
 pub(super) async fn ask_sinks(config: &Config) -> usize {
-    let now = Clock::system().now();
+    let clock = Clock::system();
+    let now = clock.now();
     let mut wrong = 0;
     for sink in config.sinks.iter().filter(|sink| matches!(sink.kind, SinkKind::Http(_))) {
         out::say(format_args!("\nasking the far side of sink {}", sink.name));
-        match Sink::new(sink, 0).probe(now).await {
+        match Sink::new(sink, 0, &clock).probe(now).await {
             Ok(said) => said.iter().for_each(|said| line(sink.kind.as_str(), said)),
             Err(error) => {
                 line(sink.kind.as_str(), &format!("NOT READY: {error}"));
@@ -50,6 +52,32 @@ pub(super) async fn ask_sinks(config: &Config) -> usize {
         }
     }
     wrong
+}
+
+/// Looks at Kafka for every sink there; says what it finds. Answers how many things are wrong.
+pub(super) async fn look_at_kafka(config: &Config, create: bool) -> usize {
+    let clock = Clock::system();
+    let mut wrong = 0;
+    for sink in &config.sinks {
+        if let SinkKind::Kafka(kafka) = &sink.kind {
+            out::say(format_args!("\nlooking at sink {}", sink.name));
+            let places = places(config);
+            for finding in kafka::look::look(&sink.name, kafka, sink.format, &places, create, &clock).await {
+                line(&finding.about, &finding.text);
+                wrong += usize::from(finding.wrong);
+            }
+        }
+    }
+    wrong
+}
+
+/// Every site with each of its sources.
+fn places(config: &Config) -> Vec<(String, String)> {
+    let of = |connection: &Connection| {
+        let enabled = connection.sources.iter().filter(|(_, source)| source.enabled);
+        enabled.map(|(name, _)| (connection.site.clone(), name.to_string())).collect::<Vec<_>>()
+    };
+    config.connections.iter().flat_map(of).collect()
 }
 
 async fn ask(connection: &Connection, portal: &Portal) -> usize {

@@ -90,6 +90,9 @@ fn load(text: &str) -> Config {
             .replace("/run/secrets/search", "DIR/token")
             .replace("/run/secrets/hec", "DIR/token")
             .replace("/run/secrets/receiver", "DIR/token")
+            .replace("/run/secrets/kafka", "DIR/token")
+            .replace("DIR/token.pem", "DIR/ca.pem")
+            .replace("DIR/token.key", "DIR/ca.pem")
             .replace("/etc/ssl/corporate.pem", "DIR/ca.pem")
             .replace("/etc/ssl/lockstep.pem", "DIR/ca.pem")
             .replace("/etc/ssl/lockstep.key", "DIR/ca.key"),

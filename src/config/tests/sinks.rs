@@ -67,7 +67,7 @@ fn sinks_are_checked() {
       sinks[0].rotate.age: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "soon"
       sinks[0].rotate.count: unknown key; known here: size, age
       sinks[1].path: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from
-      sinks[2].type: unknown "printer"; known here: elasticsearch, file, http, opensearch, splunk_hec, stdout
+      sinks[2].type: unknown "printer"; known here: elasticsearch, file, http, kafka, opensearch, splunk_hec, stdout
       sinks[3].format: unknown "rwa"; known here: raw, ocsf, ecs
       sinks[4].version: unknown "1.4"; did you mean "1.8"?
       sinks[4].raw: expected true or false, found "perhaps"
@@ -110,6 +110,57 @@ fn what_does_nothing_with_a_format_is_a_mistake() {
       sinks[1].version: does nothing with `format: raw`: it is a release of ocsf; remove it
       sinks[2].raw: does nothing with `format: raw`, which is the vendor's row; remove it
     "#);
+}
+
+#[test]
+fn a_kafka_sink_is_checked() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: kafka }
+  - { name: b, type: kafka, brokers: [\"k1:port\"], key: user, compression: rar, transactional: maybe, topics: { events: \"a b\" } }
+  - { name: c, type: kafka, brokers: [k1], key: device, format: raw, positions_topic: \"{site}\" }
+  - { name: d, type: kafka, brokers: [k2], sasl: { mechanism: PLAIN, username: u, password: { file: DIR/token } }, tls: { enabled: false } }
+  - { name: e, type: kafka, brokers: [k3], sasl: { mechanism: GSSAPI, username: u, password: word }, tls: { cert_file: DIR/token } }
+  - { name: f, type: kafka, brokers: [k4], properties: { acks: 1, linger.ms: 5, linger.mz: 5, sasl.password: x } }
+  - { name: g, type: kafka, brokers: [k5] }
+  - { name: h, type: kafka, brokers: [k5] }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 16 mistakes:
+      sinks[0].brokers: is missing; write `brokers: ["k1.example:9092", "k2.example:9092"]`
+      sinks[1].brokers: expected HOST:PORT, found "k1:port"
+      sinks[1].topics.events: a topic is called by letters, digits, ".", "_" and "-", at most 249 of them
+      sinks[1].key: unknown "user"; known here: uid, device, organization
+      sinks[1].compression: unknown "rar"; known here: zstd, lz4, snappy, gzip, none
+      sinks[1].transactional: expected true or false, found "maybe"
+      sinks[2].key: `device` needs a format that reads rows: write `format: ocsf` or `ecs`, or `key: organization`
+      sinks[2].positions_topic: is one topic; write a name without placeholders
+      sinks[3].sasl.mechanism: `PLAIN` without TLS sends the password as it is; remove `tls: { enabled: false }`, or use SCRAM
+      sinks[4].sasl.mechanism: "GSSAPI" is not built yet in this version; known here: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
+      sinks[4].sasl.password: a secret does not stand in the configuration; write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`
+      sinks[4].tls.key_file: is missing; `cert_file` needs its key
+      sinks[5].properties.acks: lockstep sets it so that no record is lost, doubled or reordered; remove it
+      sinks[5].properties.linger.mz: librdkafka says: No such configuration property: "linger.mz"
+      sinks[5].properties.sasl.password: write it under `sasl`
+      sinks[7].topics: writes to the same place as sinks[6]; each sink needs its own
+    "#);
+}
+
+#[test]
+fn a_kafka_sink_is_encrypted_when_it_logs_in_or_has_certificates_unless_it_says_otherwise() {
+    let tls = |keys: &str| {
+        let folder = Folder::with_sinks(&format!(
+            "  - {{ name: a, type: kafka, brokers: [\"127.0.0.1:9\"]{keys} }}\n"
+        ));
+        let SinkKind::Kafka(kafka) = folder.load().sinks.swap_remove(0).kind else { panic!("kafka") };
+        kafka.tls.is_some()
+    };
+    let sasl = "sasl: { mechanism: PLAIN, username: u, password: { file: DIR/token } }";
+    assert!(!tls(""));
+    assert!(tls(", tls: { enabled: true }"));
+    assert!(tls(", tls: { ca_file: DIR/token }"));
+    assert!(tls(&format!(", {sasl}")));
+    assert!(!tls(&format!(", {sasl}, tls: {{ enabled: false }}")));
 }
 
 #[test]

@@ -244,6 +244,7 @@ mod tests {
             source: "unified_audit".into(),
             organization: OrganizationId::new("0A1b"),
             slug: Arc::from(slug),
+            device: None,
         }
     }
 

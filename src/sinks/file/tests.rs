@@ -136,6 +136,7 @@ fn record(number: u32) -> Record {
         source: "audit".into(),
         organization: OrganizationId::none(),
         slug: Arc::from(""),
+        device: None,
     }
 }
 

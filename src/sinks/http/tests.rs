@@ -103,6 +103,7 @@ fn batch(records: &[(ConnectionId, i64)]) -> Batch {
             source: "unified_audit".into(),
             organization: OrganizationId::none(),
             slug: "".into(),
+            device: None,
         }
     };
     Batch { records: records.iter().map(record).collect(), buffer: buffer.into() }

@@ -23,6 +23,22 @@ impl Place {
     /// A place with a configuration that collects from this portal in a hurry and delivers to files of
     /// this size, such as `64KiB`.
     pub(crate) fn new(portal: &Simulator, file_size: &str) -> Self {
+        let place = Self::with_sink(portal, "");
+        let sink = format!(
+            "  - name: out
+    type: file
+    format: raw
+    path: \"{}/{{site}}/{{source}}-{{org_id}}-{{date}}.ndjson\"
+    rotate: {{ size: {file_size}, age: 1h }}
+",
+            place.out().display()
+        );
+        place.reconfigure("sinks:\n", &format!("sinks:\n{sink}"));
+        place
+    }
+
+    /// The same with another list of sinks, in YAML.
+    pub(crate) fn with_sink(portal: &Simulator, sinks: &str) -> Self {
         let place = Self { directory: tempfile::tempdir().unwrap() };
         let at = |name: &str| place.path(name).display().to_string();
         let config = format!(
@@ -40,16 +56,10 @@ state: {{ dir: {state} }}
 server: {{ ops: off }}
 log: {{ level: warn }}
 sinks:
-  - name: out
-    type: file
-    format: raw
-    path: \"{out}/{{site}}/{{source}}-{{org_id}}-{{date}}.ndjson\"
-    rotate: {{ size: {file_size}, age: 1h }}
-",
+{sinks}",
             url = portal.url,
             token = at("token"),
             state = at("state"),
-            out = at("out"),
         );
         fs::write(place.path("token"), &portal.token).unwrap();
         fs::write(place.path("lockstep.yaml"), config).unwrap();
