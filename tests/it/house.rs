@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 14] = [
     &["portal"],
     &["source"],
     &["format"],
-    &["redact"],
+    &["redact", "select"],
     &["sink", "store"],
     // They meet in the store and never know of each other.
     &["collect", "deliver"],

@@ -178,7 +178,7 @@ fn sinks_over_http_are_checked() {
       sinks[2].sourcetype: has another placeholder than {source} and {kind}
       sinks[2].ack: unknown "maybe"; known here: auto, on, off
       sinks[2].url: goes on after the path; leave that out
-      sinks[2].auth: unknown key; known here: name, type, format, version, raw, redact, redact_key, token, index, sourcetype, ack, ack_timeout, compression, concurrent, request_size, http, url
+      sinks[2].auth: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from, token, index, sourcetype, ack, ack_timeout, compression, concurrent, request_size, http, url
       sinks[3].body: unknown "xml"; known here: ndjson, array
       sinks[3].auth.header: Content-Type is set by every request itself; the secret needs another
       sinks[3].http.key_file: is missing; a certificate needs its key
