@@ -223,7 +223,7 @@ async fn a_stop_does_not_wait_for_an_acknowledgement_that_never_comes() {
     let indexing = Duration::from_secs(3_600);
     let collector = Collector::start(hec::Setup { ack: true, indexing, ..hec::Setup::default() }).await;
     let (_folder, token) = token_file(&hec::Setup::default().token);
-    let mut app = app(&collector, &token, "").await;
+    let mut app = app(&collector, &token, ", format: raw").await;
     app.wait("had all in its files", SOON, |status| {
         status
             .sinks
