@@ -64,6 +64,8 @@ pub struct HttpSink {
     channels: Vec<hec::Channel>,
     /// The credential that was refused.
     refused: Option<SecretString>,
+    /// The far side has taken a record in this life of the process, so it is not everything that it refuses.
+    takes: bool,
     /// It was said that an answer means "accepted" and no more.
     accepted_said: bool,
     notices: Vec<String>,
@@ -84,6 +86,7 @@ impl HttpSink {
             prepared: (DateTime::UNIX_EPOCH, Instant::now()),
             channels: Vec::new(),
             refused: None,
+            takes: false,
             accepted_said: false,
             notices: Vec::new(),
         }
@@ -130,6 +133,7 @@ impl HttpSink {
             let report = ended.map_err(|error| SinkError::Stopped(error.to_string()))?;
             let Report { number, channel, taken, refused: guilty, outcome, accepted_only } = report;
             self.channels[number] = channel;
+            self.takes |= !taken.is_empty();
             self.taken.extend(taken.into_iter().map(|place| batch.records[place].uid));
             refused.extend(guilty);
             if accepted_only {
@@ -141,6 +145,10 @@ impl HttpSink {
             {
                 error = Some(other);
             }
+        }
+        if let (None, false, Some(Refusal { reason, .. })) = (&error, self.takes, refused.last()) {
+            let (to, refused, reason) = (errand.to(), refused.len(), reason.clone());
+            error = Some(HttpError::RefusesAll { to, refused, reason });
         }
         match error {
             Some(error) => {
