@@ -72,7 +72,7 @@ pub struct HttpSink {
 }
 
 impl HttpSink {
-    /// Touches nothing before [`HttpSink::recover`].
+    /// Touches nothing before it recovers.
     pub fn new(settings: &HttpSettings, format: Format) -> Self {
         let mut settings = settings.clone();
         if let Protocol::Bulk(bulk) = &mut settings.protocol {

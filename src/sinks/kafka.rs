@@ -6,7 +6,7 @@
 //! state, so a copy of the state fences its original and never writes beside it. Without transactions an idempotent
 //! producer writes in order and without repeats while it lives; a crash between writing and confirming repeats a batch.
 //!
-//! Every error ends the [`Session`]; the next one begins with what Kafka has. librdkafka blocks, so it runs on threads of
+//! Every error ends the `Session`; the next one begins with what Kafka has. librdkafka blocks, so it runs on threads of
 //! its own; a future that is dropped tells it to give up, and what it left half done is aborted by the next session.
 
 mod context;
