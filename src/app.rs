@@ -280,7 +280,7 @@ async fn deliver_all(
     done: CancellationToken,
     stop: CancellationToken,
 ) -> Result<(), DeliverError> {
-    worker.run(&done).await;
+    worker.run(&done, &stop).await;
     worker.until_empty(&stop).await?;
     worker.finish().await
 }

@@ -12,7 +12,6 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,9 +81,13 @@ pub enum DeliverError {
     #[error(transparent)]
     Redact(#[from] RedactError),
     #[error(
+        "`select.organizations` names {name}, and no organization is known by that id, name or short name: correct it; \
+         until then nothing is passed over"
+    )]
+    UnknownOrganization { name: String },
+    #[error(
         "{refused} of the last 1,000 records were refused, the last because: {reason}; none of this \
-         batch was given up. Look at the reason: if those records may become dead letters, raise the limit of \
-         refused records of this sink"
+         batch was given up. The fault is hardly in the records: look at the reason, and at what changed"
     )]
     Refused { refused: usize, reason: String },
     #[error(
@@ -102,7 +105,7 @@ impl DeliverError {
     pub fn remedy(&self) -> Remedy {
         match self {
             DeliverError::Sink(error) => error.remedy(),
-            DeliverError::Redact(_) => Remedy::Retry,
+            DeliverError::Redact(_) | DeliverError::UnknownOrganization { .. } => Remedy::Retry,
             DeliverError::Store(error) if error.is_transient() => Remedy::Retry,
             DeliverError::Store(_)
             | DeliverError::Refused { .. }
@@ -198,8 +201,8 @@ impl Worker {
         self.status.subscribe()
     }
 
-    /// Delivers until stopped; finishes the batch in hand.
-    pub async fn run(&mut self, stop: &CancellationToken) {
+    /// Delivers until it is `done`, and finishes the batch in hand; that only `stop` cuts short.
+    pub async fn run(&mut self, done: &CancellationToken, stop: &CancellationToken) {
         let (status, clock) = (self.status.clone(), self.clock.clone());
         let _epitaph = Epitaph(|| {
             let what = "its worker broke off, which is a mistake in lockstep";
@@ -210,8 +213,8 @@ impl Worker {
             });
         });
         let mut failures = 0;
-        while !stop.is_cancelled() {
-            let Some(round) = self.round_until(stop).await else { break };
+        while !done.is_cancelled() {
+            let Some(round) = self.round_until(done, stop).await else { break };
             let pause = match round {
                 Ok(Round::Delivered) => {
                     failures = 0;
@@ -223,7 +226,12 @@ impl Worker {
                 }
                 Err(error) => {
                     failures += 1;
-                    self.failed(&error, failures)
+                    let pause = self.failed(&error, failures);
+                    tokio::select! {
+                        () = self.sink.rest() => {}
+                        () = stop.cancelled() => {}
+                    }
+                    pause
                 }
             };
             let woken = async {
@@ -233,7 +241,7 @@ impl Worker {
                 }
             };
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = done.cancelled() => {}
                 () = woken => {}
                 () = self.sink.mended(), if failures > 0 => {}
                 () = tokio::time::sleep(pause) => {}
@@ -248,7 +256,7 @@ impl Worker {
     pub async fn until_empty(&mut self, stop: &CancellationToken) -> Result<(), DeliverError> {
         let mut failures = 0;
         while !stop.is_cancelled() {
-            let Some(round) = self.round_until(stop).await else { break };
+            let Some(round) = self.round_until(stop, stop).await else { break };
             match round {
                 Ok(Round::Delivered) => failures = 0,
                 Ok(Round::Empty) => break,
@@ -303,7 +311,11 @@ impl Worker {
 
     /// A round, or none where it did not end soon enough after the worker was stopped: what it left half done is
     /// settled by the next start, as after a crash.
-    async fn round_until(&mut self, stop: &CancellationToken) -> Option<Result<Round, DeliverError>> {
+    async fn round_until(
+        &mut self,
+        done: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Option<Result<Round, DeliverError>> {
         let (can_be_dropped, last_batch) = (self.sink.can_be_dropped(), self.settings.last_batch);
         let patience = async {
             stop.cancelled().await;
@@ -312,11 +324,13 @@ impl Worker {
                 false => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let round = tokio::select! {
             biased;
-            round = self.round(stop) => Some(round),
+            round = self.round(done) => Some(round),
             () = patience => None,
-        }
+        };
+        self.recovered &= round.is_some();
+        round
     }
 
     /// One batch, start to commit, or what is due while there is none.
@@ -397,56 +411,54 @@ impl Worker {
             Some(redact) => Some(redact.ready().await?),
             None => None,
         };
-        let organizations = Arc::new(self.organizations().await?);
         loop {
             let wanted = u64::try_from(memory).expect("memory is smaller");
-            let reservation = tokio::select! {
+            let mut reservation = tokio::select! {
                 () = stop.cancelled() => return Ok(None),
                 reservation = self.budget.reserve(wanted) => reservation,
             };
             let (lanes, turn, format) = (lanes.clone(), self.turn, self.format);
             let (redaction, select) = (redaction.clone(), Arc::clone(&self.select));
-            let organizations = Arc::clone(&organizations);
             let bounds = Bounds { batch: self.settings.batch_bytes, memory };
-            let encode = move |origin: Origin<'_>,
-                               entry: &Entry<'_>,
-                               known: Enrichment<'_>,
-                               out: &mut Vec<u8>,
-                               records: &mut Vec<Encoded>| {
-                if !select.takes_source(origin.site, origin.source)
-                    || !select.takes_entry(entry, &organizations)
-                {
-                    return Ok(());
-                }
-                #[cfg(feature = "failpoints")]
-                crate::fault::refuse(entry.row)?;
-                let start = out.len();
-                match &redaction {
-                    None => format.encode(origin, entry, known, out, records),
-                    Some(redaction) => {
-                        let redacted = redaction.apply(origin.source, entry, &known)?;
-                        format.encode(origin, &redacted.entry(entry), redacted.known(&known), out, records)
+            let assemble = move |db: &rusqlite::Connection| {
+                let wanted = match connections::ids_of_organizations(db, &select.organizations)? {
+                    Ok(wanted) => wanted,
+                    Err(name) => return Ok(Err(DeliverError::UnknownOrganization { name })),
+                };
+                let encode = |origin: Origin<'_>,
+                              entry: &Entry<'_>,
+                              known: Enrichment<'_>,
+                              out: &mut Vec<u8>,
+                              records: &mut Vec<Encoded>| {
+                    if !select.takes_source(origin.site, origin.source) || !select.takes_entry(entry, &wanted)
+                    {
+                        return Ok(());
                     }
-                }?;
-                select.retain(start, out, records);
-                Ok(())
+                    #[cfg(feature = "failpoints")]
+                    crate::fault::refuse(entry.row)?;
+                    let start = out.len();
+                    match &redaction {
+                        None => format.encode(origin, entry, known, out, records),
+                        Some(redaction) => {
+                            let redacted = redaction.apply(origin.source, entry, &known)?;
+                            let known = redacted.known(&known);
+                            format.encode(origin, &redacted.entry(entry), known, out, records)
+                        }
+                    }?;
+                    select.retain(start, out, records);
+                    Ok(())
+                };
+                assemble::assemble(db, &lanes, turn, bounds, encode).map(Ok)
             };
-            let outcome =
-                self.store.read(move |db| assemble::assemble(db, &lanes, turn, bounds, encode)).await?;
-            match outcome {
-                Outcome::Batch(assembled) => return Ok(Some((assembled, reservation))),
+            match self.store.read(assemble).await?? {
+                Outcome::Batch(assembled) => {
+                    // A far side may take its time: meanwhile the others have what this batch does not need.
+                    reservation.shrink(u64::try_from(assembled.memory()).expect("memory is smaller"));
+                    return Ok(Some((assembled, reservation)));
+                }
                 Outcome::NeedsMemory(bytes) => memory = bytes,
             }
         }
-    }
-
-    /// The ids of the organizations that the sink wants, where it does not want all.
-    async fn organizations(&self) -> Result<HashSet<String>, StoreError> {
-        if self.select.organizations.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let select = Arc::clone(&self.select);
-        self.store.read(move |db| connections::ids_of_organizations(db, &select.organizations)).await
     }
 
     /// Nothing is confirmed before the sink has it, and nothing given up before its dead letter is safe.

@@ -266,7 +266,7 @@ pub fn folded(id: &str) -> Cow<'_, str> {
 }
 
 /// Whether the text has a GUID's shape: five groups of hexadecimal digits.
-fn is_guid(text: &str) -> bool {
+pub fn is_guid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(place, byte)| match place {
             8 | 13 | 18 | 23 => byte == b'-',

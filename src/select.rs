@@ -13,7 +13,7 @@ pub struct Select {
     pub kinds: Vec<Kind>,
     pub sources: Vec<&'static str>,
     pub sites: Vec<String>,
-    /// Ids in lower case, or short names (`{org_slug}`), which never change.
+    /// Ids, names, or short names (`{org_slug}`), in lower case.
     pub organizations: Vec<String>,
     /// The least severity of events; one that is unknown passes, and so does what is no event.
     pub severity: Option<Severity>,

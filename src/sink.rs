@@ -305,6 +305,14 @@ impl Sink {
         }
     }
 
+    /// Lets go of what others wait for. To be called after an error, before the pause.
+    pub async fn rest(&mut self) {
+        match self {
+            Sink::Kafka(sink) => sink.rest().await,
+            Sink::File(_) | Sink::Http(_) | Sink::Stdout(_) => {}
+        }
+    }
+
     /// Whether a call that nobody waits for any more ends soon and leaves nothing behind that the next
     /// [`Sink::recover`] does not settle.
     pub fn can_be_dropped(&self) -> bool {

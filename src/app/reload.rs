@@ -106,7 +106,7 @@ impl Running {
         let stop = self.stop_delivery.child_token();
         let until = stop.clone();
         let span = worker.span();
-        let ended = self.delivering.spawn(async move { worker.run(&until).await }.instrument(span));
+        let ended = self.delivering.spawn(async move { worker.run(&until, &until).await }.instrument(span));
         self.sinks.insert(name, RunningSink { status, task: Task { stop, ended } });
     }
 

@@ -85,6 +85,8 @@ pub(super) fn check_all(
 /// Where a Kafka sink writes, in one word.
 fn topics(kafka: &KafkaConfig) -> PathBuf {
     let KafkaConfig { brokers, events, devices, .. } = kafka;
+    let mut brokers = brokers.clone();
+    brokers.sort_unstable();
     format!("kafka {} {events} {devices}", brokers.join(",")).into()
 }
 

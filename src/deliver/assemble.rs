@@ -40,6 +40,14 @@ pub(super) struct Assembled {
     pub(super) unknown: u64,
 }
 
+impl Assembled {
+    /// Bytes that it takes until it is delivered, twice its records for what a sink makes of them.
+    pub(super) fn memory(&self) -> usize {
+        let refused: usize = self.refused.iter().map(|refused| refused.body.len()).sum();
+        2 * self.batch.buffer.len() + self.batch.records.len() * size_of::<Record>() + refused
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) connection: ConnectionId,

@@ -270,7 +270,7 @@ async fn a_dead_sink_holds_up_no_other_and_goes_on_when_it_is_repaired() {
     let (mut out_status, mut dead_status) = (out.status(), dead.status());
     let running = {
         let stop = stop.clone();
-        tokio::spawn(async move { tokio::join!(out.run(&stop), dead.run(&stop)) })
+        tokio::spawn(async move { tokio::join!(out.run(&stop, &stop), dead.run(&stop, &stop)) })
     };
     bench.append("acme", Lane::Live, rows(0..30)).await;
     out_status.wait_for(|status| status.delivered_records == 30).await.unwrap();

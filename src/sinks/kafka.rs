@@ -46,6 +46,9 @@ const OPENING: Duration = Duration::from_secs(60);
 /// How long writing and committing a batch may take; longer than librdkafka itself tries.
 const WRITING: Duration = Duration::from_secs(50);
 
+/// How long aborting what an error left open may take.
+const RESTING: Duration = Duration::from_secs(10);
+
 /// Where tests stop the program, in the order in which a batch meets them.
 pub const FAULT_POINTS: &[&str] = &["kafka.commit.before", "kafka.commit.after"];
 
@@ -202,6 +205,16 @@ impl KafkaSink {
             saved.offset = offset.or(saved.offset);
         }
         Ok(SinkState(saved.bytes()))
+    }
+
+    /// Ends the transaction that is open, if one is: as long as it is, readers of committed records wait.
+    pub(crate) async fn rest(&mut self) {
+        let Some(session) = self.session.take_if(|_| self.open) else { return };
+        self.open = false;
+        let abort = move |patience: &Patience| session.abort(patience);
+        if let Err(error) = blocking("aborting a transaction", RESTING, abort).await {
+            tracing::debug!(%error, "the next session aborts what was left open");
+        }
     }
 
     pub(crate) fn notices(&mut self) -> Vec<String> {

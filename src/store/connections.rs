@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::model::{ConnectionId, Micros, OrganizationId, SECOND};
+use crate::model::{ConnectionId, Micros, OrganizationId, SECOND, is_guid};
 
 /// A registered portal account, as the state knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,17 +217,25 @@ pub fn organization(
     Ok(insert.query_row(params![connection, organization.as_str(), name, slug, now], |row| row.get(0))?)
 }
 
-/// The ids of those organizations, of any connection, that are named by their id or their short name.
-pub fn ids_of_organizations(db: &Connection, named: &[String]) -> Result<HashSet<String>, StoreError> {
-    let mut find = db
-        .prepare_cached("SELECT organization_id FROM organization WHERE organization_id = ?1 OR slug = ?1")?;
+/// The ids of those organizations, of any connection, that are named by their id, name or short name, all in lower
+/// case; or the first word that names none. An id may come to be known later.
+pub fn ids_of_organizations(
+    db: &Connection,
+    named: &[String],
+) -> Result<Result<HashSet<String>, String>, StoreError> {
+    let mut find = db.prepare_cached(
+        "SELECT organization_id FROM organization WHERE organization_id = ?1 OR slug = ?1 OR lower(name) = ?1",
+    )?;
     let mut ids = HashSet::new();
-    for name in named {
-        for id in find.query_map([name], |row| row.get(0))? {
-            ids.insert(id?);
+    for word in named {
+        let found: HashSet<String> = find.query_map([word], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        if found.is_empty() && !is_guid(word) {
+            return Ok(Err(word.clone()));
         }
+        ids.extend(found);
+        ids.insert(word.clone());
     }
-    Ok(ids)
+    Ok(Ok(ids))
 }
 
 /// When the newest organization of a connection was first seen, on the portal's time.

@@ -7,7 +7,7 @@ use lockstep::simulator::world::{World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
 use serde_json::Value;
 
-use crate::support::app::{HOUR, fresh_seed};
+use crate::support::app::{HOUR, SOON, fresh_seed};
 use crate::support::binary::Place;
 use crate::support::output::files;
 
@@ -114,4 +114,21 @@ async fn sinks_that_share_everything_out_have_each_record_in_the_one_that_wants_
     let missing: Vec<_> = after.difference(&now).filter(|uid| !late.contains(*uid)).collect();
     assert!(after.len() > now.len() && missing.is_empty(), "{missing:?}");
     assert!(late.is_disjoint(&everything));
+
+    // A name that nobody has, mistyped perhaps, passes nothing over.
+    let wrong = |name: &str| {
+        format!(
+            "  - {{ name: wrong, type: file, path: \"{dir}/wrong/a.ndjson\", select: {{ organizations: [{name}] }} }}\n"
+        )
+    };
+    place.reconfigure("sinks:\n", &("sinks:\n".to_owned() + &wrong("nobody")));
+    let ended = place.start("once", None).ended_within(SOON).await;
+    assert_eq!(ended.and_then(|ended| ended.code()), Some(1));
+    assert!(place.said().contains("names nobody"), "{}", place.said());
+    let id = organizations.first().unwrap();
+    place.reconfigure(&wrong("nobody"), &wrong(id));
+    place.ask(&["once"]).await;
+    let of_it =
+        records(&place, "all").into_iter().filter(|record| record["metadata"]["tenant_uid"] == id.as_str());
+    assert_eq!(uids(&place, "wrong"), of_it.map(|record| uid(&record)).collect());
 }

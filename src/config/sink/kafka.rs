@@ -53,6 +53,14 @@ pub(super) fn kafka(
             "`PLAIN` without TLS sends the password as it is; remove `tls: { enabled: false }`, or use SCRAM",
         );
     }
+    if let (Some(positions), Some(events), Some(devices)) = (&positions_topic, &events, &devices)
+        && [events, devices].iter().any(|records| records.fixed() == Some(positions.as_str()))
+    {
+        return section.refuse(
+            "positions_topic",
+            "is a topic of records, too; positions need a compacted one of their own: leave it out",
+        );
+    }
     Some(SinkKind::Kafka(Box::new(KafkaConfig {
         brokers,
         events: events?,

@@ -92,8 +92,8 @@ pub(super) fn judge(errand: &Errand, answer: &Answer, sent: usize) -> Result<Ver
         400 | 413 | 422 => return Ok(Verdict::Guilty { place: None, reason: errand.excerpt(answer) }),
         _ => return Err(errand.failure(answer)),
     }
-    let answered: Answered = serde_json::from_slice(&answer.body)
-        .map_err(|error| errand.strange(format!("{error}, in {}", errand.excerpt(answer))))?;
+    let answered: Answered =
+        serde_json::from_slice(&answer.body).map_err(|error| errand.unreadable(&error, answer))?;
     if answered.items.len() != sent {
         let count = answered.items.len();
         return Err(errand.strange(format!("it answered for {count} of {sent} records")));
@@ -166,8 +166,8 @@ pub(super) async fn probe(errand: &Errand, bulk: &Bulk) -> Result<Vec<String>, H
     if !answer.status.is_success() {
         return Err(errand.failure(&answer));
     }
-    let Root { cluster_name, version } = serde_json::from_slice(&answer.body)
-        .map_err(|error| errand.strange(format!("{error}, in {}", errand.excerpt(&answer))))?;
+    let Root { cluster_name, version } =
+        serde_json::from_slice(&answer.body).map_err(|error| errand.unreadable(&error, &answer))?;
     let product = version.distribution.as_deref().unwrap_or("elasticsearch");
     let mut said = vec![format!("{product} {}, cluster {}", version.number, errand.clean(&cluster_name))];
     if product != bulk.product.as_str() {

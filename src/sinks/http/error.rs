@@ -35,6 +35,11 @@ pub enum HttpError {
     RefusesAll { to: String, refused: usize, reason: String },
     #[error("{to} answered what this protocol does not know: {why}; is it what `type` says?")]
     Strange { to: String, why: String },
+    #[error(
+        "{to} numbers its acknowledgements anew: it was restarted, or several answer under this address without keeping \
+         to one of them for each client; what it has not acknowledged is sent again"
+    )]
+    NumberedAnew { to: String },
     #[error("{to} took records and did not say within {} s that they are indexed; they are sent again", after.as_secs())]
     NotAcknowledged { to: String, after: Duration },
 }
@@ -53,6 +58,7 @@ impl HttpError {
             | HttpError::TimedOut { .. }
             | HttpError::Busy { .. }
             | HttpError::Strange { .. }
+            | HttpError::NumberedAnew { .. }
             | HttpError::NotAcknowledged { .. } => false,
         }
     }

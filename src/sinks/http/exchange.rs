@@ -183,6 +183,13 @@ impl Errand {
         if said.is_empty() { status.to_string() } else { format!("{status}: {said}") }
     }
 
+    /// The error that a success means whose body says something else than expected. What the parser quotes is the far
+    /// side's text.
+    pub(super) fn unreadable(&self, error: &serde_json::Error, answer: &Answer) -> HttpError {
+        let why = self.clean(&error.to_string());
+        self.strange(format!("{why}, in {}", self.excerpt(answer)))
+    }
+
     /// The error that any answer means which is neither a success nor about the records.
     pub(super) fn failure(&self, answer: &Answer) -> HttpError {
         let (to, said) = (self.to(), self.excerpt(answer));

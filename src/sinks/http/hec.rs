@@ -139,12 +139,17 @@ pub(super) fn judge(
         (413, _) | (400, None) => return Ok((Verdict::Guilty { place: None, reason: said }, None)),
         _ => return Err(failure(errand, hec, answer, &reply)),
     }
-    let Some(ack) = reply.ack.filter(|_| hec.ack != Ack::Off) else { return Ok((Verdict::all(), None)) };
+    let Some(ack) = reply.ack.filter(|_| hec.ack != Ack::Off) else {
+        if hec.ack == Ack::On {
+            return Err(errand.broken(
+                "it took records and gave no number by which to ask for their acknowledgement: enable indexer \
+                 acknowledgement in the token's settings, or set `ack: auto` and have records accepted only",
+            ));
+        }
+        return Ok((Verdict::all(), None));
+    };
     if channel.last.is_some_and(|last| ack <= last) {
-        return Err(errand.strange(
-            "its acknowledgements are numbered anew: it was restarted, or several answer under this address without \
-             keeping to one of them for each client",
-        ));
+        return Err(HttpError::NumberedAnew { to: errand.to() });
     }
     channel.last = Some(ack);
     Ok((Verdict::all(), Some(ack)))
@@ -219,8 +224,8 @@ async fn acknowledged(
         let reply: Reply = serde_json::from_slice(&answer.body).unwrap_or_default();
         return Err(failure(errand, hec, &answer, &reply));
     }
-    let Acks { acks } = serde_json::from_slice(&answer.body)
-        .map_err(|error| errand.strange(format!("{error}, in {}", errand.excerpt(&answer))))?;
+    let Acks { acks } =
+        serde_json::from_slice(&answer.body).map_err(|error| errand.unreadable(&error, &answer))?;
     Ok(acks)
 }
 

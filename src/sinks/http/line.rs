@@ -68,6 +68,8 @@ impl Line {
     pub(super) async fn run(mut self, records: Vec<usize>) -> Report {
         self.report.outcome = match self.send_all(records).await {
             Ok(()) => self.await_acknowledgements().await,
+            // The numbers of what was sent before mean other records by now.
+            Err(error @ HttpError::NumberedAnew { .. }) => Err(error),
             Err(error) => {
                 // What was sent before is not sent again if it is indexed by now.
                 drop(self.await_acknowledgements().await);

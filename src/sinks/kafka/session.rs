@@ -239,7 +239,7 @@ impl Session {
         self.producer.begin_transaction().map_err(|error| self.failed(doing, None, &error))
     }
 
-    fn abort(&self, patience: &Patience) -> Result<(), Trouble> {
+    pub(super) fn abort(&self, patience: &Patience) -> Result<(), Trouble> {
         self.until_done("aborting a transaction", patience, |slice| self.producer.abort_transaction(slice))
     }
 
