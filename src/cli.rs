@@ -11,8 +11,10 @@ pub mod dead_letters;
 pub mod demo;
 pub mod explain;
 pub mod live;
+mod moment;
 pub mod once;
 pub mod out;
+pub mod replay;
 pub mod run;
 mod screen;
 pub mod simulate;
@@ -59,6 +61,7 @@ enum Command {
     Status(status::Status),
     Coverage(coverage::Coverage),
     Backfill(backfill::Backfill),
+    Replay(replay::Replay),
     DeadLetters(dead_letters::DeadLetters),
     Explain(explain::Explain),
     ConfirmRemoved(confirm_removed::ConfirmRemoved),
@@ -84,6 +87,7 @@ impl Cli {
             Command::Status(command) => command.run(&environment).await,
             Command::Coverage(command) => command.run(&environment).await,
             Command::Backfill(command) => command.run(&environment).await,
+            Command::Replay(command) => command.run(&environment).await,
             Command::DeadLetters(command) => command.run(&environment).await,
             Command::Explain(command) => command.run(),
             Command::ConfirmRemoved(command) => command.run(&environment).await,
@@ -117,6 +121,15 @@ fn known_site(config: &Config, site: &str) -> Result<(), Usage> {
     }
     let known: Vec<&str> = config.sites().collect();
     Err(Usage(format!("the configuration names no site {site}; it has {}", known.join(", "))))
+}
+
+/// Refuses a sink that the configuration does not name.
+fn known_sink(config: &Config, sink: &str) -> Result<(), Usage> {
+    if config.sinks.iter().any(|known| known.name == sink) {
+        return Ok(());
+    }
+    let known: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    Err(Usage(format!("the configuration names no sink {sink}; it has {}", known.join(", "))))
 }
 
 /// A command that cannot be carried out as it was given; exits with 2.

@@ -8,6 +8,7 @@
 //! | `GET /status` | the whole [`Status`](crate::status::Status) as JSON |
 //! | `POST /backfill?site=S&stream=N&from=A&to=B` | a stream of the site owes `[A, B)`, in seconds since 1970, from its next poll on |
 //! | `POST /confirm-removed?site=S` | rows held as unknown become removed; answers `{"removed": n}` |
+//! | `POST /order` | an [`Order`] as JSON is carried out; answers [`Done`] |
 
 #[cfg(test)]
 mod tests;
@@ -30,9 +31,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::model::Seconds;
+use crate::order::{Done, Order};
 use crate::status::Board;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use crate::web::serve_router;
 
 /// Name of the socket in the state directory.
@@ -53,6 +56,21 @@ pub enum ControlError {
     Silent { path: PathBuf },
     #[error("{} answers something that is no lockstep", path.display())]
     Stranger { path: PathBuf },
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("{0}")]
+    Told(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the running lockstep and this one do not understand each other ({0}): are both of one version?")]
+    Strange(#[from] serde_json::Error),
+    #[error("the state cannot be opened: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
 }
 
 /// The socket of a running program; its file goes with it.
@@ -120,6 +138,7 @@ pub async fn serve(door: Door, board: Board, stop: CancellationToken) -> io::Res
         .route("/status", get(status))
         .route("/backfill", post(backfill))
         .route("/confirm-removed", post(confirm_removed))
+        .route("/order", post(carry_out))
         .with_state(board);
     serve_router(door, router, stop).await
 }
@@ -180,6 +199,13 @@ async fn backfill(State(board): State<Board>, Query(asked): Query<Asked>) -> Res
     }
 }
 
+async fn carry_out(State(board): State<Board>, Json(order): Json<Order>) -> Response {
+    match board.carry_out(order).await {
+        Ok(done) => Json(done).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
 fn failed(error: &StoreError) -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() }))).into_response()
 }
@@ -210,6 +236,16 @@ impl Answer {
 /// # Errors
 /// A program that is there and does not answer well.
 pub async fn ask(state_dir: &Path, method: &str, path: &str) -> Result<Option<Answer>, ControlError> {
+    ask_with(state_dir, method, path, b"").await
+}
+
+/// The same, with a JSON body.
+async fn ask_with(
+    state_dir: &Path,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Result<Option<Answer>, ControlError> {
     let socket = state_dir.join(NAME);
     let failed =
         |doing: &'static str, source: io::Error| ControlError::Socket { doing, path: socket.clone(), source };
@@ -225,8 +261,13 @@ pub async fn ask(state_dir: &Path, method: &str, path: &str) -> Result<Option<An
             stream => stream.map_err(|error| failed("connect to", error))?,
         };
         // The old version of HTTP, since its answer simply ends with the connection.
-        let request = format!("{method} {path} HTTP/1.0\r\nhost: lockstep\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.map_err(|error| failed("ask", error))?;
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nhost: lockstep\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.map_err(|error| failed("ask", error))?;
+        stream.write_all(body).await.map_err(|error| failed("ask", error))?;
         let mut answer = Vec::new();
         let read = stream.take(LARGEST).read_to_end(&mut answer).await;
         read.map_err(|error| failed("read the answer of", error))?;
@@ -235,6 +276,26 @@ pub async fn ask(state_dir: &Path, method: &str, path: &str) -> Result<Option<An
     let answer = tokio::time::timeout(PATIENCE, talk).await;
     let answer = answer.map_err(|_| ControlError::Silent { path: socket.clone() })??;
     answer.map(|bytes| parse(&bytes).ok_or(ControlError::Stranger { path: socket })).transpose()
+}
+
+/// Has an order carried out: by the program that runs on the state directory, or here where none does. Answers whether
+/// one does.
+///
+/// # Errors
+/// What the running program says, or the state where there is none.
+pub async fn give(order: Order, state_dir: &Path) -> Result<(Done, bool), OrderError> {
+    let body = serde_json::to_vec(&order)?;
+    if let Some(answer) = ask_with(state_dir, "POST", "/order", &body).await? {
+        let told = answer.ok().map_err(OrderError::Told)?;
+        return Ok((serde_json::from_slice(&told)?, true));
+    }
+    // Whoever only orders must not make a state.
+    Store::open_read_only(state_dir)?.close().await;
+    let dir = state_dir.to_path_buf();
+    let store = tokio::task::spawn_blocking(move || Store::open(&dir, Clock::system())).await??;
+    let done = store.write(move |db| order.carry_out(db)).await;
+    store.close().await;
+    Ok((done?, false))
 }
 
 /// Reads status and body of an answer whose length the connection tells.

@@ -22,14 +22,15 @@ use crate::budget::{Budget, Reservation};
 use crate::clock::Clock;
 use crate::epitaph::{Epitaph, REMEDY};
 use crate::format::{Encoded, Format, Origin};
-use crate::model::{Entry, Micros, Positions};
+use crate::model::{Entry, Lane, Micros, Positions};
 use crate::record::enrichment::Enrichment;
 use crate::redact::{Redact, RedactError};
 use crate::select::Select;
 use crate::sink::{Batch, Refusal, Remedy, Sink, SinkConfig, SinkError, SinkState};
 use crate::store::dead_letters::{self, NewDeadLetter};
 use crate::store::outbox::{self, PendingLane};
-use crate::store::{Store, StoreError, connections, sinks};
+use crate::store::replays::{self, Replay};
+use crate::store::{Store, StoreError, connections, owed, refill, sinks};
 use assemble::{Assembled, Bounds, MEMORY_FACTOR, Outcome, Refused};
 use refusals::Refusals;
 pub use status::{Notice, PendingStatus, SinkCondition, SinkStatus};
@@ -52,6 +53,8 @@ pub struct Settings {
     /// Percent of the last 1,000 records (and at least 20) that may be refused before the sink is held; none
     /// for no limit.
     pub most_refused: Option<usize>,
+    /// Stored bytes that the outbox may hold.
+    pub outbox_bytes: u64,
 }
 
 impl Default for Settings {
@@ -64,6 +67,7 @@ impl Default for Settings {
             last_batch: Duration::from_secs(3),
             dead_letter_bytes: 1 << 30,
             most_refused: Some(5),
+            outbox_bytes: u64::MAX,
         }
     }
 }
@@ -143,6 +147,23 @@ pub struct Worker {
     settings: Settings,
     appended: watch::Receiver<()>,
     status: watch::Sender<SinkStatus>,
+}
+
+/// What a round delivers.
+#[derive(Clone, Debug)]
+enum Work {
+    Pending(Vec<PendingLane>),
+    /// Once nothing is pending: what it had before.
+    Again(Replay),
+}
+
+impl Work {
+    fn lanes(&self) -> &[PendingLane] {
+        match self {
+            Work::Pending(lanes) => lanes,
+            Work::Again(replay) => std::slice::from_ref(&replay.pending),
+        }
+    }
 }
 
 /// What a round came to.
@@ -337,22 +358,54 @@ impl Worker {
     async fn round(&mut self, stop: &CancellationToken) -> Result<Round, DeliverError> {
         // Before looking: what is appended from here on wakes the worker again.
         self.appended.mark_unchanged();
+        self.make_room().await?;
         if !self.recovered {
             self.recover().await?;
         }
-        let lanes = self.pending().await?;
-        if lanes.is_empty() {
+        let Some(work) = self.pending().await? else {
             while let Some(state) = self.sink.idle(self.clock.now()).await? {
                 self.save(state).await?;
             }
             self.take_notices();
             self.well();
             return Ok(Round::Empty);
-        }
+        };
         let memory = self.settings.batch_bytes.saturating_mul(MEMORY_FACTOR);
-        let Some(assembled) = self.assemble(lanes, memory, stop).await? else { return Ok(Round::Empty) };
-        self.deliver(assembled).await?;
+        let Some(assembled) = self.assemble(&work, memory, stop).await? else { return Ok(Round::Empty) };
+        self.deliver(work, assembled).await?;
         Ok(Round::Delivered)
+    }
+
+    /// Where this sink is so far behind that the outbox is full, and another one is not, it lets go of the oldest
+    /// entries: for the other one collecting has to go on.
+    async fn make_room(&mut self) -> Result<(), StoreError> {
+        let (name, limit) = (self.name.clone(), self.settings.outbox_bytes);
+        if !self.store.read(move |db| owed::stands_in_the_way(db, &name, limit)).await? {
+            return Ok(());
+        }
+        let mut let_go = 0;
+        loop {
+            let (name, now) = (self.name.clone(), self.clock.now().timestamp_micros());
+            match self.store.write(move |db| owed::let_go(db, &name, limit, now)).await? {
+                0 => break,
+                entries => let_go += entries,
+            }
+        }
+        let (name, nothing_in_doubt) = (self.name.clone(), self.recovered);
+        let settle = move |db: &rusqlite::Connection| {
+            if nothing_in_doubt {
+                sinks::recovered(db, &name)?;
+            }
+            replays::give_up(db, &name)
+        };
+        let replays = self.store.write(settle).await?;
+        let more = if replays { "; what it was to deliver again was given up" } else { "" };
+        self.note(format!(
+            "the outbox is full and this sink is far behind: it let {let_go} entries go, so that collecting goes on for \
+             the others. Once it works, `lockstep backfill --sink {}` collects them for it again{more}",
+            self.name
+        ));
+        Ok(())
     }
 
     async fn recover(&mut self) -> Result<(), DeliverError> {
@@ -377,6 +430,8 @@ impl Worker {
         if let Some(theirs) = theirs {
             self.take_over(&ours, theirs).await?;
         }
+        let name = self.name.clone();
+        self.store.write(move |db| sinks::recovered(db, &name)).await?;
         self.recovered = true;
         Ok(())
     }
@@ -391,17 +446,26 @@ impl Worker {
         Ok(())
     }
 
-    async fn pending(&mut self) -> Result<Vec<PendingLane>, StoreError> {
+    /// What there is to do, and what comes first of it.
+    async fn pending(&mut self) -> Result<Option<Work>, StoreError> {
         let name = self.name.clone();
-        let lanes = self.store.read(move |db| outbox::pending(db, &name)).await?;
+        let pending = move |db: &rusqlite::Connection| {
+            let lanes = outbox::pending(db, &name)?;
+            let replay = if lanes.is_empty() { replays::next(db, &name)? } else { None };
+            Ok((lanes, replay))
+        };
+        let (lanes, replay) = self.store.read(pending).await?;
         self.status.send_modify(|status| status.set_pending(&lanes));
-        Ok(lanes)
+        Ok(match replay {
+            Some(replay) => Some(Work::Again(replay)),
+            None => (!lanes.is_empty()).then_some(Work::Pending(lanes)),
+        })
     }
 
     /// None when stopped while waiting for memory.
     async fn assemble(
         &mut self,
-        lanes: Vec<PendingLane>,
+        work: &Work,
         mut memory: usize,
         stop: &CancellationToken,
     ) -> Result<Option<(Assembled, Reservation)>, DeliverError> {
@@ -417,7 +481,7 @@ impl Worker {
                 () = stop.cancelled() => return Ok(None),
                 reservation = self.budget.reserve(wanted) => reservation,
             };
-            let (lanes, turn, format) = (lanes.clone(), self.turn, self.format);
+            let (work, turn, format, name) = (work.clone(), self.turn, self.format, self.name.clone());
             let (redaction, select) = (redaction.clone(), Arc::clone(&self.select));
             let bounds = Bounds { batch: self.settings.batch_bytes, memory };
             let assemble = move |db: &rusqlite::Connection| {
@@ -448,7 +512,14 @@ impl Worker {
                     select.retain(start, out, records);
                     Ok(())
                 };
-                assemble::assemble(db, &lanes, turn, bounds, encode).map(Ok)
+                let read = |db: &rusqlite::Connection, lane: &PendingLane, position, bytes| match &work {
+                    Work::Again(replay) => replays::read_after(db, replay, position, bytes),
+                    Work::Pending(_) if lane.lane == Lane::Refill => {
+                        refill::read_after(db, &name, lane.connection, position, bytes)
+                    }
+                    Work::Pending(_) => outbox::read_after(db, lane.connection, lane.lane, position, bytes),
+                };
+                assemble::assemble(db, work.lanes(), turn, bounds, read, encode).map(Ok)
             };
             match self.store.read(assemble).await?? {
                 Outcome::Batch(assembled) => {
@@ -462,9 +533,17 @@ impl Worker {
     }
 
     /// Nothing is confirmed before the sink has it, and nothing given up before its dead letter is safe.
-    async fn deliver(&mut self, (assembled, _memory): (Assembled, Reservation)) -> Result<(), DeliverError> {
-        let Assembled { batch, positions, refused, unknown } = assembled;
-        let (records, unencoded) = (batch.records.len(), refused.len());
+    async fn deliver(
+        &mut self,
+        work: Work,
+        (assembled, _memory): (Assembled, Reservation),
+    ) -> Result<(), DeliverError> {
+        let Assembled { mut batch, positions, refused, unknown } = assembled;
+        batch.again = matches!(work, Work::Again(_));
+        // What is refused once more says nothing new.
+        let counts = |lane: Lane| lane != Lane::Refill;
+        let records = batch.records.iter().filter(|record| counts(record.lane)).count();
+        let unencoded = refused.iter().filter(|refused| counts(refused.lane)).count();
         self.bury(refused, &self.refusals.with(records, unencoded)).await?;
         let mut refusals = self.refusals.with(records, unencoded);
         let mut taken = 0;
@@ -473,12 +552,21 @@ impl Worker {
                 self.save(state).await?;
             }
             let refused = self.sink.write(&batch).await?;
-            taken = records - refused.len();
-            refusals = self.refusals.with(taken, unencoded + refused.len());
+            taken = batch.records.len() - refused.len();
+            let counted = refused.iter().filter(|refusal| counts(batch.records[refusal.record].lane)).count();
+            refusals = self.refusals.with(records - counted, unencoded + counted);
             self.bury(refused.iter().map(|refusal| by_sink(&batch, refusal)).collect(), &refusals).await?;
         }
-        let state = self.sink.commit(&positions).await?;
-        self.confirm(positions, state).await?;
+        match work {
+            Work::Pending(_) => {
+                let state = self.sink.commit(&positions).await?;
+                self.confirm(positions, state).await?;
+            }
+            Work::Again(replay) => {
+                let state = self.sink.commit(&Positions::new()).await?;
+                self.confirm_again(replay, &positions, state).await?;
+            }
+        }
         self.refusals = refusals;
         self.take_notices();
         self.well();
@@ -507,7 +595,10 @@ impl Worker {
                 if dead_letters::usage(db)?.1 >= limit {
                     return Ok(None);
                 }
-                buried += u64::from(dead_letters::insert(db, &new_letter(letter, &name, stored))?);
+                let place = (letter.connection, letter.lane, letter.number);
+                let entry = dead_letters::entry(db, &name, place, letter.whole)?;
+                let letter = NewDeadLetter { entry, ..new_letter(letter, &name, stored) };
+                buried += u64::from(dead_letters::insert(db, &letter)?);
             }
             Ok(Some(buried))
         });
@@ -527,6 +618,26 @@ impl Worker {
         let (name, bytes) = (self.name.clone(), state.0.clone());
         self.store.write(move |db| sinks::confirm(db, &name, &positions, &bytes)).await?;
         fail::fail_point!("deliver.confirm.after", |_| Ok(()));
+        self.saved = state;
+        Ok(())
+    }
+
+    async fn confirm_again(
+        &mut self,
+        replay: Replay,
+        positions: &Positions,
+        state: SinkState,
+    ) -> Result<(), StoreError> {
+        let (name, bytes, site) = (self.name.clone(), state.0.clone(), replay.pending.site.clone());
+        let lane = (replay.pending.connection, replay.pending.lane);
+        let reached = positions.get(&lane).copied().filter(|number| *number > replay.pending.position);
+        let confirm = move |db: &rusqlite::Connection| {
+            sinks::save_state(db, &name, &bytes)?;
+            replays::delivered(db, &replay, reached)
+        };
+        if self.store.write(confirm).await? {
+            tracing::info!(site, lane = lane.1.as_str(), "a stretch was delivered again");
+        }
         self.saved = state;
         Ok(())
     }
@@ -557,9 +668,11 @@ fn by_sink(batch: &Batch, refusal: &Refusal) -> Refused {
     let record = &batch.records[refusal.record];
     Refused {
         connection: record.connection,
+        lane: record.lane,
         source: record.source.to_string(),
         number: record.number,
         uid: Some(record.uid),
+        whole: false,
         organization: (!record.organization.is_none()).then(|| record.organization.to_string()),
         vendor_id: None,
         reason: refusal.reason.clone(),
@@ -579,5 +692,6 @@ fn new_letter<'a>(letter: &'a Refused, sink: &'a str, stored: Micros) -> NewDead
         reason: &letter.reason,
         stored,
         body: &letter.body,
+        entry: None,
     }
 }

@@ -68,6 +68,29 @@ pub struct Encoded {
     pub unknown: bool,
 }
 
+/// Leaves of the records that were appended to `out` from `start` on those that are wanted.
+pub(crate) fn retain(
+    start: usize,
+    out: &mut Vec<u8>,
+    records: &mut Vec<Encoded>,
+    wanted: impl Fn(&Encoded) -> bool,
+) {
+    let (mut begin, mut end) = (start, start);
+    records.retain_mut(|record| {
+        let bytes = begin..record.end;
+        begin = record.end;
+        let wanted = wanted(record);
+        if wanted {
+            let length = bytes.len();
+            out.copy_within(bytes, end);
+            end += length;
+            record.end = end;
+        }
+        wanted
+    });
+    out.truncate(end);
+}
+
 /// What the records of one entry share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {

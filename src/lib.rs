@@ -25,6 +25,7 @@ pub mod formats;
 pub mod metrics;
 pub mod model;
 pub mod normalise;
+pub mod order;
 pub mod portal;
 pub mod reach;
 pub mod record;

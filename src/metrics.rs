@@ -107,6 +107,8 @@ families! {
         lockstep / sink_pending_bytes: GaugeVec ["sink", "type"],
         /// Age of the oldest entry that a sink is owed.
         lockstep / sink_lag_seconds: GaugeVec ["sink", "type"],
+        /// Entries that a sink was too far behind for, and that are to be collected for it again.
+        lockstep / sink_owed_entries: GaugeVec ["sink", "type"],
         /// 1 for the state that a sink is in.
         lockstep / sink_state: GaugeVec ["sink", "type", "state"],
 
@@ -248,6 +250,7 @@ impl Metrics {
             add(&self.sink_unmapped_action_types_total, labels, count(sink.unmapped_action_types));
             add(&self.sink_dead_letters_total, labels, count(sink.dead_letters));
             set(&self.sink_pending_bytes, labels, count(sink.pending_bytes));
+            set(&self.sink_owed_entries, labels, count(sink.owed.iter().map(|owed| owed.entries).sum()));
             let ages = sink.pending.iter().filter_map(|lane| {
                 let oldest = lane.oldest?;
                 Some((status.taken - oldest).as_seconds_f64() + offset(&lane.site))

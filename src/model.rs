@@ -77,17 +77,20 @@ pub enum Lane {
     Live,
     /// Older time that was not covered yet, late rows, repaired gaps.
     Backfill,
+    /// What one sink alone gets: dead letters that it tries again, and what was collected for it once more.
+    Refill,
 }
 
 impl Lane {
     /// Every lane, in the order of delivery.
-    pub const ALL: [Lane; 2] = [Lane::Live, Lane::Backfill];
+    pub const ALL: [Lane; 3] = [Lane::Live, Lane::Backfill, Lane::Refill];
 
     /// The lane's key in the store; never changes once released.
     pub fn code(self) -> i64 {
         match self {
             Lane::Live => 0,
             Lane::Backfill => 1,
+            Lane::Refill => 2,
         }
     }
 
@@ -99,6 +102,7 @@ impl Lane {
         match self {
             Lane::Live => "live",
             Lane::Backfill => "backfill",
+            Lane::Refill => "refill",
         }
     }
 }
@@ -185,6 +189,13 @@ pub struct Entry<'a> {
     pub previous: Option<&'a str>,
 }
 
+/// What of an entry a sink refused before, and is to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retried {
+    /// The one record that it refused; all of them where there is none.
+    pub record: Option<Uuid>,
+}
+
 /// Consecutive entries of one lane that were committed together.
 #[derive(Clone, Debug)]
 pub struct Chunk {
@@ -197,6 +208,8 @@ pub struct Chunk {
     pub last: i64,
     /// When the rows were collected, on the portal's time.
     pub collected: Micros,
+    /// Set where a sink refused its entries before.
+    pub retried: Option<Retried>,
     /// MessagePack of `Vec<Entry>` and of what was known besides, not compressed any more.
     pub body: Vec<u8>,
 }
@@ -317,6 +330,7 @@ mod tests {
             first: 1,
             last: 1,
             collected: 0,
+            retried: None,
             body: body.to_vec(),
         };
         let whole = Chunk::encode(std::slice::from_ref(&row), &Known::new([besides].into_iter()));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::format::Encoded;
+use crate::format::{self, Encoded};
 use crate::model::{Entry, Kind};
 use crate::record::event::Severity;
 
@@ -37,20 +37,7 @@ impl Select {
 
     /// Leaves of the records that were appended to `out` from `start` on those that it wants.
     pub fn retain(&self, start: usize, out: &mut Vec<u8>, records: &mut Vec<Encoded>) {
-        let (mut begin, mut end) = (start, start);
-        records.retain_mut(|record| {
-            let bytes = begin..record.end;
-            begin = record.end;
-            let wanted = self.takes_record(record);
-            if wanted {
-                let length = bytes.len();
-                out.copy_within(bytes, end);
-                end += length;
-                record.end = end;
-            }
-            wanted
-        });
-        out.truncate(end);
+        format::retain(start, out, records, |record| self.takes_record(record));
     }
 
     fn takes_record(&self, record: &Encoded) -> bool {

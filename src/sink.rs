@@ -106,6 +106,8 @@ pub struct Batch {
     pub records: Arc<[Record]>,
     /// The records' bytes, one after another.
     pub buffer: Bytes,
+    /// The far side had them before, and is to have them whatever became of those.
+    pub again: bool,
 }
 
 /// One encoded record of an entry and what a sink may route by.

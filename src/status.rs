@@ -30,11 +30,12 @@ use crate::coverage::Observed;
 use crate::deliver::SinkStatus;
 use crate::epitaph::REMEDY;
 use crate::model::{OrganizationId, Seconds};
+use crate::order::{Done, Order};
 use crate::portal::{CredentialHealth, OwnReadsReport, Portal};
 use crate::store::backfill::AskedBack;
 use crate::store::connections::{self, ClaimedElsewhere};
 use crate::store::vendor_fields::{self, FieldNotice};
-use crate::store::{Store, StoreError, backfill, dead_letters, outbox};
+use crate::store::{Store, StoreError, backfill, dead_letters, outbox, owed, replays};
 pub use failing::Failing;
 pub use pace::Owed;
 use pace::Pace;
@@ -349,12 +350,13 @@ impl Board {
     /// Takes the picture.
     pub async fn status(&self) -> Result<Status, StoreError> {
         let inner = &self.0;
-        let (outbox, dead, mut claims, mut fields, mut asked) = inner
+        let (outbox, dead, mut claims, mut fields, mut asked, mut besides) = inner
             .store
             .read(|db| {
                 let (outbox, dead) = (outbox::usage(db)?, dead_letters::usage(db)?);
                 let (claims, fields) = (connections::claimed_elsewhere(db)?, vendor_fields::notices(db)?);
-                Ok((outbox, dead, claims, fields, backfill::waiting(db)?))
+                let besides = (owed::totals(db)?, replays::waiting(db)?);
+                Ok((outbox, dead, claims, fields, backfill::waiting(db)?, besides))
             })
             .await?;
         let taken = inner.clock.now();
@@ -373,7 +375,7 @@ impl Board {
             .lock()
             .expect("no holder of the board panics")
             .iter()
-            .map(|sink| sink.borrow().clone())
+            .map(|sink| sink.borrow().clone().with(&mut besides.0, &besides.1))
             .collect();
         let limit = inner.outbox_limit.load(Ordering::Relaxed);
         let outbox = OutboxStatus {
@@ -430,6 +432,11 @@ impl Board {
         }
         let site = site.to_owned();
         self.0.store.write(move |db| backfill::ask(db, &site, stream, span)).await
+    }
+
+    /// Carries out what an operator orders.
+    pub async fn carry_out(&self, order: Order) -> Result<Done, StoreError> {
+        self.0.store.write(move |db| order.carry_out(db)).await
     }
 
     /// Takes the word of the operator that the rows of a site that are held as unknown are removed.

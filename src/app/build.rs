@@ -141,7 +141,11 @@ impl Builder {
             );
         }
         let sink = SinkConfig { format: pinned, ..sink.clone() };
-        let settings = Settings { dead_letter_bytes: config.dead_letters.limit_bytes, ..Settings::default() };
+        let settings = Settings {
+            dead_letter_bytes: config.dead_letters.limit_bytes,
+            outbox_bytes: config.outbox.limit_bytes,
+            ..Settings::default()
+        };
         let (store, clock) = (self.store.clone(), self.deps.clock.clone());
         Worker::new(&sink, row.state, store, clock, self.budget.clone(), settings, self.appended.clone())
     }

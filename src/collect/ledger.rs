@@ -8,12 +8,17 @@ use rusqlite::Connection;
 
 use super::window::{Commit, EXPECTED_GAPS, Ledger, Notes, RowCommit, Silent};
 use crate::clock::Clock;
-use crate::model::{Change, ConnectionId, Kind, Lane, Micros, OrganizationId, RowIds, SECOND, Seconds};
+use crate::model::{
+    Change, ConnectionId, Entry, Kind, Lane, Micros, OrganizationId, RowIds, SECOND, Seconds,
+};
 use crate::record::enrichment::Enrichment;
 use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
+use crate::store::refill::{self, Shared};
 use crate::store::seen::SeenRow;
-use crate::store::{Store, StoreError, backfill, connections, dead_letters, outbox, seen, streams, withheld};
+use crate::store::{
+    Store, StoreError, backfill, connections, dead_letters, outbox, owed, seen, streams, withheld,
+};
 
 const HOUR: Micros = 3_600 * SECOND;
 /// Hours with rows, of 24, from which rows are usual.
@@ -103,6 +108,7 @@ impl StreamLedger {
                 &entries,
             )?;
         }
+        self.refill(db, &commit)?;
         for (uid, body, reason) in &commit.dead {
             dead_letters::insert(
                 db,
@@ -117,6 +123,7 @@ impl StreamLedger {
                     reason,
                     stored,
                     body,
+                    entry: None,
                 },
             )?;
         }
@@ -131,7 +138,40 @@ impl StreamLedger {
         if let Some(asked) = commit.taken_up {
             backfill::taken_up(db, self.stream, asked)?;
         }
+        if let Some((asked, reached)) = commit.walked_again {
+            backfill::walked_again(db, self.stream, asked, reached)?;
+        }
         Ok(entries.len() as u64)
+    }
+
+    /// Enters the rows that a sink once let go, for that sink alone.
+    fn refill(&self, db: &Connection, commit: &Commit) -> Result<(), StoreError> {
+        if commit.rows.is_empty() || !owed::exists(db, self.connection, self.source)? {
+            return Ok(());
+        }
+        let mut released: BTreeMap<(String, Micros), Vec<&RowCommit>> = BTreeMap::new();
+        for row in &commit.rows {
+            for owed in owed::release(db, self.connection, self.source, row.uid)? {
+                released.entry(owed).or_default().push(row);
+            }
+        }
+        for ((sink, collected), rows) in released {
+            let mut seen = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let key = connections::organization(db, self.connection, &row.organization, None, collected)?;
+                seen.push(told(&(row, key), commit.collected));
+            }
+            let known = devices::note_seen(db, &seen, commit.collected)?;
+            let entries: Vec<(Entry<'_>, Enrichment<'_>)> = rows
+                .iter()
+                .enumerate()
+                .map(|(place, row)| (self.entry(row, Enrichment::default()).numbered(0), known.of(place)))
+                .collect();
+            let (connection, source) = (self.connection, self.source);
+            let shared = Shared { sink: &sink, connection, source, collected, retried: None };
+            refill::append(db, &shared, &entries)?;
+        }
+        Ok(())
     }
 
     /// Remembers the rows and answers those that become entries, with the short keys of their organizations.
@@ -273,6 +313,11 @@ impl Ledger for StreamLedger {
         self.store.read(move |db| backfill::asked(db, stream)).await
     }
 
+    async fn asked_again(&self) -> Result<Option<(Seconds, Seconds)>, StoreError> {
+        let stream = self.stream;
+        self.store.read(move |db| backfill::asked_again(db, stream)).await
+    }
+
     async fn held(&self, from: Micros, to: Micros) -> Result<u64, StoreError> {
         self.read(move |this, db, organization| seen::held(db, this.set, organization, from, to)).await
     }
@@ -339,7 +384,18 @@ impl Ledger for StreamLedger {
             let some = self.store.write(move |db| seen::prune(db, set, before, gone_only)).await?;
             pruned += some;
             if some == 0 {
-                self.store.write(move |db| withheld::prune(db, set, before)).await?;
+                let (connection, source) = (self.connection, self.source);
+                let forget = move |db: &Connection| {
+                    withheld::prune(db, set, before)?;
+                    owed::expire(db, connection, source, before)
+                };
+                for (sink, entries) in self.store.write(forget).await? {
+                    tracing::warn!(
+                        sink,
+                        entries,
+                        "the portal keeps no longer what this sink let go: the entries are lost to it"
+                    );
+                }
                 return Ok(pruned);
             }
         }

@@ -1,6 +1,6 @@
 //! From the outbox to one batch: which lanes, which entries, encoded.
 //!
-//! Live lanes come before backfill; lanes of one kind take turns, so that a connection with a long backlog
+//! Live lanes come before backfill, and both before what one sink alone gets; lanes of one kind take turns, so that a connection with a long backlog
 //! holds up no other. Inside a lane the order of numbers is kept.
 
 use std::any::Any;
@@ -12,11 +12,11 @@ use chrono::{DateTime, NaiveDate};
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use crate::format::{Encoded, FormatError, Origin};
+use crate::format::{self, Encoded, FormatError, Origin};
 use crate::model::{Chunk, ConnectionId, Entry, Lane, OrganizationId, Positions};
 use crate::record::enrichment::{Enrichment, Known};
 use crate::sink::{Batch, Record};
-use crate::store::outbox::{self, PendingLane};
+use crate::store::outbox::PendingLane;
 use crate::store::{StoreError, connections};
 
 /// The least that a lane gives at its turn, in bytes of rows, if it has so much.
@@ -24,6 +24,9 @@ const LEAST_SHARE: usize = 64 << 10;
 /// Times its memory that a batch reads at most, one chunk after another, where the sink wants little of it: a
 /// snapshot of the store that is held for long keeps the log from being folded in.
 const LONGEST_READ: usize = 8;
+/// Entries of a batch that the sink refused before, at most: too few to look as if the sink were at fault when it
+/// refuses them again.
+const MOST_RETRIED: usize = 16;
 /// Memory that a batch takes at most, as a multiple of its bound: the rows read, the buffer while it grows,
 /// and what routes each record.
 pub(super) const MEMORY_FACTOR: usize = 3;
@@ -51,9 +54,12 @@ impl Assembled {
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) connection: ConnectionId,
+    pub(super) lane: Lane,
     pub(super) source: String,
     pub(super) number: i64,
     pub(super) uid: Option<Uuid>,
+    /// None of its records is delivered, and not only the one of this uid.
+    pub(super) whole: bool,
     pub(super) organization: Option<String>,
     pub(super) vendor_id: Option<String>,
     pub(super) reason: String,
@@ -70,6 +76,14 @@ impl<E> Encode for E where
     E: Fn(Origin<'_>, &Entry<'_>, Enrichment<'_>, &mut Vec<u8>, &mut Vec<Encoded>) -> Result<(), FormatError>
 {
 }
+
+/// Reads chunks of a lane above a position, as [`crate::store::outbox::read_after`] does.
+pub(super) trait Read:
+    Fn(&Connection, &PendingLane, i64, usize) -> Result<Vec<Chunk>, StoreError>
+{
+}
+
+impl<R> Read for R where R: Fn(&Connection, &PendingLane, i64, usize) -> Result<Vec<Chunk>, StoreError> {}
 
 /// How much may be put together.
 #[derive(Clone, Copy, Debug)]
@@ -94,12 +108,14 @@ pub(super) fn assemble(
     lanes: &[PendingLane],
     turn: usize,
     bounds: Bounds,
+    read: impl Read,
     encode: impl Encode,
 ) -> Result<Outcome, StoreError> {
     // What of the buffer is not used takes address space and no memory.
     let mut assembly = Assembly {
         db,
         bounds,
+        chunks: read,
         encode,
         buffer: Vec::with_capacity(bounds.batch),
         encoded: Vec::new(),
@@ -107,6 +123,7 @@ pub(super) fn assemble(
         organizations: HashMap::new(),
         unknown: 0,
         read: 0,
+        retried: 0,
     };
     let (mut positions, mut refused) = (Positions::new(), Vec::new());
     for kind in Lane::ALL {
@@ -143,9 +160,10 @@ enum Taken {
     NeedsMemory(usize),
 }
 
-struct Assembly<'a, E> {
+struct Assembly<'a, R, E> {
     db: &'a Connection,
     bounds: Bounds,
+    chunks: R,
     encode: E,
     buffer: Vec<u8>,
     /// Of the entry in hand.
@@ -154,11 +172,13 @@ struct Assembly<'a, E> {
     unknown: u64,
     /// Bytes of chunks.
     read: usize,
+    /// Entries that the sink refused before.
+    retried: usize,
     /// By connection and by the id as it stands in the entry.
     organizations: HashMap<ConnectionId, HashMap<String, (OrganizationId, Arc<str>)>>,
 }
 
-impl<E: Encode> Assembly<'_, E> {
+impl<R: Read, E: Encode> Assembly<'_, R, E> {
     /// Takes the lane's next entries and moves its position.
     fn take(
         &mut self,
@@ -167,7 +187,7 @@ impl<E: Encode> Assembly<'_, E> {
         share: usize,
         refused: &mut Vec<Refused>,
     ) -> Result<Taken, StoreError> {
-        let chunks = outbox::read_after(self.db, pending.connection, pending.lane, *position, share)?;
+        let chunks = (self.chunks)(self.db, pending, *position, share)?;
         if chunks.is_empty() {
             return Ok(Taken::All);
         }
@@ -176,6 +196,9 @@ impl<E: Encode> Assembly<'_, E> {
             // Small rows grow most when they are encoded: the share counts for what goes out, too.
             if self.buffer.len() - start >= share {
                 return Ok(Taken::More);
+            }
+            if chunk.retried.is_some() && self.retried >= MOST_RETRIED {
+                return Ok(Taken::Full);
             }
             let memory = chunk.body.len().saturating_mul(MEMORY_FACTOR);
             if memory > self.bounds.memory {
@@ -211,14 +234,16 @@ impl<E: Encode> Assembly<'_, E> {
                 return Ok(false);
             }
         };
+        let only = chunk.retried.and_then(|retried| retried.record);
         for (place, entry) in entries.iter().enumerate() {
             if entry.number <= *position {
                 continue;
             }
             let start = self.buffer.len();
+            self.retried += usize::from(chunk.retried.is_some());
             let result = match day {
                 None => Err(FormatError::Collected(chunk.collected).to_string()),
-                Some(day) => self.encode(origin, entry, known.of(place)).map(|()| day),
+                Some(day) => self.encode(origin, entry, known.of(place), only).map(|()| day),
             };
             if self.buffer.len() > self.bounds.batch && start > 0 {
                 self.buffer.truncate(start);
@@ -234,8 +259,15 @@ impl<E: Encode> Assembly<'_, E> {
         Ok(false)
     }
 
-    /// Appends the entry to the buffer; whatever goes wrong, even a panic, is the reason of a dead letter.
-    fn encode(&mut self, origin: Origin<'_>, entry: &Entry<'_>, known: Enrichment<'_>) -> Result<(), String> {
+    /// Appends the entry to the buffer, or of its records only the one of this uid; whatever goes wrong, even a panic, is
+    /// the reason of a dead letter.
+    fn encode(
+        &mut self,
+        origin: Origin<'_>,
+        entry: &Entry<'_>,
+        known: Enrichment<'_>,
+        only: Option<Uuid>,
+    ) -> Result<(), String> {
         let start = self.buffer.len();
         self.encoded.clear();
         let (buffer, encoded, encode) = (&mut self.buffer, &mut self.encoded, &self.encode);
@@ -244,8 +276,12 @@ impl<E: Encode> Assembly<'_, E> {
             Ok(result) => result.map_err(|error| error.to_string()),
             Err(panic) => Err(panicked(panic.as_ref())),
         };
-        if result.is_err() {
-            self.buffer.truncate(start);
+        match (&result, only) {
+            (Err(_), _) => self.buffer.truncate(start),
+            (Ok(()), Some(only)) => {
+                format::retain(start, &mut self.buffer, &mut self.encoded, |record| record.uid == only);
+            }
+            (Ok(()), None) => {}
         }
         result
     }
@@ -303,17 +339,20 @@ impl<E: Encode> Assembly<'_, E> {
 
     fn finish(self, mut positions: Positions, refused: Vec<Refused>) -> Outcome {
         positions.retain(|_, number| *number > 0);
-        let batch = Batch { records: self.records.into(), buffer: self.buffer.into() };
+        let batch = Batch { records: self.records.into(), buffer: self.buffer.into(), again: false };
         Outcome::Batch(Assembled { batch, positions, refused, unknown: self.unknown })
     }
 }
 
 fn refusal(chunk: &Chunk, entry: &Entry<'_>, reason: String) -> Refused {
+    let record = chunk.retried.and_then(|retried| retried.record);
     Refused {
         connection: chunk.connection,
+        lane: chunk.lane,
         source: chunk.source.clone(),
         number: entry.number,
-        uid: Some(entry.uid),
+        uid: Some(record.unwrap_or(entry.uid)),
+        whole: record.is_none(),
         organization: Some(entry.organization).filter(|id| !id.is_empty()).map(str::to_owned),
         vendor_id: entry.vendor_id.map(str::to_owned),
         reason,
@@ -324,9 +363,11 @@ fn refusal(chunk: &Chunk, entry: &Entry<'_>, reason: String) -> Refused {
 fn unreadable(chunk: &Chunk, reason: &str) -> Refused {
     Refused {
         connection: chunk.connection,
+        lane: chunk.lane,
         source: chunk.source.clone(),
         number: chunk.first,
         uid: None,
+        whole: true,
         organization: None,
         vendor_id: None,
         reason: format!("entries {} to {} of the outbox cannot be read: {reason}", chunk.first, chunk.last),

@@ -1,12 +1,13 @@
 //! What a sink's worker tells of itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Lane;
 use crate::store::outbox::PendingLane;
+use crate::store::owed::Owed;
 
 /// Notices kept for a reader of the status.
 const MOST_NOTICES: usize = 20;
@@ -39,6 +40,12 @@ pub struct SinkStatus {
     pub oldest_pending: Option<DateTime<Utc>>,
     /// When the sink last confirmed, on our clock.
     pub last_confirmed: Option<DateTime<Utc>>,
+    /// Entries that it let go and nobody has collected for it yet.
+    #[serde(default)]
+    pub owed: Vec<Owed>,
+    /// Entries that it is to deliver again, at most.
+    #[serde(default)]
+    pub replaying: u64,
     /// What an operator should know, newest last.
     pub notices: VecDeque<Notice>,
 }
@@ -109,8 +116,21 @@ impl SinkStatus {
             pending_bytes: 0,
             oldest_pending: None,
             last_confirmed: None,
+            owed: Vec::new(),
+            replaying: 0,
             notices: VecDeque::new(),
         }
+    }
+
+    /// With what the state holds of it besides its lanes.
+    pub(crate) fn with(
+        mut self,
+        owed: &mut BTreeMap<String, Vec<Owed>>,
+        replays: &BTreeMap<String, u64>,
+    ) -> Self {
+        self.owed = owed.remove(&self.name).unwrap_or_default();
+        self.replaying = replays.get(&self.name).copied().unwrap_or_default();
+        self
     }
 
     pub(super) fn become_condition(&mut self, state: SinkCondition, now: DateTime<Utc>) {

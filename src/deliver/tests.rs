@@ -1,3 +1,5 @@
+mod again;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::future::Future;
@@ -11,7 +13,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::credentials::SecretSource;
-use crate::model::{Change, ConnectionId, Kind, Lane, OrganizationId};
+use crate::model::{Change, Chunk, ConnectionId, Kind, Lane, OrganizationId};
 use crate::redact::class::{Class, Classes, How};
 use crate::sink::SinkKind;
 use crate::sinks::file::PathTemplate;
@@ -75,7 +77,7 @@ impl Bench {
     }
 
     async fn letters(&self) -> Vec<dead_letters::DeadLetter> {
-        self.store.read(|db| dead_letters::list(db, None, 100)).await.unwrap()
+        self.store.read(|db| dead_letters::list(db, None, None, 100)).await.unwrap()
     }
 
     async fn positions(&self) -> Positions {
@@ -413,9 +415,18 @@ mod assembling {
 
     const PLENTY: usize = 1 << 30;
 
+    fn from_outbox(
+        db: &rusqlite::Connection,
+        lane: &PendingLane,
+        position: i64,
+        bytes: usize,
+    ) -> Result<Vec<Chunk>, StoreError> {
+        outbox::read_after(db, lane.connection, lane.lane, position, bytes)
+    }
+
     fn next(db: &rusqlite::Connection, turn: usize, bounds: Bounds) -> Outcome {
         let lanes = outbox::pending(db, "out").unwrap();
-        assemble(db, &lanes, turn, bounds, |origin, entry, known, out, records| {
+        assemble(db, &lanes, turn, bounds, from_outbox, |origin, entry, known, out, records| {
             assert!(!entry.row.contains("panic"), "planted");
             Format::Raw.encode(origin, entry, known, out, records)
         })
@@ -493,7 +504,7 @@ mod assembling {
              known: Enrichment<'_>,
              out: &mut Vec<u8>,
              records: &mut Vec<Encoded>| format.encode(origin, entry, known, out, records);
-        match assemble(db, &lanes, 0, bounds, encode).unwrap() {
+        match assemble(db, &lanes, 0, bounds, from_outbox, encode).unwrap() {
             Outcome::Batch(assembled) if assembled.refused.is_empty() => assembled,
             other => panic!("{other:?}"),
         }
@@ -559,11 +570,17 @@ mod assembling {
             }
             Ok(())
         };
-        let assembled =
-            |bound| match assemble(&db, &lanes, 0, Bounds { batch: bound, memory: PLENTY }, encode) {
-                Ok(Outcome::Batch(assembled)) => assembled,
-                other => panic!("{other:?}"),
-            };
+        let assembled = |bound| match assemble(
+            &db,
+            &lanes,
+            0,
+            Bounds { batch: bound, memory: PLENTY },
+            from_outbox,
+            encode,
+        ) {
+            Ok(Outcome::Batch(assembled)) => assembled,
+            other => panic!("{other:?}"),
+        };
         let all = assembled(PLENTY);
         let lines: Vec<_> = all.batch.records.iter().map(|record| all.batch.bytes(record).to_vec()).collect();
         let wanted: [&[u8]; 6] = [b"1\n", b"further\n", b"2\n", b"further\n", b"3\n", b"further\n"];

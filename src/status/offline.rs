@@ -19,7 +19,7 @@ use crate::store::backfill::{self, AskedBack};
 use crate::store::outbox::{OutboxUsage, PendingLane};
 use crate::store::streams::StoredStream;
 use crate::store::vendor_fields::{self, FieldNotice};
-use crate::store::{Store, StoreError, connections, dead_letters, outbox, sinks, streams};
+use crate::store::{Store, StoreError, connections, dead_letters, outbox, owed, replays, sinks, streams};
 
 /// What the state holds, read at one moment.
 struct Held {
@@ -39,13 +39,14 @@ struct Held {
 /// # Errors
 /// Those of the state.
 pub async fn status(store: &Store, config: &Config, taken: DateTime<Utc>) -> Result<Status, StoreError> {
-    let held = store.read(read).await?;
+    let (held, (mut owed, replays)) =
+        store.read(|db| Ok((read(db)?, (owed::totals(db)?, replays::waiting(db)?)))).await?;
     let sites = config.connections.iter().map(|connection| site(connection, &held, taken)).collect();
     let sinks = held.sinks.iter().map(|(name, kind, format, pending)| {
         let mut sink = SinkStatus::new(name, kind, format, taken);
         sink.state = SinkCondition::Stopped;
         sink.set_pending(pending);
-        sink
+        sink.with(&mut owed, &replays)
     });
     let mut status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),

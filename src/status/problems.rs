@@ -53,6 +53,7 @@ impl Status {
         for sink in &self.sinks {
             let since = (self.taken - sink.since).to_std().unwrap_or_default();
             problems.extend(of_sink(sink, since));
+            problems.extend(owed_to(sink));
         }
         if self.outbox.paused {
             problems.push(Problem::missing(format!(
@@ -204,6 +205,24 @@ fn of_stream(stream: &StreamStatus) -> Vec<String> {
         }
     }
     problems
+}
+
+/// What a sink let go is missing there until it is collected for it.
+fn owed_to(sink: &SinkStatus) -> Option<Problem> {
+    let entries: u64 = sink.owed.iter().map(|owed| owed.entries).sum();
+    let from = sink.owed.iter().filter_map(|owed| owed.from).min()?;
+    let to = sink.owed.iter().filter_map(|owed| owed.to).max()?;
+    let name = &sink.name;
+    let what = match sink.owed.iter().all(|owed| owed.asked) {
+        true => "they are being collected for it".to_owned(),
+        false => format!("collect them for it with `lockstep backfill --sink {name}`"),
+    };
+    let text = format!(
+        "sink {name} was so far behind that it let {entries} entries of {} to {} go: {what}",
+        from.format("%F %TZ"),
+        to.format("%F %TZ")
+    );
+    Some(Problem::missing(text))
 }
 
 fn of_sink(sink: &SinkStatus, since: Duration) -> Option<Problem> {

@@ -78,6 +78,30 @@ pub fn asked(db: &Connection, stream: i64) -> Result<Option<(Seconds, Seconds)>,
         .optional()?)
 }
 
+/// Covered time that a stream is asked to walk again, for what sinks are owed of it.
+pub fn asked_again(db: &Connection, stream: i64) -> Result<Option<(Seconds, Seconds)>, StoreError> {
+    let mut asked = db.prepare_cached(
+        "SELECT from_s, to_s FROM walk_again WHERE stream_id = ?1 ORDER BY to_s DESC LIMIT 1",
+    )?;
+    Ok(asked.query_row([stream], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+/// The stream has walked it again from its end down to `reached`.
+pub fn walked_again(
+    db: &Connection,
+    stream: i64,
+    (from, to): (Seconds, Seconds),
+    reached: Seconds,
+) -> Result<(), StoreError> {
+    db.prepare_cached("DELETE FROM walk_again WHERE stream_id = ?1 AND from_s = ?2 AND to_s = ?3")?
+        .execute(params![stream, from, to])?;
+    if reached > from {
+        db.prepare_cached("INSERT OR IGNORE INTO walk_again (stream_id, from_s, to_s) VALUES (?1, ?2, ?3)")?
+            .execute(params![stream, from, reached])?;
+    }
+    Ok(())
+}
+
 /// The stream has taken it up: from now on its coverage says what is owed.
 pub fn taken_up(db: &Connection, stream: i64, (from, to): (Seconds, Seconds)) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM backfill WHERE stream_id = ?1 AND from_s = ?2 AND to_s = ?3")?

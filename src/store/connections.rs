@@ -100,7 +100,7 @@ pub fn inherit(
         db.query_row(find, params![id, own.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let Some((retired, site)) = found else { return Ok(None) };
     db.execute("DELETE FROM organization WHERE connection_id = ?1", [id])?;
-    for table in ["organization", "stream", "seen_set"] {
+    for table in ["organization", "stream", "seen_set", "owed", "owed_total"] {
         db.execute(
             &format!("UPDATE {table} SET connection_id = ?1 WHERE connection_id = ?2"),
             [id, retired],

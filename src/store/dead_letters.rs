@@ -3,9 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::outbox::Pruned;
+use super::outbox::{self, Pruned};
+use super::refill::{self, Shared};
 use super::{StoreError, compress};
-use crate::model::{ConnectionId, Micros};
+use crate::model::{Chunk, ConnectionId, Lane, Micros, Retried};
+use crate::record::enrichment::Known;
 
 /// The largest body kept; above it the front is kept.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
@@ -28,6 +30,134 @@ pub struct NewDeadLetter<'a> {
     pub stored: Micros,
     /// The row or record as received, of any bytes.
     pub body: &'a [u8],
+    /// What it takes to try it again.
+    pub entry: Option<LetterEntry>,
+}
+
+/// The entry of a dead letter, cut out of its chunk.
+#[derive(Clone, Debug)]
+pub struct LetterEntry {
+    /// As [`Chunk::body`], of this entry alone; of all where they cannot be read.
+    pub body: Vec<u8>,
+    /// When it was first collected.
+    pub collected: Micros,
+    /// All of its records were refused, and not only the one of the letter's uid.
+    pub whole: bool,
+}
+
+impl<'a> NewDeadLetter<'a> {
+    /// A whole chunk that cannot be read. `stored`: now, on our clock.
+    pub fn of_chunk(chunk: &'a Chunk, sink: Option<&'a str>, reason: &'a str, stored: Micros) -> Self {
+        let entry = LetterEntry { body: chunk.body.clone(), collected: chunk.collected, whole: true };
+        Self {
+            sink,
+            connection: chunk.connection,
+            source: &chunk.source,
+            organization_id: None,
+            number: Some(chunk.first),
+            uid: None,
+            vendor_id: None,
+            reason,
+            stored,
+            body: &chunk.body,
+            entry: Some(entry),
+        }
+    }
+}
+
+/// The entry that a sink refused, or the whole chunk where it cannot be read. It is there as long as the sink has not
+/// confirmed it.
+pub fn entry(
+    db: &Connection,
+    sink: &str,
+    (connection, lane, number): (ConnectionId, Lane, i64),
+    whole: bool,
+) -> Result<Option<LetterEntry>, StoreError> {
+    let chunks = match lane {
+        Lane::Refill => refill::read_after(db, sink, connection, number - 1, 0)?,
+        Lane::Live | Lane::Backfill => outbox::read_after(db, connection, lane, number - 1, 0)?,
+    };
+    let Some(chunk) = chunks.into_iter().next() else { return Ok(None) };
+    let collected = chunk.collected;
+    let body = outbox::part(&chunk, |entry| entry.number == number).unwrap_or(chunk.body);
+    Ok(Some(LetterEntry { body, collected, whole }))
+}
+
+/// Why a dead letter cannot be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// There is none of that number.
+    Unknown,
+    /// The row could not be read when it was collected: it never was an entry.
+    NeverRead,
+    /// A version before wrote it that did not keep what it takes.
+    Bare,
+    /// This version cannot read its entry either.
+    Unreadable,
+    /// Its sink is configured no more.
+    NoSink,
+}
+
+/// Tries a dead letter again: from now on it waits for its sink in the refill lane, and is a letter no more.
+pub fn retry(db: &Connection, id: i64) -> Result<Result<(), Stays>, StoreError> {
+    let get = "SELECT d.sink, s.configured, d.connection_id, d.source, d.entry, d.collected, d.whole, d.uid
+         FROM dead_letter d LEFT JOIN sink s ON s.name = d.sink WHERE d.id = ?1";
+    type Kept = (
+        Option<String>,
+        Option<bool>,
+        ConnectionId,
+        String,
+        Option<Vec<u8>>,
+        Option<Micros>,
+        bool,
+        Option<Vec<u8>>,
+    );
+    let found: Option<Kept> = db
+        .prepare_cached(get)?
+        .query_row([id], |row| {
+            let (entry, collected, whole, uid) = (row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?);
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, entry, collected, whole, uid))
+        })
+        .optional()?;
+    let Some((sink, configured, connection, source, entry, collected, whole, uid)) = found else {
+        return Ok(Err(Stays::Unknown));
+    };
+    let Some(sink) = sink else { return Ok(Err(Stays::NeverRead)) };
+    if configured != Some(true) {
+        return Ok(Err(Stays::NoSink));
+    }
+    let (Some(entry), Some(collected)) = (entry, collected) else { return Ok(Err(Stays::Bare)) };
+    let body = compress::unpack(&entry, outbox::LARGEST_CHUNK)
+        .map_err(|reason| StoreError::Damaged { what: format!("dead letter {id}"), reason })?;
+    let (first, last, lane) = (0, 0, Lane::Refill);
+    let chunk =
+        Chunk { connection, lane, source: source.clone(), first, last, collected, retried: None, body };
+    let Ok((entries, known)) = chunk.entries_and_known::<Known<'_>>() else {
+        return Ok(Err(Stays::Unreadable));
+    };
+    let record = uid.filter(|_| !whole).and_then(|bytes| Uuid::from_slice(&bytes).ok());
+    let retried = Some(Retried { record });
+    let shared = Shared { sink: &sink, connection, source: &source, collected, retried };
+    let entries: Vec<_> =
+        entries.into_iter().enumerate().map(|(place, entry)| (entry, known.of(place))).collect();
+    refill::append(db, &shared, &entries)?;
+    drop_letter(db, id)?;
+    Ok(Ok(()))
+}
+
+/// Forgets a dead letter. Answers whether there was one of that number.
+pub fn drop_letter(db: &Connection, id: i64) -> Result<bool, StoreError> {
+    Ok(db.prepare_cached("DELETE FROM dead_letter WHERE id = ?1")?.execute([id])? > 0)
+}
+
+/// The numbers of the dead letters of a sink, or of all, and of a site, or of all; oldest first.
+pub fn numbers(db: &Connection, sink: Option<&str>, site: Option<&str>) -> Result<Vec<i64>, StoreError> {
+    let mut numbers = db.prepare_cached(
+        "SELECT d.id FROM dead_letter d JOIN connection c ON c.id = d.connection_id
+         WHERE (?1 IS NULL OR d.sink = ?1) AND (?2 IS NULL OR c.site = ?2) ORDER BY d.id",
+    )?;
+    let numbers = numbers.query_map([sink, site], |row| row.get(0))?;
+    Ok(numbers.collect::<Result<_, _>>()?)
 }
 
 /// A dead letter as kept, without its body.
@@ -56,11 +186,12 @@ pub fn insert(db: &Connection, letter: &NewDeadLetter<'_>) -> Result<bool, Store
         Some(uid) => uid.as_bytes().to_vec(),
         None => blake3::hash(body).as_bytes().to_vec(),
     };
+    let entry = letter.entry.as_ref();
     let added = db
         .prepare_cached(
             "INSERT INTO dead_letter (sink, connection_id, source, organization_id, number, uid, vendor_id,
-                                      reason, identity, stored, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                                      reason, identity, stored, body, entry, collected, whole)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
              ON CONFLICT DO NOTHING",
         )?
         .execute(params![
@@ -75,6 +206,9 @@ pub fn insert(db: &Connection, letter: &NewDeadLetter<'_>) -> Result<bool, Store
             identity,
             letter.stored,
             compress::pack(body),
+            entry.map(|entry| compress::pack(&entry.body)),
+            entry.map(|entry| entry.collected),
+            entry.is_none_or(|entry| entry.whole),
         ])?;
     Ok(added > 0)
 }
@@ -101,13 +235,18 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeadLetter> {
     })
 }
 
-/// Up to `limit` dead letters of a site, or of all, newest first.
-pub fn list(db: &Connection, site: Option<&str>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+/// Up to `limit` dead letters of a site, or of all, and of a sink, or of all; newest first.
+pub fn list(
+    db: &Connection,
+    site: Option<&str>,
+    sink: Option<&str>,
+    limit: u32,
+) -> Result<Vec<DeadLetter>, StoreError> {
     let get = format!(
         "SELECT {COLUMNS} FROM dead_letter d JOIN connection c ON c.id = d.connection_id
-         WHERE ?1 IS NULL OR c.site = ?1 ORDER BY d.id DESC LIMIT ?2"
+         WHERE (?1 IS NULL OR c.site = ?1) AND (?2 IS NULL OR d.sink = ?2) ORDER BY d.id DESC LIMIT ?3"
     );
-    Ok(db.prepare_cached(&get)?.query_map(params![site, limit], read)?.collect::<Result<_, _>>()?)
+    Ok(db.prepare_cached(&get)?.query_map(params![site, sink, limit], read)?.collect::<Result<_, _>>()?)
 }
 
 /// One dead letter with its body.
@@ -145,7 +284,8 @@ pub fn prune(
     for _ in 0..batch {
         let oldest: Option<(i64, Micros, u64)> = db
             .prepare_cached(
-                "SELECT id, stored, 128 + length(body) FROM dead_letter ORDER BY stored, id LIMIT 1",
+                "SELECT id, stored, 128 + length(body) + ifnull(length(entry), 0) FROM dead_letter
+                 ORDER BY stored, id LIMIT 1",
             )?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
@@ -179,6 +319,7 @@ mod tests {
             reason: "no utf-8",
             stored,
             body,
+            entry: None,
         }
     }
 
@@ -191,9 +332,9 @@ mod tests {
         let new =
             NewDeadLetter { sink: Some("out"), uid: Some(uid), number: Some(3), ..letter(acme, 5, &body) };
         assert!(insert(&db, &new).unwrap());
-        let listed = list(&db, Some("acme"), 10).unwrap();
+        let listed = list(&db, Some("acme"), None, 10).unwrap();
         assert_eq!(listed[0].bytes, body.len() as u64);
-        assert_eq!(list(&db, Some("other"), 10).unwrap(), []);
+        assert_eq!(list(&db, Some("other"), None, 10).unwrap(), []);
         let (shown, bytes) = show(&db, listed[0].id).unwrap().unwrap();
         assert_eq!((&shown, bytes), (&listed[0], body));
         assert_eq!((shown.uid, shown.site.as_str(), shown.number), (Some(uid), "acme", Some(3)));
@@ -225,7 +366,7 @@ mod tests {
             assert!(insert(&db, &letter(acme, at.into(), &[at])).unwrap());
         }
         let ages = |db: &Connection| -> Vec<Micros> {
-            list(db, None, 100).unwrap().iter().rev().map(|letter| letter.stored).collect()
+            list(db, None, None, 100).unwrap().iter().rev().map(|letter| letter.stored).collect()
         };
         assert_eq!(prune(&db, 3, u64::MAX, 2).unwrap().rows, 2, "bounded per call");
         assert_eq!(prune(&db, 3, u64::MAX, 100).unwrap().rows, 1);

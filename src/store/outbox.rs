@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{StoreError, compress};
+use super::{StoreError, compress, refill};
 use crate::model::{Change, Chunk, ConnectionId, Entry, Kind, Lane, Micros, Positions};
 use crate::record::enrichment::{Enrichment, Known};
 
@@ -17,7 +17,7 @@ use crate::record::enrichment::{Enrichment, Known};
 /// costs little memory at a time.
 const CHUNK_BYTES: usize = 1024 * 1024;
 /// The largest single entry: twice the largest body of a page (a row and the row before it), and some.
-const LARGEST_CHUNK: usize = 160 * 1024 * 1024;
+pub(super) const LARGEST_CHUNK: usize = 160 * 1024 * 1024;
 
 /// An entry that has no number yet.
 #[derive(Clone, Debug)]
@@ -38,9 +38,24 @@ pub struct NewEntry<'a> {
     pub known: Enrichment<'a>,
 }
 
-impl NewEntry<'_> {
+impl<'a> NewEntry<'a> {
     fn bytes(&self) -> usize {
         self.row.len() + self.previous.map_or(0, str::len) + self.vendor_id.map_or(0, str::len) + 128
+    }
+
+    /// The entry under a number, without what is known besides.
+    pub fn numbered(&self, number: i64) -> Entry<'a> {
+        Entry {
+            number,
+            uid: self.uid,
+            kind: self.kind,
+            change: self.change,
+            organization: self.organization,
+            vendor_id: self.vendor_id,
+            time: self.time,
+            row: self.row,
+            previous: self.previous,
+        }
     }
 }
 
@@ -75,27 +90,13 @@ pub fn append(
             numbered.next_if(|(entry, _)| chunk.is_empty() || bytes + entry.bytes() <= CHUNK_BYTES)
         {
             bytes += entry.bytes();
-            chunk.push(with_number(entry, number));
+            chunk.push(entry.numbered(number));
             known.push(entry.known);
         }
         let known = Known::new(known.into_iter());
         insert_chunk(db, connection, lane, source, collected, stored, &chunk, &known)?;
     }
     Ok(first)
-}
-
-fn with_number<'a>(entry: &NewEntry<'a>, number: i64) -> Entry<'a> {
-    Entry {
-        number,
-        uid: entry.uid,
-        kind: entry.kind,
-        change: entry.change,
-        organization: entry.organization,
-        vendor_id: entry.vendor_id,
-        time: entry.time,
-        row: entry.row,
-        previous: entry.previous,
-    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a page knows of itself, each once")]
@@ -168,7 +169,8 @@ const PENDING: &str = "SELECT l.connection_id, c.site, l.lane, ifnull(p.number, 
      WHERE l.last > ifnull(p.number, 0)
      ORDER BY l.lane, l.connection_id";
 
-/// The lanes with entries for a sink, live lanes first. A look-up or two a lane, whatever the backlog.
+/// The lanes with entries for a sink, live lanes first and what it alone gets last. A look-up or two a lane, whatever
+/// the backlog.
 pub fn pending(db: &Connection, sink: &str) -> Result<Vec<PendingLane>, StoreError> {
     let mut lanes = db.prepare_cached(PENDING)?;
     let lanes = lanes.query_map([sink], |row| {
@@ -182,7 +184,9 @@ pub fn pending(db: &Connection, sink: &str) -> Result<Vec<PendingLane>, StoreErr
             oldest: row.get(6)?,
         })
     })?;
-    Ok(lanes.collect::<Result<_, _>>()?)
+    let mut lanes: Vec<PendingLane> = lanes.collect::<Result<_, _>>()?;
+    lanes.extend(refill::pending(db, sink)?);
+    Ok(lanes)
 }
 
 /// A stretch of a lane that was deleted before a sink had it.
@@ -249,23 +253,40 @@ pub fn read_after(
     let mut rows = chunks.query(params![connection, lane.code(), position])?;
     let (mut read, mut total) = (Vec::new(), 0_usize);
     while let Some(row) = rows.next()? {
-        let (first, last) = (row.get(0)?, row.get(1)?);
         let packed = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
         total = total.saturating_add(compress::unpacked_bytes(packed));
         if total > max_bytes && !read.is_empty() {
             break;
         }
-        let body = compress::unpack(packed, LARGEST_CHUNK).map_err(|reason| StoreError::Damaged {
-            what: format!(
-                "entries {first} to {last} of the {} lane of connection {connection}",
-                lane.as_str()
-            ),
-            reason,
-        })?;
-        let (source, collected) = (row.get(2)?, row.get(3)?);
-        read.push(Chunk { connection, lane, source, first, last, collected, body });
+        read.push(chunk(connection, lane, row)?);
     }
     Ok(read)
+}
+
+/// The chunk of a row of first, last, source, collected and body.
+pub(super) fn chunk(
+    connection: ConnectionId,
+    lane: Lane,
+    row: &rusqlite::Row<'_>,
+) -> Result<Chunk, StoreError> {
+    let (first, last) = (row.get(0)?, row.get(1)?);
+    let packed = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
+    let body = compress::unpack(packed, LARGEST_CHUNK).map_err(|reason| StoreError::Damaged {
+        what: format!("entries {first} to {last} of the {} lane of connection {connection}", lane.as_str()),
+        reason,
+    })?;
+    let (source, collected) = (row.get(2)?, row.get(3)?);
+    Ok(Chunk { connection, lane, source, first, last, collected, retried: None, body })
+}
+
+/// The body of a chunk with only those of its entries that `wants` takes, and what is known besides them; nothing where
+/// it takes none, or where the chunk cannot be read.
+pub(super) fn part(chunk: &Chunk, wants: impl Fn(&Entry<'_>) -> bool) -> Option<Vec<u8>> {
+    let (entries, known) = chunk.entries_and_known::<Known<'_>>().ok()?;
+    let wanted = entries.iter().enumerate().filter(|(_, entry)| wants(entry));
+    let (entries, known): (Vec<_>, Vec<_>) =
+        wanted.map(|(place, entry)| (entry.clone(), known.of(place))).unzip();
+    (!entries.is_empty()).then(|| Chunk::encode(&entries, &Known::new(known.into_iter())))
 }
 
 /// How much the outbox holds.
@@ -344,13 +365,14 @@ struct Candidate {
     confirmed: i64,
 }
 
-/// Each lane with the last number that every configured sink has confirmed.
+/// Each lane with the last number that every configured sink has confirmed, and has again where it is to have it again.
 fn confirmed_lanes(db: &Connection) -> Result<Vec<(ConnectionId, i64, i64)>, StoreError> {
     let mut lanes = db.prepare_cached(
-        "SELECT l.connection_id, l.lane, min(ifnull(p.number, 0)) AS confirmed
+        "SELECT l.connection_id, l.lane, min(min(ifnull(p.number, 0), ifnull(r.number, 9223372036854775807))) AS everywhere
          FROM lane l JOIN sink s ON s.configured = 1
          LEFT JOIN position p ON p.sink = s.name AND p.connection_id = l.connection_id AND p.lane = l.lane
-         GROUP BY l.connection_id, l.lane HAVING confirmed > 0",
+         LEFT JOIN replay r ON r.sink = s.name AND r.connection_id = l.connection_id AND r.lane = l.lane
+         GROUP BY l.connection_id, l.lane HAVING everywhere > 0",
     )?;
     let lanes = lanes.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(lanes.collect::<Result<_, _>>()?)

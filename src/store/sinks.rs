@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{StoreError, outbox};
-use crate::model::Positions;
+use super::{StoreError, outbox, owed, refill};
+use crate::model::{Lane, Positions};
 
 /// A configured sink, as the state knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,9 +104,13 @@ pub fn configured(db: &Connection) -> Result<Vec<(String, String, String)>, Stor
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The last number that a sink has confirmed in each lane; a lane that is missing has 0.
+/// The last number that a sink has confirmed in each lane; a lane that is missing has 0. What it let go it did not
+/// confirm.
 pub fn positions(db: &Connection, sink: &str) -> Result<Positions, StoreError> {
-    let mut rows = db.prepare_cached("SELECT connection_id, lane, number FROM position WHERE sink = ?1")?;
+    let mut rows = db.prepare_cached(
+        "SELECT connection_id, lane, ifnull(confirmed, number) FROM position
+         WHERE sink = ?1 AND ifnull(confirmed, number) > 0",
+    )?;
     let rows = rows.query_map([sink], |row| Ok(((row.get(0)?, outbox::lane(row, 1)?), row.get(2)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -121,23 +125,43 @@ pub fn save_state(db: &Connection, sink: &str, state: &[u8]) -> Result<(), Store
     Ok(())
 }
 
-/// Keeps a sink's state and moves its positions forward, together. A position never goes back.
+/// Keeps a sink's state and moves its positions forward, together. A position never goes back. What the sink alone was
+/// to get leaves the state.
 pub fn confirm(db: &Connection, sink: &str, positions: &Positions, state: &[u8]) -> Result<(), StoreError> {
     save_state(db, sink, state)?;
+    let mut doubtful = db.prepare_cached(
+        "SELECT doubtful FROM position WHERE sink = ?1 AND connection_id = ?2 AND lane = ?3 AND doubtful < ?4",
+    )?;
     let mut put = db.prepare_cached(
         "INSERT INTO position (sink, connection_id, lane, number) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (sink, connection_id, lane) DO UPDATE SET number = max(number, excluded.number)",
+         ON CONFLICT (sink, connection_id, lane) DO UPDATE SET
+           confirmed = iif(excluded.number > number, NULL, max(confirmed, excluded.number)),
+           doubtful = iif(excluded.number > number, NULL, doubtful),
+           number = max(number, excluded.number)",
     )?;
-    for (&(connection, lane), number) in positions {
+    for (&(connection, lane), &number) in positions {
+        let key = params![sink, connection, lane.code(), number];
+        if let Some(after) = doubtful.query_row(key, |row| row.get(0)).optional()? {
+            owed::was_delivered(db, sink, (connection, lane), (after, number))?;
+        }
         put.execute(params![sink, connection, lane.code(), number])?;
+        if lane == Lane::Refill {
+            refill::confirmed(db, sink, connection, number)?;
+        }
     }
+    Ok(())
+}
+
+/// The sink has recovered: what it has is known, so it has nothing of what it let go by now.
+pub fn recovered(db: &Connection, sink: &str) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE position SET doubtful = number WHERE sink = ?1 AND doubtful < number")?
+        .execute([sink])?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Lane;
     use crate::store::connections::register;
     use crate::store::tests::memory;
 

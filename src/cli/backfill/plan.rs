@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::moment::Moment;
+use crate::cli::moment::Moment;
 use crate::cli::table::time;
 use crate::collect::window::{Notes, lasting};
 use crate::config::{Connection, SourceConfig};

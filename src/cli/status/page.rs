@@ -222,6 +222,22 @@ fn write_sinks(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     }
     write!(f, "\n{table}")?;
     for sink in &status.sinks {
+        for owed in &sink.owed {
+            writeln!(
+                f,
+                "  {} let go: {} entries of {} of {}, {} to {}{}",
+                sink.name,
+                owed.entries,
+                owed.source,
+                owed.site,
+                time(owed.from),
+                time(owed.to),
+                if owed.asked { ", being collected for it" } else { "" }
+            )?;
+        }
+        if sink.replaying > 0 {
+            writeln!(f, "  {} delivers again: up to {} entries are left", sink.name, sink.replaying)?;
+        }
         for notice in &sink.notices {
             writeln!(f, "  {} {}: {}", time(Some(notice.at)), sink.name, harmless(&notice.text))?;
         }

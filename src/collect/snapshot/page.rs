@@ -222,6 +222,7 @@ impl Page {
                     reason,
                     stored: self.stored,
                     body,
+                    entry: None,
                 },
             )?;
         }

@@ -53,6 +53,8 @@ pub struct Commit {
     pub notes: Option<Notes>,
     /// What an operator asked for and the notes and intervals now owe.
     pub taken_up: Option<(Seconds, Seconds)>,
+    /// Covered time that was to be walked again, and how far down from its end it was.
+    pub walked_again: Option<((Seconds, Seconds), Seconds)>,
 }
 
 /// An organization that lists nothing although its rows are usual.
@@ -70,6 +72,8 @@ pub trait Ledger: Send + Sync {
     fn commit(&self, commit: Commit) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// Time that an operator asks for and that was not taken up yet.
     fn asked_back(&self) -> impl Future<Output = Result<Option<(Seconds, Seconds)>, StoreError>> + Send;
+    /// Covered time that is to be walked again, for what sinks are owed of it.
+    fn asked_again(&self) -> impl Future<Output = Result<Option<(Seconds, Seconds)>, StoreError>> + Send;
     /// Rows held and not gone.
     fn held(&self, from: Micros, to: Micros) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// Marks held rows in the range that are not among `listed` as gone; answers how many.

@@ -38,6 +38,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             || self.recheck(1, edge).await?
             || (early && self.count_baseline(start, edge).await?)
             || self.fill_gap(start, edge).await?
+            || self.walk_for_sinks().await?
             || self.count_baseline(start, edge).await?
             || self.recheck(2, edge).await?
             || self.recheck(3, edge).await?
@@ -380,6 +381,17 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         };
         let (_, reached) = self.cover(first.max(last - self.piece()), last, Lane::Backfill).await?;
         self.notes.rewalking = (reached > from).then_some((from, reached));
+        Ok(true)
+    }
+
+    /// Walks one piece of the time whose rows a sink let go, in place as well.
+    async fn walk_for_sinks(&mut self) -> Result<bool, CollectError> {
+        let Some((from, to)) = self.ledger.asked_again().await? else { return Ok(false) };
+        let reached = match self.last_covered(from.max(self.lasting()), to) {
+            Some((first, last)) => self.cover(first.max(last - self.piece()), last, Lane::Backfill).await?.1,
+            None => from,
+        };
+        self.save(Commit { walked_again: Some(((from, to), reached)), ..Commit::default() }).await?;
         Ok(true)
     }
 

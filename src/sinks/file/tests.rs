@@ -61,7 +61,7 @@ impl Model {
             );
             records.push(Record { bytes: start..buffer.len(), ..record(number) });
         }
-        Batch { records: records.into(), buffer: buffer.into() }
+        Batch { records: records.into(), buffer: buffer.into(), again: false }
     }
 
     fn deliver(&mut self, files: &mut Files, count: u32) -> Result<(), SinkError> {

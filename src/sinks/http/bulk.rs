@@ -26,6 +26,7 @@ struct Answered {
 
 #[derive(Debug, Deserialize)]
 struct Item {
+    #[serde(alias = "index")]
     create: Outcome,
 }
 
@@ -68,11 +69,13 @@ pub(super) async fn request(
 
 fn write(errand: &Errand, bulk: &Bulk, piece: &[usize], out: &mut dyn Write) -> io::Result<()> {
     let mut index = String::new();
+    // Into a data stream nothing can be written over.
+    let action = if errand.batch.again && !bulk.data_stream { "index" } else { "create" };
     for place in piece {
         let record = &errand.batch.records[*place];
         index.clear();
         bulk.index.render(record, &mut index);
-        writeln!(out, "{{\"create\":{{\"_index\":\"{index}\",\"_id\":\"{}\"}}}}", record.uid)?;
+        writeln!(out, "{{\"{action}\":{{\"_index\":\"{index}\",\"_id\":\"{}\"}}}}", record.uid)?;
         let bytes = errand.batch.bytes(record);
         let time = bulk.timestamp.then(|| rfc3339(record.time)).flatten();
         match (time, bytes.strip_prefix(b"{\"")) {

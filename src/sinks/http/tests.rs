@@ -106,7 +106,7 @@ fn batch(records: &[(ConnectionId, i64)]) -> Batch {
             device: None,
         }
     };
-    Batch { records: records.iter().map(record).collect(), buffer: buffer.into() }
+    Batch { records: records.iter().map(record).collect(), buffer: buffer.into(), again: false }
 }
 
 async fn write(sink: &mut HttpSink, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {

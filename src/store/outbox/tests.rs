@@ -60,7 +60,7 @@ fn lanes_of_a_connection_share_one_counter_and_give_back_every_byte() {
         (live[0].source.as_str(), live[0].collected, live[0].first, live[0].last),
         ("computers", 77, 1, 2)
     );
-    assert_eq!(live[0].entries().unwrap()[0], with_number(&full, 1));
+    assert_eq!(live[0].entries().unwrap()[0], full.numbered(1));
     assert_eq!(numbers(&read_after(&db, acme, Lane::Backfill, 0, usize::MAX).unwrap()), [3]);
     let expected = [((acme, Lane::Live), 4), ((acme, Lane::Backfill), 3), ((other, Lane::Live), 1)];
     assert_eq!(heads(&db).unwrap(), Positions::from(expected));

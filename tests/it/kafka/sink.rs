@@ -57,7 +57,7 @@ fn batch(payloads: &[String]) -> Batch {
         }
     };
     let records: Vec<Record> = payloads.iter().enumerate().map(record).collect();
-    Batch { records: records.into(), buffer: Bytes::from(buffer) }
+    Batch { records: records.into(), buffer: Bytes::from(buffer), again: false }
 }
 
 /// Delivers one batch from the first start to the commit.

@@ -314,7 +314,7 @@ impl TestApp {
     pub(crate) async fn dead_letters(&self) -> Vec<(String, String, Vec<u8>)> {
         let store = &self.running.as_ref().expect("the program runs").store;
         let read = store.read(|db| {
-            let letters = dead_letters::list(db, None, 10_000)?;
+            let letters = dead_letters::list(db, None, None, 10_000)?;
             let whole = letters.iter().map(|letter| dead_letters::show(db, letter.id));
             let whole: Vec<_> = whole.collect::<Result<_, _>>()?;
             Ok(whole.into_iter().flatten().map(|(one, body)| (one.source, one.reason, body)).collect())

@@ -87,7 +87,7 @@ impl Output {
     pub(crate) async fn add_dead_letters(&mut self, state: &Path) {
         let store = Store::open_read_only(state).unwrap();
         let letters = store.read(|db| {
-            let letters = dead_letters::list(db, None, u32::MAX)?;
+            let letters = dead_letters::list(db, None, None, u32::MAX)?;
             letters.iter().map(|letter| dead_letters::show(db, letter.id)).collect::<Result<Vec<_>, _>>()
         });
         for (letter, body) in letters.await.unwrap().into_iter().flatten() {

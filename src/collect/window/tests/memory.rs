@@ -414,6 +414,10 @@ impl Ledger for Store {
         Ok(self.book().asked_back.first().copied())
     }
 
+    async fn asked_again(&self) -> Result<Option<(Seconds, Seconds)>, StoreError> {
+        Ok(None)
+    }
+
     async fn held(&self, from: Micros, to: Micros) -> Result<u64, StoreError> {
         Ok(self.book().shelf(from, to).count() as u64)
     }

@@ -1,0 +1,206 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Change, Entry, Positions};
+use crate::record::enrichment::Enrichment;
+use crate::store::connections::register;
+use crate::store::outbox::NewEntry;
+use crate::store::sinks;
+use crate::store::tests::memory;
+
+/// What happens to a sink that keeps positions of its own.
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many rows come at once, devices or events, into a lane.
+    Append(usize, bool, Lane),
+    /// So many entries are delivered; whether the store hears of it.
+    Deliver(usize, bool),
+    /// The sink lets go of so many chunks.
+    LetGo(usize),
+    /// The portal lists every event again.
+    ListAgain,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let lane = prop_oneof![Just(Lane::Live), Just(Lane::Backfill)];
+    prop_oneof![
+        3 => (1..6_usize, any::<bool>(), lane).prop_map(|(count, device, lane)| Step::Append(count, device, lane)),
+        3 => (1..9_usize, any::<bool>()).prop_map(|(count, heard)| Step::Deliver(count, heard)),
+        2 => (1..4_usize).prop_map(Step::LetGo),
+        1 => Just(Step::ListAgain),
+    ]
+}
+
+/// A state with a sink, and what that sink has.
+struct World {
+    db: Connection,
+    acme: ConnectionId,
+    rows: u32,
+    delivered: BTreeMap<Uuid, u32>,
+    /// Of the sink.
+    positions: Positions,
+}
+
+impl World {
+    fn new() -> Self {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        sinks::configure(&db, &[("slow", "kafka", "raw")]).unwrap();
+        Self { db, acme, rows: 0, delivered: BTreeMap::new(), positions: Positions::new() }
+    }
+
+    fn uid(row: u32) -> Uuid {
+        Uuid::from_u128(u128::from(row))
+    }
+
+    fn append(&mut self, count: usize, device: bool, lane: Lane) {
+        let (source, kind) =
+            if device { ("computers", Kind::Device) } else { ("unified_audit", Kind::Event) };
+        let rows = self.rows + 1..=self.rows + u32::try_from(count).unwrap();
+        self.rows = *rows.end();
+        // As long as rows are.
+        let texts: Vec<String> =
+            rows.clone().map(|row| blake3::hash(&row.to_be_bytes()).to_hex().repeat(10)).collect();
+        let entries: Vec<NewEntry<'_>> = rows
+            .zip(&texts)
+            .map(|(row, text)| NewEntry {
+                uid: Self::uid(row),
+                kind,
+                change: Change::New,
+                organization: "5d1",
+                vendor_id: None,
+                time: Some(i64::from(row)),
+                row: text,
+                previous: None,
+                known: Enrichment::default(),
+            })
+            .collect();
+        outbox::append(&self.db, self.acme, 1, lane, source, 1_000, 0, &entries).unwrap();
+    }
+
+    /// What the sink has counts, as at every recovery.
+    fn recover(&self) {
+        let ours = sinks::positions(&self.db, "slow").unwrap();
+        let lost =
+            ours.iter().find(|(lane, number)| self.positions.get(lane).is_none_or(|theirs| theirs < number));
+        assert_eq!(lost, None, "the store never claims that the sink has more than it has");
+        sinks::confirm(&self.db, "slow", &self.positions, b"").unwrap();
+        sinks::recovered(&self.db, "slow").unwrap();
+    }
+
+    fn deliver(&mut self, count: usize, heard: bool) -> usize {
+        self.recover();
+        let mut left = count;
+        let mut batch = Positions::new();
+        for pending in outbox::pending(&self.db, "slow").unwrap() {
+            let (connection, lane) = (pending.connection, pending.lane);
+            let chunks = match lane {
+                Lane::Refill => refill::read_after(&self.db, "slow", connection, pending.position, 1 << 20),
+                _ => outbox::read_after(&self.db, connection, lane, pending.position, 1 << 20),
+            };
+            for entry in chunks.unwrap().iter().flat_map(|chunk| chunk.entries().unwrap()) {
+                if left > 0 && entry.number > pending.position {
+                    left -= 1;
+                    *self.delivered.entry(entry.uid).or_default() += 1;
+                    batch.insert((connection, lane), entry.number);
+                }
+            }
+        }
+        self.positions.extend(&batch);
+        if heard {
+            sinks::confirm(&self.db, "slow", &batch, b"").unwrap();
+        }
+        count - left
+    }
+
+    fn list_again(&self) {
+        for row in 1..=self.rows {
+            for (sink, collected) in release(&self.db, self.acme, "unified_audit", Self::uid(row)).unwrap() {
+                let (connection, source) = (self.acme, "unified_audit");
+                let shared = Shared { sink: &sink, connection, source, collected, retried: None };
+                let entry = Entry {
+                    number: 0,
+                    uid: Self::uid(row),
+                    kind: Kind::Event,
+                    change: Change::New,
+                    organization: "5d1",
+                    vendor_id: None,
+                    time: None,
+                    row: "{}",
+                    previous: None,
+                };
+                refill::append(&self.db, &shared, &[(entry, Enrichment::default())]).unwrap();
+            }
+        }
+    }
+
+    fn count(&self, what: &str) -> i64 {
+        self.db.query_row(what, [], |row| row.get(0)).unwrap()
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_sink_lets_go_and_however_it_fails_it_gets_everything_once(
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut world = World::new();
+        for step in steps {
+            match step {
+                Step::Append(count, device, lane) => world.append(count, device, lane),
+                Step::Deliver(count, heard) => drop(world.deliver(count, heard)),
+                Step::LetGo(chunks) => {
+                    for _ in 0..chunks {
+                        let_go(&world.db, "slow", 0, 0).unwrap();
+                    }
+                }
+                Step::ListAgain => world.list_again(),
+            }
+            let total = world.count("SELECT ifnull(sum(entries), 0) FROM owed_total");
+            prop_assert_eq!(total, world.count("SELECT count(*) FROM owed"));
+        }
+        world.recover();
+        world.list_again();
+        while world.deliver(7, true) > 0 {}
+        let wanted: BTreeMap<Uuid, u32> = (1..=world.rows).map(|row| (World::uid(row), 1)).collect();
+        prop_assert_eq!(&world.delivered, &wanted);
+        prop_assert_eq!(world.count("SELECT count(*) FROM refill"), 0);
+        prop_assert_eq!(world.count("SELECT count(*) FROM owed_total"), 0);
+    }
+}
+
+#[test]
+fn what_a_sink_let_go_pins_nothing_and_makes_room() {
+    let mut world = World::new();
+    for _ in 0..20 {
+        world.append(5, false, Lane::Live);
+    }
+    sinks::configure(&world.db, &[("slow", "kafka", "raw"), ("fast", "file", "raw")]).unwrap();
+    let head = outbox::heads(&world.db).unwrap();
+    sinks::confirm(&world.db, "fast", &head, b"").unwrap();
+    let full = outbox::usage(&world.db).unwrap().stored_bytes;
+    assert!(!stands_in_the_way(&world.db, "fast", full).unwrap(), "it is owed nothing");
+    assert!(!stands_in_the_way(&world.db, "slow", 2 * full).unwrap(), "there is room");
+    assert!(stands_in_the_way(&world.db, "slow", full).unwrap());
+    let limit = outbox::pending(&world.db, "slow").unwrap()[0].bytes;
+    let mut gone = 0;
+    while let entries @ 1.. = let_go(&world.db, "slow", limit, 0).unwrap() {
+        gone += entries;
+    }
+    assert_eq!(gone, 50, "the older half");
+    assert!(!stands_in_the_way(&world.db, "slow", full).unwrap());
+    outbox::prune(&world.db, 0, std::time::Duration::MAX, 0, 1_000).unwrap();
+    assert_eq!(world.count("SELECT min(first) FROM outbox"), 51, "what it is still owed stays");
+    let totals = totals(&world.db).unwrap();
+    assert_eq!((totals["slow"][0].entries, totals["slow"][0].asked), (50, false));
+}
+
+#[test]
+fn with_no_sink_that_works_nothing_is_let_go() {
+    let mut world = World::new();
+    world.append(5, false, Lane::Live);
+    sinks::configure(&world.db, &[("slow", "kafka", "raw"), ("dead", "file", "raw")]).unwrap();
+    assert!(!stands_in_the_way(&world.db, "slow", 1).unwrap());
+}
