@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Reservation};
@@ -255,6 +256,16 @@ impl Worker {
                     pause
                 }
             };
+            self.pause(pause, failures, done).await;
+        }
+        let now = self.clock.now();
+        self.status.send_modify(|status| status.become_condition(SinkCondition::Stopped, now));
+    }
+
+    /// Waits for what comes, or so long after failures, and meanwhile leaves the others their room.
+    async fn pause(&mut self, pause: Duration, failures: u32, done: &CancellationToken) {
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
             let woken = async {
                 // A failing sink keeps its pace, however much comes in. A sender that is gone wakes nobody.
                 if failures > 0 || self.appended.changed().await.is_err() {
@@ -262,14 +273,17 @@ impl Worker {
                 }
             };
             tokio::select! {
-                () = done.cancelled() => {}
-                () = woken => {}
-                () = self.sink.mended(), if failures > 0 => {}
-                () = tokio::time::sleep(pause) => {}
+                () = done.cancelled() => return,
+                () = woken => return,
+                () = self.sink.mended(), if failures > 0 => return,
+                () = tokio::time::sleep_until(until.min(Instant::now() + self.settings.tick)) => {}
+            }
+            if failures > 0
+                && let Err(error) = self.make_room().await
+            {
+                tracing::warn!(%error, "what this sink is owed cannot be looked at");
             }
         }
-        let now = self.clock.now();
-        self.status.send_modify(|status| status.become_condition(SinkCondition::Stopped, now));
     }
 
     /// Delivers what is pending and returns once nothing is left, or with the error once the sink is held or

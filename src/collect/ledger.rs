@@ -146,7 +146,7 @@ impl StreamLedger {
 
     /// Enters the rows that a sink once let go, for that sink alone.
     fn refill(&self, db: &Connection, commit: &Commit) -> Result<(), StoreError> {
-        if commit.rows.is_empty() || !owed::exists(db, self.connection, self.source)? {
+        if commit.rows.is_empty() || !owed::is_asked(db, self.connection, self.source)? {
             return Ok(());
         }
         let mut released: BTreeMap<(String, Micros), Vec<&RowCommit>> = BTreeMap::new();
@@ -315,7 +315,12 @@ impl Ledger for StreamLedger {
 
     async fn asked_again(&self) -> Result<Option<(Seconds, Seconds)>, StoreError> {
         let stream = self.stream;
-        self.store.read(move |db| backfill::asked_again(db, stream)).await
+        self.store
+            .read(move |db| {
+                let asked = backfill::asked_again(db, stream)?;
+                Ok(if asked.is_some() && owed::is_backed_up(db)? { None } else { asked })
+            })
+            .await
     }
 
     async fn held(&self, from: Micros, to: Micros) -> Result<u64, StoreError> {

@@ -1,7 +1,7 @@
 //! What a sink far behind lets go, so that the outbox has room and collecting goes on for the other sinks.
 //!
-//! Events leave the outbox and only their ids stay: whenever the portal lists one of them again, it is collected
-//! for that sink ([`release`]), and for no other. What the portal cannot list a second time, such as the state of a
+//! Events leave the outbox and only their ids stay: once an operator asks for them ([`ask`]), that time is walked again,
+//! and what the portal lists of them is collected for that sink ([`release`]), and for no other. What the portal cannot list a second time, such as the state of a
 //! device that has changed since, stays whole and waits for the sink in its refill lane.
 
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ use crate::record::enrichment::Known;
 
 /// Percent of its bound from which on the outbox is short of room.
 const SHORT: u64 = 95;
+/// Stored bytes that wait for sinks in their refill lanes, from which on no more is collected for them.
+const MOST_WAITING: u64 = 4 << 20;
 
 /// Whether a sink keeps the outbox full while another one does not: it is owed more than half of the bound.
 pub fn stands_in_the_way(db: &Connection, sink: &str, limit_bytes: u64) -> Result<bool, StoreError> {
@@ -147,11 +149,25 @@ pub(super) fn was_delivered(
     Ok(())
 }
 
-/// Whether any sink is owed rows of a source of a connection.
-pub fn exists(db: &Connection, connection: ConnectionId, source: &str) -> Result<bool, StoreError> {
+/// Whether rows of a source of a connection are being collected for a sink that let them go.
+pub fn is_asked(db: &Connection, connection: ConnectionId, source: &str) -> Result<bool, StoreError> {
     Ok(db
-        .prepare_cached("SELECT 1 FROM owed_total WHERE connection_id = ?1 AND source = ?2")?
+        .prepare_cached(
+            "SELECT 1 FROM owed_total o WHERE o.connection_id = ?1 AND o.source = ?2 AND EXISTS (
+               SELECT 1 FROM walk_again w JOIN stream s ON s.id = w.stream_id
+               WHERE s.connection_id = ?1 AND s.source = ?2)",
+        )?
         .exists(params![connection, source])?)
+}
+
+/// Whether so much was collected for sinks already that they should take it first.
+pub fn is_backed_up(db: &Connection) -> Result<bool, StoreError> {
+    let waiting: u64 = db
+        .prepare_cached(
+            "SELECT ifnull(sum(length(body)), 0) FROM refill WHERE was_lane IS NULL AND retried = 0",
+        )?
+        .query_row([], |row| row.get(0))?;
+    Ok(waiting > MOST_WAITING)
 }
 
 /// A row that was let go is listed: answers the sinks that were owed it and are no more, with the time at which it was
@@ -192,7 +208,8 @@ pub fn expire(
     before: Micros,
 ) -> Result<BTreeMap<String, u64>, StoreError> {
     let mut lost = BTreeMap::new();
-    if !exists(db, connection, source)? {
+    let mut any = db.prepare_cached("SELECT 1 FROM owed_total WHERE connection_id = ?1 AND source = ?2")?;
+    if !any.exists(params![connection, source])? {
         return Ok(lost);
     }
     let mut gone = db.prepare_cached(

@@ -2,6 +2,7 @@
 //! is compared with what the portal holds, never with its own counters.
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it says")]
 
+mod again;
 mod backfill;
 mod bad_input;
 mod broken_parts;

@@ -43,19 +43,21 @@ CREATE TRIGGER owed_added AFTER INSERT ON owed BEGIN
   INSERT INTO owed_total VALUES (NEW.sink, NEW.connection_id, NEW.source, 1, NEW.time, NEW.collected)
     ON CONFLICT DO UPDATE SET entries = entries + 1, oldest = min(oldest, NEW.time),
                               newest = max(newest, NEW.collected);
-  UPDATE usage SET bytes = bytes + 128 WHERE what = 'outbox';
 END;
 CREATE TRIGGER owed_deleted AFTER DELETE ON owed BEGIN
   UPDATE owed_total SET entries = entries - 1
     WHERE sink = OLD.sink AND connection_id = OLD.connection_id AND source = OLD.source;
   DELETE FROM owed_total
     WHERE sink = OLD.sink AND connection_id = OLD.connection_id AND source = OLD.source AND entries = 0;
-  UPDATE usage SET bytes = bytes - 128 WHERE what = 'outbox';
 END;
-CREATE TRIGGER refill_added AFTER INSERT ON refill BEGIN
+-- What is collected once more is bounded by itself, and must not keep collecting from going on.
+CREATE TRIGGER refill_added AFTER INSERT ON refill WHEN NEW.retried = 1 OR NEW.was_lane IS NOT NULL BEGIN
   UPDATE usage SET rows = rows + 1, bytes = bytes + 128 + length(NEW.body) WHERE what = 'outbox';
 END;
-CREATE TRIGGER refill_deleted AFTER DELETE ON refill BEGIN
+CREATE TRIGGER refill_cut AFTER UPDATE OF body ON refill WHEN NEW.retried = 1 OR NEW.was_lane IS NOT NULL BEGIN
+  UPDATE usage SET bytes = bytes + length(NEW.body) - length(OLD.body) WHERE what = 'outbox';
+END;
+CREATE TRIGGER refill_deleted AFTER DELETE ON refill WHEN OLD.retried = 1 OR OLD.was_lane IS NOT NULL BEGIN
   UPDATE usage SET rows = rows - 1, bytes = bytes - 128 - length(OLD.body) WHERE what = 'outbox';
 END;
 

@@ -167,6 +167,8 @@ proptest! {
         let wanted: BTreeMap<Uuid, u32> = (1..=world.rows).map(|row| (World::uid(row), 1)).collect();
         prop_assert_eq!(&world.delivered, &wanted);
         prop_assert_eq!(world.count("SELECT count(*) FROM refill"), 0);
+        let bytes = world.count("SELECT ifnull(sum(128 + length(body)), 0) FROM outbox");
+        prop_assert_eq!(outbox::usage(&world.db).unwrap().stored_bytes, u64::try_from(bytes).unwrap());
         prop_assert_eq!(world.count("SELECT count(*) FROM owed_total"), 0);
     }
 }

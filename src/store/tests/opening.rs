@@ -91,7 +91,8 @@ async fn a_state_of_a_newer_version_is_left_alone() {
 
 /// Takes back what the eighth version added.
 const BEFORE_THE_EIGHTH: &str = "
-    DROP TRIGGER owed_added; DROP TRIGGER owed_deleted; DROP TRIGGER refill_added; DROP TRIGGER refill_deleted;
+    DROP TRIGGER owed_added; DROP TRIGGER owed_deleted; DROP TRIGGER refill_added; DROP TRIGGER refill_cut;
+    DROP TRIGGER refill_deleted;
     DROP TABLE refill; DROP TABLE owed; DROP TABLE owed_total; DROP TABLE replay; DROP TABLE walk_again;
     ALTER TABLE position DROP COLUMN confirmed; ALTER TABLE position DROP COLUMN doubtful;
     DROP TRIGGER dead_letter_added; DROP TRIGGER dead_letter_deleted;

@@ -310,6 +310,13 @@ impl TestApp {
         self.run().await;
     }
 
+    /// The numbers of the dead letters, newest first.
+    pub(crate) async fn letter_numbers(&self) -> Vec<i64> {
+        let store = Store::open_read_only(&self.state_folder()).unwrap();
+        let letters = store.read(|db| dead_letters::list(db, None, None, 10_000)).await.unwrap();
+        letters.iter().map(|letter| letter.id).collect()
+    }
+
     /// The dead letters: source, reason and bytes.
     pub(crate) async fn dead_letters(&self) -> Vec<(String, String, Vec<u8>)> {
         let store = &self.running.as_ref().expect("the program runs").store;
