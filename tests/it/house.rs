@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 14] = [
     &["redact", "select"],
     &["sink", "store"],
     // They meet in the store and never know of each other.
-    &["collect", "deliver"],
+    &["collect", "deliver", "order"],
     &["config"],
     &["status"],
     &["control", "fault", "metrics", "schedule", "web"],

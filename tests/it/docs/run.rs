@@ -7,9 +7,15 @@ use std::time::Duration;
 
 use clap::Parser;
 use lockstep::cli::Cli;
+use lockstep::clock::Clock;
+use lockstep::model::{Change, Chunk, Entry, Kind};
+use lockstep::record::enrichment::Known;
 use lockstep::simulator::world::{World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
+use lockstep::store::Store;
+use lockstep::store::dead_letters::{self, LetterEntry, NewDeadLetter};
 use rustix::process::{Pid, Signal, kill_process};
+use uuid::Uuid;
 
 use super::page::PAGES;
 use crate::support::binary::Place;
@@ -48,6 +54,9 @@ async fn every_command_in_the_documentation_runs() {
     assert!(commands.len() >= 20 && paths.len() >= 2, "{commands:?} {paths:?}");
     for line in commands {
         let command = line.split_whitespace().nth(1).unwrap_or_default();
+        if command == "dead-letters" {
+            desk.has_a_dead_letter().await;
+        }
         match SERVICES.into_iter().find(|(name, _)| *name == command) {
             None => desk.ends_well(&line).await,
             Some((name, lines)) => {
@@ -80,10 +89,48 @@ impl Desk {
                 "SITE" => "acme".to_owned(),
                 "SOURCE" => "unified_audit".to_owned(),
                 "FILE" => "lockstep.yaml".to_owned(),
+                "SINK" | "S" | "lake" => "out".to_owned(),
                 word => word.to_owned(),
             });
         }
         words
+    }
+
+    /// Puts the dead letter 17 there, which the pages name.
+    async fn has_a_dead_letter(&self) {
+        let store = Store::open(&self.place.state(), Clock::system()).unwrap();
+        let plant = |db: &rusqlite::Connection| {
+            let entry = Entry {
+                number: 1,
+                uid: Uuid::from_u128(17),
+                kind: Kind::Event,
+                change: Change::New,
+                organization: "5d1",
+                vendor_id: None,
+                time: None,
+                row: "{}",
+                previous: None,
+            };
+            let body = Chunk::encode(&[entry], &Known::default());
+            let letter = NewDeadLetter {
+                sink: Some("out"),
+                connection: 1,
+                source: "unified_audit",
+                organization_id: None,
+                number: Some(1),
+                uid: Some(Uuid::from_u128(17)),
+                vendor_id: None,
+                reason: "planted",
+                stored: 0,
+                body: b"{}",
+                entry: Some(LetterEntry { body, collected: 0, whole: true }),
+            };
+            dead_letters::insert(db, &letter)?;
+            db.execute("UPDATE dead_letter SET id = 17", [])?;
+            Ok(())
+        };
+        store.write(plant).await.unwrap();
+        store.close().await;
     }
 
     fn command(&self, line: &str) -> Command {
