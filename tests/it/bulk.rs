@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use lockstep::control;
 use lockstep::deliver::SinkCondition;
+use lockstep::order::Order;
 use lockstep::simulator::world::{Source, WorldOptions};
+use lockstep::store::replays::Wanted;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -160,6 +163,40 @@ async fn a_closed_index_holds_the_sink_and_no_record_is_given_up() {
     let found = lines(&far_side, &prefix).await.len();
     let output = app.stopped().await;
     assert_eq!(found, output.records.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_lost_or_spoilt_in_an_index_is_there_again_after_a_replay() {
+    let Some(far_side) = opensearch().await else { return };
+    let prefix = prefix();
+    far_side.template(&prefix, json!({})).await;
+    let app = app(&far_side.url, &prefix, "").await;
+    app.quiet();
+    app.wait_caught_up(SOON).await;
+    app.wait("delivered", SOON, delivered).await;
+    let mut before = lines(&far_side, &prefix).await;
+    before.sort_unstable();
+    let documents = far_side.documents(&prefix).await;
+    for (place, document) in documents.iter().take(40).enumerate() {
+        let path = format!("{}/_doc/{}", document.index, document.id);
+        match place {
+            0 => far_side.ask("PUT", &path, json!({ "spoilt": true })).await,
+            _ => far_side.ask("DELETE", &path, json!({})).await,
+        };
+    }
+    assert_eq!(lines(&far_side, &prefix).await.len(), before.len() - 39);
+    let wanted = Wanted { sink: "search".to_owned(), from: 0, to: i64::MAX, sources: Vec::new(), site: None };
+    let (done, running) = control::give(Order::Replay(wanted), &app.state_folder()).await.unwrap();
+    assert!(running && done.count > 0);
+    let replayed = |status: &lockstep::status::Status| {
+        status.sinks.iter().all(|sink| sink.replaying == 0 && sink.pending_bytes == 0)
+    };
+    app.wait("replayed", SOON, replayed).await;
+    let now = lines(&far_side, &prefix).await;
+    let output = app.stopped().await;
+    assert!(before.iter().all(|line| now.contains(line)), "all is there as it was");
+    assert!(!now.iter().any(|line| line.contains("spoilt")));
+    assert!(now.len() <= output.records.len(), "and nothing twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
