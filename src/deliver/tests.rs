@@ -13,12 +13,13 @@ use uuid::Uuid;
 
 use super::*;
 use crate::credentials::SecretSource;
-use crate::model::{Change, Chunk, ConnectionId, Kind, Lane, OrganizationId};
+use crate::model::{Change, Chunk, ConnectionId, Kind, Lane, OrganizationId, Retried};
 use crate::redact::class::{Class, Classes, How};
 use crate::sink::SinkKind;
 use crate::sinks::file::PathTemplate;
 use crate::store::connections;
 use crate::store::outbox::NewEntry;
+use crate::store::refill::Shared;
 
 /// A real store in a directory, and file sinks beside it.
 struct Bench {
@@ -593,6 +594,51 @@ mod assembling {
         let some = assembled(15);
         assert_eq!(some.batch.records.len(), 2);
         assert_eq!(some.positions.into_values().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn of_an_entry_that_is_tried_again_only_the_record_that_was_refused_goes() {
+        let db = memory();
+        sinks::configure(&db, &[("out", "file", "raw")]).unwrap();
+        append(&db, "acme", Lane::Live, &rows(0..2)).unwrap();
+        let chunk = outbox::read_after(&db, 1, Lane::Live, 0, PLENTY).unwrap().remove(0);
+        let entry = chunk.entries().unwrap().remove(1);
+        let further = |uid: Uuid| Uuid::new_v5(&uid, b"further");
+        for record in [Some(further(entry.uid)), None] {
+            let (connection, source) = (chunk.connection, "audit");
+            let retried = Some(Retried { record });
+            let shared = Shared { sink: "out", connection, source, collected: chunk.collected, retried };
+            refill::append(&db, &shared, &[(entry.clone(), Enrichment::default())]).unwrap();
+        }
+        let lanes: Vec<_> = outbox::pending(&db, "out")
+            .unwrap()
+            .into_iter()
+            .filter(|pending| pending.lane == Lane::Refill)
+            .collect();
+        let encode = |_: Origin<'_>,
+                      entry: &Entry<'_>,
+                      _: Enrichment<'_>,
+                      out: &mut Vec<u8>,
+                      records: &mut Vec<Encoded>| {
+            for (line, uid) in [("first", entry.uid), ("further", further(entry.uid)), ("last", Uuid::nil())]
+            {
+                out.extend_from_slice(format!("{line}\n").as_bytes());
+                let (end, kind) = (out.len(), Kind::Event);
+                let unknown = false;
+                let (severity, time, host, device) = (None, None, None, None);
+                records.push(Encoded { end, uid, kind, severity, time, host, device, unknown });
+            }
+            Ok(())
+        };
+        let read = |db: &rusqlite::Connection, lane: &PendingLane, position, bytes| {
+            refill::read_after(db, "out", lane.connection, position, bytes)
+        };
+        let bounds = Bounds { batch: PLENTY, memory: PLENTY };
+        let Outcome::Batch(assembled) = assemble(&db, &lanes, 0, bounds, read, encode).unwrap() else {
+            panic!("no batch")
+        };
+        assert_eq!(assembled.batch.buffer, "further\nfirst\nfurther\nlast\n");
+        assert!(outbox::pending(&db, "other").unwrap().iter().all(|pending| pending.lane != Lane::Refill));
     }
 
     #[test]
