@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash month proofs-bite bench deny
+.PHONY: help build demo test crash crash-matrix month proofs-bite bench deny
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ test: ## Everything that must hold: format, lints, tests, documentation
 
 crash: ## Kill the program KILLS times at random (50), twice at every fault point, and compare its files with the portal
 	KILLS=$(or $(KILLS),50) cargo test --locked --features failpoints --test it crash::long -- --ignored --exact --nocapture
+
+crash-matrix: ## Kill the program KILLS times (3) at every fault point with every sink; writes the table of docs/delivery.md
+	KILLS=$(or $(KILLS),3) cargo test --locked --features failpoints --test it matrix::full -- --ignored --exact --nocapture
 
 month: ## Collect ROWS (1000000) rows a day over DAYS (30) simulated days: requests, state and memory of each day
 	DAYS=$(or $(DAYS),30) ROWS=$(or $(ROWS),1000000) cargo test --release --locked --features failpoints --lib -- --ignored --nocapture a_tenant_of_a_million_rows_a_day

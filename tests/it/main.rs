@@ -18,6 +18,7 @@ mod kafka;
 mod late;
 mod live;
 mod log;
+mod matrix;
 mod outage;
 mod own_reads;
 mod post;
