@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash crash-matrix month proofs-bite bench deny
+.PHONY: help build demo test crash crash-kafka crash-matrix month proofs-bite bench deny
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ test: ## Everything that must hold: format, lints, tests, documentation
 
 crash: ## Kill the program KILLS times at random (50), twice at every fault point, and compare its files with the portal
 	KILLS=$(or $(KILLS),50) cargo test --locked --features failpoints --test it crash::long -- --ignored --exact --nocapture
+
+crash-kafka: ## Kill the program KILLS (100) times and brokers meanwhile, one at a time and all at once, on three nodes of a real Kafka
+	KILLS=$(or $(KILLS),100) cargo test --locked --features failpoints --test it kafka::long:: -- --ignored --nocapture --test-threads 1
 
 crash-matrix: ## Kill the program KILLS times (3) at every fault point with every sink; writes the table of docs/delivery.md
 	KILLS=$(or $(KILLS),3) cargo test --locked --features failpoints --test it matrix::full -- --ignored --exact --nocapture

@@ -1,5 +1,6 @@
 //! The Kafka sink on a real Apache Kafka, read back by an independent client that sees committed records only.
 
+mod long;
 mod sink;
 
 use std::collections::HashSet;

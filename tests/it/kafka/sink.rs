@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::support::kafka::Kafka;
 
 /// A sink with settings such as `brokers: […], sasl: {…}`, `DIR` being a folder of its own.
-fn sink(name: &str, settings: &str) -> (Sink, TempDir) {
+pub(super) fn sink(name: &str, settings: &str) -> (Sink, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let yaml = format!(
         "connections: [{{ site: acme, instance: g, token: {{ file: DIR/token }} }}]
@@ -33,7 +33,7 @@ sinks: [{{ name: lake, type: kafka, positions_topic: {name}_positions, topics: {
 }
 
 /// Records with these payloads.
-fn batch(payloads: &[String]) -> Batch {
+pub(super) fn batch(payloads: &[String]) -> Batch {
     let mut buffer = Vec::new();
     let record = |(number, payload): (usize, &String)| {
         let start = buffer.len();
@@ -61,7 +61,7 @@ fn batch(payloads: &[String]) -> Batch {
 }
 
 /// Delivers one batch from the first start to the commit.
-async fn deliver(sink: &mut Sink, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+pub(super) async fn deliver(sink: &mut Sink, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
     assert_eq!(sink.recover(&SinkState::default(), &Positions::new()).await?, None);
     sink.prepare(batch, Clock::system().now()).await?.expect("a state to save");
     let refused = sink.write(batch).await?;
