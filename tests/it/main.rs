@@ -21,6 +21,7 @@ mod log;
 mod matrix;
 mod outage;
 mod own_reads;
+mod poison;
 mod post;
 mod privacy;
 mod records;
