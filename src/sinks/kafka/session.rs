@@ -24,6 +24,8 @@ use crate::sink::{Batch, Record};
 
 /// Between two tries of what librdkafka cannot take at this moment.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Between two looks whether every message was answered for.
+const FLUSHING: Duration = Duration::from_millis(1);
 /// How long the first answer of a broker may take.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
@@ -301,12 +303,16 @@ impl Session {
     /// Waits until something became of every message.
     fn flush(&self, doing: &'static str, topic: Option<&str>, patience: &Patience) -> Result<(), Trouble> {
         loop {
-            let slice = patience.slice().ok_or_else(|| self.late(doing, patience))?;
-            match self.producer.flush(slice) {
+            patience.slice().ok_or_else(|| self.late(doing, patience))?;
+            // Given time, both calls stay in librdkafka for all of it, whatever comes: a tenth of a second for each
+            // batch, or a spinning processor.
+            match self.producer.flush(Duration::ZERO) {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Flush(Code::OperationTimedOut)) if !self.is_refused() => {}
                 Err(error) => return Err(self.failed(doing, topic, &error)),
             }
+            self.producer.poll(Duration::ZERO);
+            std::thread::sleep(FLUSHING);
         }
     }
 

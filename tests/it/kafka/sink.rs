@@ -110,6 +110,24 @@ async fn records_that_are_too_large_for_the_topic_are_refused_and_all_others_arr
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_takes_no_longer_than_the_brokers_take_for_it() {
+    let Some(kafka) = Kafka::shared() else { return };
+    topics(kafka, "prompt", &[]);
+    let (mut sink, _folder) =
+        sink("prompt", &format!("brokers: [\"{}\"], transactional: false", kafka.plain()));
+    let batch = batch(&["{}".to_owned()]);
+    deliver(&mut sink, &batch).await.unwrap();
+    let mut fastest = Duration::MAX;
+    for _ in 0..10 {
+        let began = tokio::time::Instant::now();
+        sink.write(&batch).await.unwrap();
+        fastest = fastest.min(began.elapsed());
+    }
+    // Whoever waits for librdkafka by the clock waits for a tenth of a second.
+    assert!(fastest < Duration::from_millis(90), "{fastest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_holds_the_sink_which_goes_on_once_the_file_has_the_right_one() {
     let Some(kafka) = Kafka::shared() else { return };
     for (name, mechanism) in [("plain_login", "PLAIN"), ("scram_login", "SCRAM-SHA-512")] {
