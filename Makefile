@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash crash-kafka crash-matrix month proofs-bite bench deny
+.PHONY: help build demo test crash crash-kafka crash-matrix month proofs-bite bench bench-sinks deny
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ bench: ## Measure: keying a row, writing a record, and ROWS (500000) rows from p
 	cargo bench --locked --bench keys -- --quick
 	cargo bench --locked --bench records -- --quick
 	cargo bench --locked --bench end_to_end -- $(or $(ROWS),500000) $(or $(ROUNDS),3)
+
+bench-sinks: ## Measure ROWS (500000) records from a filled outbox to a real Kafka, _bulk and HEC, beside bare clients with the same payloads
+	cargo bench --locked --bench sinks -- $(or $(ROWS),500000) $(or $(ROUNDS),1)
 
 deny: ## Licences, bans and sources of the dependencies; builds cargo-deny once (about 3 minutes)
 	cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --version '^0.20'
