@@ -26,7 +26,7 @@ use crate::redact::class::{Class, Classes, How};
 use crate::redact::pseudonym::LEAST_KEY;
 use crate::select::Select;
 use crate::sink::{SinkConfig, SinkKind};
-use crate::sinks::file::PathTemplate;
+use crate::sinks::file::{Compression, PathTemplate};
 use crate::sinks::kafka::KafkaConfig;
 use crate::source::SOURCES;
 
@@ -283,10 +283,14 @@ fn redact_key(
 
 fn file(section: &Section<'_>) -> Option<SinkKind> {
     let path: Option<String> = section.named("path", "`path: \"out/{site}/{source}-{date}.ndjson\"`");
-    let path = path.and_then(|path| match PathTemplate::parse(&path) {
-        Ok(template) => Some(template),
-        Err(mistake) => section.refuse("path", mistake.to_string()),
-    });
+    let compression = section.word("compression", &Compression::ALL.map(Compression::as_str), &[]);
+    let compression =
+        compression.and_then(|word| Compression::ALL.into_iter().find(|kind| kind.as_str() == word));
+    let path =
+        path.zip(compression).and_then(|(path, compression)| match PathTemplate::parse(&path, compression) {
+            Ok(template) => Some(template),
+            Err(mistake) => section.refuse("path", mistake.to_string()),
+        });
     let rotate = section.section("rotate")?;
     let size = rotate.size("size", ByteSize::kib(1), ByteSize::tib(1));
     let age = rotate.duration("age", Duration::from_secs(1), days(365));

@@ -16,7 +16,7 @@ use crate::credentials::SecretSource;
 use crate::model::{Change, Chunk, ConnectionId, Kind, Lane, OrganizationId};
 use crate::redact::class::{Class, Classes, How};
 use crate::sink::SinkKind;
-use crate::sinks::file::PathTemplate;
+use crate::sinks::file::{Compression, PathTemplate};
 use crate::store::connections;
 use crate::store::outbox::NewEntry;
 
@@ -69,7 +69,8 @@ impl Bench {
     }
 
     fn config(&self, name: &str, path: &str) -> SinkConfig {
-        let path = PathTemplate::parse(&format!("{}/{path}", self.directory.path().display())).unwrap();
+        let path = format!("{}/{path}", self.directory.path().display());
+        let path = PathTemplate::parse(&path, Compression::None).unwrap();
         let kind = SinkKind::File { path, rotate_size: 3000, rotate_age: Duration::from_secs(3600) };
         let (format, select) = (Format::Raw, Select::default());
         let (format_by_default, redact, from_now) = (false, None, false);

@@ -173,6 +173,35 @@ fn a_file_sink_rotates_as_told_and_else_by_default() {
 }
 
 #[test]
+fn a_file_sink_is_packed_as_told_and_its_path_does_not_say_otherwise() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: file, path: \"a/{site}.ndjson\", compression: gzip }
+  - { name: b, type: file, path: \"b/{site}.ndjson.zst\", compression: zstd }
+  - { name: c, type: file, path: \"c/{site}.ndjson\" }
+",
+    );
+    let path = |sink: &SinkConfig| match &sink.kind {
+        SinkKind::File { path, .. } => path.to_string(),
+        _ => panic!("a file"),
+    };
+    let paths: Vec<String> = folder.load().sinks.iter().map(path).collect();
+    assert_eq!(paths, ["a/{site}.ndjson.gz", "b/{site}.ndjson.zst", "c/{site}.ndjson"]);
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: file, path: \"a/{site}.ndjson.gz\" }
+  - { name: b, type: file, path: b/x, compression: zst }
+  - { name: c, type: file, path: c/x, compression: gzip }
+  - { name: d, type: file, path: c/x.gz, compression: gzip }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 3 mistakes:
+      sinks[0].path: ends in .gz, so its files are to be packed: write `compression: gzip`, or another ending
+      sinks[1].compression: unknown "zst"; did you mean `zstd`?
+      sinks[3].path: writes to the same place as sinks[2]; each sink needs its own
+    "#);
+}
+
+#[test]
 fn a_format_that_nobody_chose_is_ocsf_1_5_and_known_to_be_the_default() {
     let chosen = |keys: &str| {
         let sink = format!("  - {{ name: a, type: stdout{keys} }}\n");
