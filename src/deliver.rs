@@ -7,11 +7,13 @@
 //! the store holds, as after a crash; [`crate::sink`] says what a sink makes of that.
 
 mod assemble;
+pub mod inventory;
 mod refusals;
 mod status;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use crate::store::outbox::{self, PendingLane};
 use crate::store::replays::{self, Replay};
 use crate::store::{Store, StoreError, connections, owed, refill, sinks};
 use assemble::{Assembled, Bounds, MEMORY_FACTOR, Outcome, Refused};
+use inventory::Inventory;
 use refusals::Refusals;
 pub use status::{Notice, PendingStatus, SinkCondition, SinkStatus};
 
@@ -101,6 +104,8 @@ pub enum DeliverError {
          is kept"
     )]
     PositionsLost { lane: &'static str, number: i64 },
+    #[error(transparent)]
+    Inventory(#[from] inventory::InventoryError),
     #[error("the dead letters fill their {limit} bytes: look at them and prune them, or raise the limit")]
     DeadLettersFull { limit: u64 },
 }
@@ -110,7 +115,9 @@ impl DeliverError {
     pub fn remedy(&self) -> Remedy {
         match self {
             DeliverError::Sink(error) => error.remedy(),
-            DeliverError::Redact(_) | DeliverError::UnknownOrganization { .. } => Remedy::Retry,
+            DeliverError::Redact(_)
+            | DeliverError::UnknownOrganization { .. }
+            | DeliverError::Inventory(_) => Remedy::Retry,
             DeliverError::Store(error) if error.is_transient() => Remedy::Retry,
             DeliverError::Store(_)
             | DeliverError::Refused { .. }
@@ -134,6 +141,8 @@ pub struct Worker {
     format: Format,
     redact: Option<Redact>,
     select: Arc<Select>,
+    /// Where the list of all computers stands.
+    inventory: Vec<PathBuf>,
     sink: Sink,
     /// The sink's state as the store holds it.
     saved: SinkState,
@@ -197,6 +206,7 @@ impl Worker {
             format: config.format,
             redact: config.redact.clone(),
             select: Arc::new(config.select.clone()),
+            inventory: config.kind.inventory().to_vec(),
             sink: Sink::new(config, batch_bytes, &clock),
             saved: SinkState(saved),
             recovered: false,
@@ -216,6 +226,18 @@ impl Worker {
     pub fn span(&self) -> tracing::Span {
         // A span below the level of the log would not be shown with the lines in it.
         tracing::error_span!("sink", sink = self.name)
+    }
+
+    /// What keeps the list of all computers beside the records, where the sink has one. It runs on its own.
+    pub fn inventory(&self) -> Option<Inventory> {
+        (!self.inventory.is_empty()).then(|| Inventory {
+            paths: self.inventory.clone(),
+            select: Arc::clone(&self.select),
+            redact: self.redact.clone(),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            status: self.status.clone(),
+        })
     }
 
     /// What the worker tells of itself, kept up to date.

@@ -25,9 +25,14 @@ impl Select {
         *self == Self::default()
     }
 
+    /// Whether it wants anything of a site.
+    pub fn takes_site(&self, site: &str) -> bool {
+        wants(&self.sites, site)
+    }
+
     /// Whether it wants any entry of a source of a site.
     pub fn takes_source(&self, site: &str, source: &str) -> bool {
-        wants(&self.sites, site) && (self.sources.is_empty() || self.sources.contains(&source))
+        self.takes_site(site) && (self.sources.is_empty() || self.sources.contains(&source))
     }
 
     /// Whether it wants any record of an entry; `organizations` are the ids that those of the list stand for.

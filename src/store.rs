@@ -15,6 +15,7 @@ pub mod dead_letters;
 pub mod devices;
 mod error;
 mod filesystem;
+pub mod inventory;
 mod lock;
 pub mod outbox;
 pub mod owed;

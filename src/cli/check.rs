@@ -157,7 +157,7 @@ impl fmt::Display for Summary<'_> {
         f.write_char('\n')?;
         for sink in &self.0.sinks {
             match &sink.kind {
-                SinkKind::File { path, rotate_size, rotate_age } => {
+                SinkKind::File { path, rotate_size, rotate_age, inventory } => {
                     let size = human_size(*rotate_size);
                     let age = human(*rotate_age);
                     let packed = match path.compression() {
@@ -165,6 +165,9 @@ impl fmt::Display for Summary<'_> {
                         packed => format!(" packed with {}", packed.as_str()),
                     };
                     writeln!(f, "sink {}: files {path}{packed}, a new one after {size} or {age}", sink.name)?;
+                    for list in inventory {
+                        writeln!(f, "  the list of all computers in {}", list.display())?;
+                    }
                 }
                 SinkKind::Http(settings) => sinks::write_http(f, &sink.name, settings)?,
                 SinkKind::Kafka(kafka) => {

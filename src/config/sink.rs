@@ -17,6 +17,7 @@ use super::layers::{Environment, Table, merged};
 use super::mistake::Mistakes;
 use super::reader::{Section, found, one_of};
 use crate::credentials::{SecretSource, read_secret_now};
+use crate::deliver::inventory::Shape;
 use crate::format::Format;
 use crate::formats::ocsf::Version;
 use crate::model::Kind;
@@ -74,6 +75,12 @@ pub(super) fn check_all(
             if let Some(earlier) = targets.insert(target, format!("sinks[{index}]")) {
                 section
                     .mistake(key, format!("writes to the same place as {earlier}; each sink needs its own"));
+            }
+            for list in sink.kind.inventory() {
+                if let Some(earlier) = targets.insert(place(list), format!("sinks[{index}]")) {
+                    let text = format!("{} is where {earlier} writes already", list.display());
+                    section.mistake("inventory", text);
+                }
             }
             sinks.push(sink);
         }
@@ -281,6 +288,24 @@ fn redact_key(
     Some(Some(source))
 }
 
+/// Where the list of all computers goes.
+fn inventory(section: &Section<'_>) -> Option<Vec<PathBuf>> {
+    let endings = Shape::ENDINGS.join(" or ");
+    section.takes("inventory", || format!("a path that ends in {endings}, or a list of such"));
+    if section.value("inventory").is_none() {
+        return Some(Vec::new());
+    }
+    let paths = section.optional::<Vec<String>>("inventory")?;
+    let wrong = |path: &&String| Shape::of(Path::new(path.as_str())).is_none() || path.contains(['{', '}']);
+    if let Some(path) = paths.iter().find(wrong) {
+        let text = format!(
+            "{path} does not say how: it is one file for all sites, without placeholders, that ends in {endings}"
+        );
+        return section.refuse("inventory", text);
+    }
+    Some(paths.into_iter().map(PathBuf::from).collect())
+}
+
 fn file(section: &Section<'_>) -> Option<SinkKind> {
     let path: Option<String> = section.named("path", "`path: \"out/{site}/{source}-{date}.ndjson\"`");
     let compression = section.word("compression", &Compression::ALL.map(Compression::as_str), &[]);
@@ -295,5 +320,6 @@ fn file(section: &Section<'_>) -> Option<SinkKind> {
     let size = rotate.size("size", ByteSize::kib(1), ByteSize::tib(1));
     let age = rotate.duration("age", Duration::from_secs(1), days(365));
     rotate.close();
-    Some(SinkKind::File { path: path?, rotate_size: size?, rotate_age: age? })
+    let inventory = inventory(section);
+    Some(SinkKind::File { path: path?, rotate_size: size?, rotate_age: age?, inventory: inventory? })
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::inventory::InventoryStatus;
 use crate::model::Lane;
 use crate::store::outbox::PendingLane;
 use crate::store::owed::Owed;
@@ -46,6 +47,9 @@ pub struct SinkStatus {
     /// Entries that it is to deliver again, at most.
     #[serde(default)]
     pub replaying: u64,
+    /// The list of all computers, where the sink has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<InventoryStatus>,
     /// What an operator should know, newest last.
     pub notices: VecDeque<Notice>,
 }
@@ -118,6 +122,7 @@ impl SinkStatus {
             last_confirmed: None,
             owed: Vec::new(),
             replaying: 0,
+            inventory: None,
             notices: VecDeque::new(),
         }
     }

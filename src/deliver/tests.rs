@@ -71,7 +71,8 @@ impl Bench {
     fn config(&self, name: &str, path: &str) -> SinkConfig {
         let path = format!("{}/{path}", self.directory.path().display());
         let path = PathTemplate::parse(&path, Compression::None).unwrap();
-        let kind = SinkKind::File { path, rotate_size: 3000, rotate_age: Duration::from_secs(3600) };
+        let rotate_age = Duration::from_secs(3600);
+        let kind = SinkKind::File { path, rotate_size: 3000, rotate_age, inventory: Vec::new() };
         let (format, select) = (Format::Raw, Select::default());
         let (format_by_default, redact, from_now) = (false, None, false);
         SinkConfig { name: name.to_owned(), format, format_by_default, redact, select, from_now, kind }

@@ -54,6 +54,7 @@ impl Status {
             let since = (self.taken - sink.since).to_std().unwrap_or_default();
             problems.extend(of_sink(sink, since));
             problems.extend(owed_to(sink));
+            problems.extend(of_inventory(sink, self.taken));
         }
         if self.outbox.paused {
             problems.push(Problem::missing(format!(
@@ -223,6 +224,14 @@ fn owed_to(sink: &SinkStatus) -> Option<Problem> {
         to.format("%F %TZ")
     );
     Some(Problem::missing(text))
+}
+
+/// An old list looks like a new one.
+fn of_inventory(sink: &SinkStatus, taken: DateTime<Utc>) -> Option<Problem> {
+    let inventory = sink.inventory.as_ref()?;
+    let (since, why) = (inventory.failing?, inventory.last_error.as_deref()?);
+    let text = format!("sink {}: its inventory is as old as {}: {why}", sink.name, since.format("%F %TZ"));
+    Some(Problem { text, missing: (taken - since).to_std().unwrap_or_default() > PATIENCE })
 }
 
 fn of_sink(sink: &SinkStatus, since: Duration) -> Option<Problem> {

@@ -196,8 +196,33 @@ fn a_file_sink_is_packed_as_told_and_its_path_does_not_say_otherwise() {
     assert_snapshot!(folder.mistakes(), @r#"
     DIR/lockstep.yaml has 3 mistakes:
       sinks[0].path: ends in .gz, so its files are to be packed: write `compression: gzip`, or another ending
-      sinks[1].compression: unknown "zst"; did you mean `zstd`?
+      sinks[1].compression: unknown "zst"; did you mean "zstd"?
       sinks[3].path: writes to the same place as sinks[2]; each sink needs its own
+    "#);
+}
+
+#[test]
+fn an_inventory_is_one_file_that_says_by_its_name_what_it_is_and_that_nothing_else_writes() {
+    let folder =
+        Folder::with_sinks("  - { name: a, type: file, path: a/x, inventory: [a/l.csv, a/l.ndjson] }\n");
+    let lists = folder.load().sinks[0].kind.inventory().to_vec();
+    assert_eq!(lists, ["a/l.csv", "a/l.ndjson"].map(PathBuf::from));
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: file, path: a/x, inventory: a/list.xls }
+  - { name: b, type: file, path: b/x, inventory: \"b/{site}.csv\" }
+  - { name: c, type: file, path: c/x.csv, inventory: c/x.csv }
+  - { name: d, type: file, path: d/x, inventory: [d/l.csv] }
+  - { name: e, type: file, path: e/x, inventory: ./d/l.csv }
+  - { name: f, type: stdout, inventory: f/l.csv }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 5 mistakes:
+      sinks[0].inventory: a/list.xls does not say how: it is one file for all sites, without placeholders, that ends in .csv or .ndjson
+      sinks[1].inventory: b/{site}.csv does not say how: it is one file for all sites, without placeholders, that ends in .csv or .ndjson
+      sinks[2].inventory: c/x.csv is where sinks[2] writes already
+      sinks[4].inventory: ./d/l.csv is where sinks[3] writes already
+      sinks[5].inventory: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from
     "#);
 }
 
