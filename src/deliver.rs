@@ -13,6 +13,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -320,6 +321,10 @@ impl Worker {
                 Err(error) => {
                     failures += 1;
                     let pause = self.failed(&error, failures);
+                    tokio::select! {
+                        () = self.sink.rest() => {}
+                        () = stop.cancelled() => {}
+                    }
                     if error.remedy() == Remedy::Hold || failures == 3 {
                         return Err(error);
                     }
@@ -484,14 +489,18 @@ impl Worker {
 
     /// What there is to do, and what comes first of it.
     async fn pending(&mut self) -> Result<Option<Work>, StoreError> {
-        let name = self.name.clone();
+        let (name, chosen) = (self.name.clone(), !self.select.sites.is_empty());
         let pending = move |db: &rusqlite::Connection| {
-            let lanes = outbox::pending(db, &name)?;
+            let all = outbox::pending(db, &name)?;
+            let heirs = if chosen { connections::heirs(db)? } else { HashMap::new() };
+            // Whether the sink wants what a renamed site has still to deliver shows once that site is known.
+            let decided = all.iter().filter(|lane| heirs.get(&lane.site) != Some(&None));
+            let lanes: Vec<PendingLane> = decided.cloned().collect();
             let replay = if lanes.is_empty() { replays::next(db, &name)? } else { None };
-            Ok((lanes, replay))
+            Ok((all, lanes, replay))
         };
-        let (lanes, replay) = self.store.read(pending).await?;
-        self.status.send_modify(|status| status.set_pending(&lanes));
+        let (all, lanes, replay) = self.store.read(pending).await?;
+        self.status.send_modify(|status| status.set_pending(&all));
         Ok(match replay {
             Some(replay) => Some(Work::Again(replay)),
             None => (!lanes.is_empty()).then_some(Work::Pending(lanes)),
@@ -525,13 +534,16 @@ impl Worker {
                     Ok(wanted) => wanted,
                     Err(name) => return Ok(Err(DeliverError::UnknownOrganization { name })),
                 };
+                let heirs = if select.sites.is_empty() { HashMap::new() } else { connections::heirs(db)? };
                 let encode = |origin: Origin<'_>,
                               entry: &Entry<'_>,
                               known: Enrichment<'_>,
                               out: &mut Vec<u8>,
                               records: &mut Vec<Encoded>| {
-                    if !select.takes_source(origin.site, origin.source) || !select.takes_entry(entry, &wanted)
-                    {
+                    let mut labels = heirs.get(origin.site).into_iter().flatten().flatten();
+                    let takes = select.takes_source(origin.site, origin.source)
+                        || labels.any(|site| select.takes_source(site, origin.source));
+                    if !takes || !select.takes_entry(entry, &wanted) {
                         return Ok(());
                     }
                     #[cfg(feature = "failpoints")]

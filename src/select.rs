@@ -25,6 +25,17 @@ impl Select {
         *self == Self::default()
     }
 
+    /// Whether no record can be wanted by both, as far as their lists tell. An organization has several names, so those
+    /// tell nothing.
+    pub fn is_apart_from(&self, other: &Self) -> bool {
+        fn apart<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+            !one.is_empty() && !other.is_empty() && !one.iter().any(|wanted| other.contains(wanted))
+        }
+        apart(&self.kinds, &other.kinds)
+            || apart(&self.sources, &other.sources)
+            || apart(&self.sites, &other.sites)
+    }
+
     /// Whether it wants anything of a site.
     pub fn takes_site(&self, site: &str) -> bool {
         wants(&self.sites, site)

@@ -45,7 +45,7 @@ pub(super) fn check_all(
 ) -> (Vec<SinkConfig>, Vec<Value>) {
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     let mut targets: BTreeMap<PathBuf, String> = BTreeMap::new();
-    let (mut sinks, mut trees) = (Vec::new(), Vec::new());
+    let (mut sinks, mut trees) = (Vec::<(usize, SinkConfig)>::new(), Vec::new());
     for (index, own) in given {
         let path = format!("sinks[{index}]");
         let of_type = |table: &&Table| {
@@ -67,8 +67,22 @@ pub(super) fn check_all(
             }
             let (key, target) = match &sink.kind {
                 SinkKind::File { path, .. } => ("path", place(Path::new(&path.to_string()))),
-                // Under one id, the second of two records would be taken for the first.
-                SinkKind::Http(settings) => ("url", PathBuf::from(http::place(settings))),
+                SinkKind::Http(settings) => {
+                    let clash = |(_, earlier): &&(usize, SinkConfig)| match &earlier.kind {
+                        SinkKind::Http(other) => {
+                            http::clash((settings, other), (&sink.select, &earlier.select), sites)
+                        }
+                        _ => None,
+                    };
+                    if let Some(((key, how), (earlier, _))) =
+                        sinks.iter().find_map(|one| Some((clash(&one)?, one)))
+                    {
+                        let text = format!("{how} sinks[{earlier}]; each sink needs its own");
+                        section.mistake(key, text);
+                    }
+                    // Judged above.
+                    ("url", PathBuf::from(format!("http {index}")))
+                }
                 SinkKind::Kafka(kafka) => ("topics", topics(kafka)),
                 SinkKind::Stdout => ("type", PathBuf::new()),
             };
@@ -82,11 +96,11 @@ pub(super) fn check_all(
                     section.mistake("inventory", text);
                 }
             }
-            sinks.push(sink);
+            sinks.push((*index, sink));
         }
         trees.push(Value::new(None, ValueKind::Table(tree)));
     }
-    (sinks, trees)
+    (sinks.into_iter().map(|(_, sink)| sink).collect(), trees)
 }
 
 /// Where a Kafka sink writes, in one word.

@@ -711,3 +711,45 @@ mod assembling {
         }
     }
 }
+
+/// A sink that wants these sites alone.
+async fn wanting(bench: &Bench, sites: &[&str]) -> Worker {
+    let mut config = bench.config("out", "out/{site}/{source}.ndjson");
+    config.select.sites = sites.iter().map(|site| (*site).to_owned()).collect();
+    let configured = bench.store.write(|db| sinks::configure(db, &[("out", "file", "raw")])).await;
+    let (store, clock, budget) = (bench.store.clone(), bench.clock.clone(), Budget::new(1 << 20));
+    let state = configured.unwrap().remove(0).state;
+    Worker::new(&config, state, store, clock, budget, settings(), bench.appended.subscribe())
+}
+
+#[tokio::test]
+async fn what_a_renamed_site_has_still_to_deliver_waits_until_its_new_label_is_known_and_goes_to_who_wants_that()
+ {
+    let bench = Bench::new();
+    let own = OrganizationId::new("own");
+    let discovered = |site: &'static str, own: OrganizationId| {
+        bench.store.write(move |db| {
+            let id = connections::register(db, site)?.id;
+            connections::set_organization(db, id, &own)
+        })
+    };
+    let never = CancellationToken::new();
+    bench.append("acme", Lane::Live, rows(0..5)).await;
+    bench.append("gamma", Lane::Live, rows(5..8)).await;
+    discovered("acme", own.clone()).await.unwrap();
+    discovered("gamma", OrganizationId::new("of gamma")).await.unwrap();
+    // Renamed, and not yet spoken to under the new label; the other is configured no more.
+    let renamed = bench.store.write(|db| {
+        connections::retire_all_but(db, &["acme-de"])?;
+        connections::register(db, "acme-de").map(drop)
+    });
+    renamed.await.unwrap();
+    wanting(&bench, &["acme-de"]).await.until_empty(&never).await.unwrap();
+    assert_eq!(bench.positions().await, Positions::new());
+    discovered("acme-de", own).await.unwrap();
+    let mut worker = wanting(&bench, &["acme-de"]).await;
+    worker.until_empty(&never).await.unwrap();
+    assert_eq!(worker.status().borrow().delivered_records, 5);
+    assert_eq!(bench.positions().await.len(), 2);
+    assert_eq!(bench.store.read(|db| outbox::pending(db, "out")).await.unwrap(), []);
+}

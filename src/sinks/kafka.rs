@@ -21,10 +21,12 @@ mod state;
 mod tests;
 mod topic;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use uuid::Uuid;
 
 pub use error::Trouble;
 pub use settings::{Compression, KafkaConfig, Key, Mechanism, Sasl, Tls, Transactional, check_property};
@@ -69,6 +71,10 @@ pub struct KafkaSink {
     positions: Positions,
     /// A transaction is open.
     open: bool,
+    /// What Kafka has, without transactions, of records that are not committed yet.
+    taken: HashSet<Uuid>,
+    /// The records of the batch written last.
+    written: Vec<Uuid>,
     notices: Vec<String>,
     /// What it promises has been said.
     promised: bool,
@@ -102,6 +108,8 @@ impl KafkaSink {
             is_saved: false,
             positions: Positions::new(),
             open: false,
+            taken: HashSet::new(),
+            written: Vec::new(),
             notices: Vec::new(),
             promised: false,
         }
@@ -166,18 +174,31 @@ impl KafkaSink {
         Ok(Some(SinkState(saved.bytes())))
     }
 
-    /// Writes the batch into a transaction that stays open, where there are transactions.
+    /// Writes the batch into a transaction that stays open, where there are transactions. Elsewhere nothing takes back
+    /// what was written, so it is remembered until the batch is committed: where it is held for the sake of what was
+    /// refused, only the rest is written again.
     pub(crate) async fn write(&mut self, batch: &Batch) -> Result<Vec<Refusal>, Trouble> {
-        let (session, batch) = (self.session()?, batch.clone());
+        let (session, whole) = (self.session()?, batch.clone());
         let transactional = self.saved.as_ref().is_some_and(|saved| saved.transactional);
         self.open = transactional;
-        blocking("writing records", WRITING, move |patience| {
+        let places = batch.records.iter().enumerate();
+        let there =
+            places.filter(|(_, record)| self.taken.contains(&record.uid)).map(|(place, _)| place).collect();
+        let written = blocking("writing records", WRITING, move |patience| {
             if transactional {
                 session.begin()?;
             }
-            session.write(&batch, patience)
-        })
-        .await
+            session.write(&whole, there, patience)
+        });
+        let refused = written.await?;
+        if !transactional {
+            self.written = batch.records.iter().map(|record| record.uid).collect();
+            self.taken.extend(&self.written);
+            for refusal in &refused {
+                self.taken.remove(&batch.records[refusal.record].uid);
+            }
+        }
+        Ok(refused)
     }
 
     /// Makes the transaction count, with the positions in it.
@@ -203,6 +224,9 @@ impl KafkaSink {
             let offset = committed.await?;
             (saved.written, saved.writing) = (Some(token), None);
             saved.offset = offset.or(saved.offset);
+        }
+        for uid in self.written.drain(..) {
+            self.taken.remove(&uid);
         }
         Ok(SinkState(saved.bytes()))
     }

@@ -227,6 +227,75 @@ fn an_inventory_is_one_file_that_says_by_its_name_what_it_is_and_that_nothing_el
 }
 
 #[test]
+fn two_sinks_that_could_write_into_one_index_are_a_mistake_unless_they_want_different_records() {
+    let sinks = |one: &str, other: &str| {
+        let sink = |name, keys| {
+            format!("  - {{ name: {name}, type: opensearch, url: \"https://s:9200\", {keys} }}\n")
+        };
+        Folder::with_sinks(&(sink("a", one) + &sink("b", other)))
+    };
+    assert_snapshot!(sinks("index: \"x-{kind}-{date}\"", "index: \"x-event-{date}\"").mistakes(), @"
+    DIR/lockstep.yaml has 1 mistake:
+      sinks[1].index: could be an index of sinks[0]; each sink needs its own
+    ");
+    for (one, other) in [
+        ("index: \"x-{kind}-{date}\"", "index: \"x-audit-{date}\""),
+        ("index: x, select: { kinds: [event] }", "index: x, select: { kinds: [device, state] }"),
+        ("index: x, select: { sources: [computers] }", "index: x, select: { sources: [system_audit] }"),
+    ] {
+        assert_eq!(sinks(one, other).load().sinks.len(), 2);
+    }
+}
+
+#[test]
+fn two_sinks_at_one_splunk_or_receiver_are_told_apart_by_token_index_and_what_they_want() {
+    let sinks = |one: &str, other: &str| {
+        Folder::with_sinks(&format!(
+            "  - {{ name: a, url: \"https://s:8088\", {one} }}\n  - {{ name: b, url: \"https://s:8088\", {other} }}\n"
+        ))
+    };
+    let hec = "type: splunk_hec, token: { file: DIR/token }";
+    for other in
+        ["type: splunk_hec, token: { file: DIR/lockstep.yaml }".to_owned(), format!("{hec}, index: other")]
+    {
+        assert_eq!(sinks(hec, &other).load().sinks.len(), 2, "{other}");
+    }
+    let half = |kinds| format!("type: http, select: {{ kinds: [{kinds}] }}");
+    assert_eq!(sinks(&half("event"), &half("device")).load().sinks.len(), 2);
+    for both in [hec, "type: http"] {
+        let mistakes = sinks(both, both).mistakes();
+        assert!(
+            mistakes.contains("sinks[1].url: writes to the same place as sinks[0]; each sink"),
+            "{mistakes}"
+        );
+    }
+}
+
+#[test]
+fn the_address_of_a_receiver_may_be_a_secret_and_is_never_shown() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: http, url: { file: DIR/hook } }
+  - { name: b, type: http, url: \"https://hooks.example/T0/s3cret?k=s3cret\" }
+",
+    );
+    let hook = folder.0.path().join("hook");
+    std::fs::write(&hook, "https://hooks.example/T1/s3cret\n").unwrap();
+    let sinks = folder.load().sinks;
+    for sink in &sinks {
+        let SinkKind::Http(settings) = &sink.kind else { panic!("http") };
+        assert_eq!(settings.shown_url(), "https://hooks.example/…");
+    }
+    assert!(!format!("{:?}", sinks[0]).contains("s3cret"));
+    std::fs::write(&hook, "http://hooks.example/T1/s3cret").unwrap();
+    let mistakes = folder.mistakes();
+    assert!(mistakes.contains("hook is plain http") && !mistakes.contains("s3cret"), "{mistakes}");
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: splunk_hec, url: { file: DIR/token }, token: { file: DIR/token } }\n",
+    );
+    assert!(folder.mistakes().contains("sinks[0].url: expected a text"), "{}", folder.mistakes());
+}
+
+#[test]
 fn a_format_that_nobody_chose_is_ocsf_1_5_and_known_to_be_the_default() {
     let chosen = |keys: &str| {
         let sink = format!("  - {{ name: a, type: stdout{keys} }}\n");

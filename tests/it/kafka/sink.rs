@@ -183,3 +183,30 @@ fn work_that_nobody_waits_for_any_more_holds_up_no_end_of_the_program() {
     drop(runtime);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_transactions_a_batch_that_is_held_for_what_is_refused_of_it_is_not_written_again() {
+    let Some(kafka) = Kafka::shared() else { return };
+    topics(kafka, "held", &["max.message.bytes=100000"]);
+    let settings = format!("brokers: [\"{}\"], transactional: false, compression: none", kafka.plain());
+    let (mut sink, _folder) = sink("held", &settings);
+    let mut payloads: Vec<String> = (0..30).map(|number| format!("{{\"number\":{number}}}")).collect();
+    payloads[3] = "x".repeat(150_000);
+    let batch = batch(&payloads);
+    let mut saved = SinkState::default();
+    for _ in 0..3 {
+        // Held before it is confirmed, and looked at again.
+        sink.recover(&saved, &Positions::new()).await.unwrap();
+        if let Some(state) = sink.prepare(&batch, Clock::system().now()).await.unwrap() {
+            saved = state;
+        }
+        let refused = sink.write(&batch).await.unwrap();
+        assert_eq!(refused.iter().map(|refusal| refusal.record).collect::<Vec<_>>(), [3]);
+    }
+    assert_eq!(kafka.read(&["held_events"]).len(), 29);
+    // A batch that counts is forgotten: the same records are written when they are asked for again.
+    sink.commit(&Positions::from([((1, Lane::Live), 100)])).await.unwrap();
+    sink.prepare(&batch, Clock::system().now()).await.unwrap();
+    sink.write(&batch).await.unwrap();
+    assert_eq!(kafka.read(&["held_events"]).len(), 58);
+}
