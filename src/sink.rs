@@ -49,6 +49,8 @@ pub struct SinkConfig {
     pub select: Select,
     /// A new one begins with what is collected from then on, and not with all that is still retained.
     pub from_now: bool,
+    /// Bytes of a UTC day from which on an operator is told; nothing is ever held back for it.
+    pub max_per_day: Option<u64>,
     pub kind: SinkKind,
 }
 

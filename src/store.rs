@@ -23,6 +23,7 @@ mod readers;
 pub mod refill;
 pub mod replays;
 pub mod seen;
+pub mod sink_days;
 pub mod sinks;
 pub mod snapshots;
 mod sqlite;

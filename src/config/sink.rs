@@ -133,7 +133,13 @@ fn check(
     let redact = redact(section, environment);
     let select = select(section, format);
     let from_now = section.word("from", &["retained", "now"], &[]).map(|from| from == "now");
-    section.not_yet(&["max_per_day"]);
+    let max_per_day = match section.value("max_per_day") {
+        Some(_) => section.size("max_per_day", ByteSize::mib(1), ByteSize::pib(1)).map(Some),
+        None => {
+            section.takes("max_per_day", || "size from 1MiB to 1PiB".to_owned());
+            Some(None)
+        }
+    };
     let kind = match kind {
         "file" => file(section),
         "elasticsearch" | "http" | "opensearch" | "splunk_hec" => http::read(kind, section, environment),
@@ -149,6 +155,7 @@ fn check(
         redact: redact?,
         select: select?,
         from_now: from_now?,
+        max_per_day: max_per_day?,
         kind: kind?,
     })
 }

@@ -66,7 +66,7 @@ fn sinks_are_checked() {
       sinks[0].rotate.size: expected a size with its unit such as 512KiB, 256MiB or 8GiB, found 256
       sinks[0].rotate.age: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "soon"
       sinks[0].rotate.count: unknown key; known here: size, age
-      sinks[1].path: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from
+      sinks[1].path: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from, max_per_day
       sinks[2].type: unknown "printer"; known here: elasticsearch, file, http, kafka, opensearch, splunk_hec, stdout
       sinks[3].format: unknown "rwa"; known here: raw, ocsf, ecs
       sinks[4].version: unknown "1.4"; did you mean "1.8"?
@@ -222,7 +222,7 @@ fn an_inventory_is_one_file_that_says_by_its_name_what_it_is_and_that_nothing_el
       sinks[1].inventory: b/{site}.csv does not say how: it is one file for all sites, without placeholders, that ends in .csv or .ndjson
       sinks[2].inventory: c/x.csv is where sinks[2] writes already
       sinks[4].inventory: ./d/l.csv is where sinks[3] writes already
-      sinks[5].inventory: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from
+      sinks[5].inventory: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from, max_per_day
     "#);
 }
 
@@ -296,6 +296,19 @@ fn the_address_of_a_receiver_may_be_a_secret_and_is_never_shown() {
 }
 
 #[test]
+fn the_most_that_a_day_may_bring_is_a_size() {
+    let max = |keys: &str| {
+        Folder::with_sinks(&format!("  - {{ name: a, type: stdout{keys} }}\n")).load().sinks[0].max_per_day
+    };
+    assert_eq!((max(", max_per_day: 5GiB"), max("")), (Some(5 << 30), None));
+    let folder = Folder::with_sinks("  - { name: a, type: stdout, max_per_day: 5000 }\n");
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 1 mistake:
+      sinks[0].max_per_day: expected a size with its unit such as 512KiB, 256MiB or 8GiB, found 5000
+    "#);
+}
+
+#[test]
 fn a_format_that_nobody_chose_is_ocsf_1_5_and_known_to_be_the_default() {
     let chosen = |keys: &str| {
         let sink = format!("  - {{ name: a, type: stdout{keys} }}\n");
@@ -352,7 +365,7 @@ fn sinks_over_http_are_checked() {
       sinks[2].sourcetype: has another placeholder than {source} and {kind}
       sinks[2].ack: unknown "maybe"; known here: auto, on, off
       sinks[2].url: goes on after the path; leave that out
-      sinks[2].auth: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from, token, index, sourcetype, ack, ack_timeout, compression, concurrent, request_size, http, url
+      sinks[2].auth: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from, max_per_day, token, index, sourcetype, ack, ack_timeout, compression, concurrent, request_size, http, url
       sinks[3].body: unknown "xml"; known here: ndjson, array
       sinks[3].auth.header: Content-Type is set by every request itself; the secret needs another
       sinks[3].http.key_file: is missing; a certificate needs its key
