@@ -9,6 +9,7 @@
 //! Every error ends the `Session`; the next one begins with what Kafka has. librdkafka blocks, so it runs on threads of
 //! its own; a future that is dropped tells it to give up, and what it left half done is aborted by the next session.
 
+mod bearer;
 mod context;
 mod error;
 pub mod look;
@@ -25,7 +26,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use uuid::Uuid;
 
 pub use error::Trouble;
@@ -33,12 +33,12 @@ pub use settings::{Compression, KafkaConfig, Key, Mechanism, Sasl, Tls, Transact
 pub use topic::{TopicError, TopicTemplate};
 
 use crate::clock::Clock;
-use crate::credentials::read_secret;
 use crate::format::Format;
 use crate::model::Positions;
 use crate::sink::{Batch, Refusal, SinkState};
 use patience::Patience;
 use session::{Opening, Session};
+use settings::Secrets;
 use state::{Judgement, Saved, Told};
 
 /// What every transactional id begins with: one rule lets in all sinks.
@@ -123,17 +123,15 @@ impl KafkaSink {
     ) -> Result<Option<Positions>, Trouble> {
         let former = self.session.take();
         (self.open, self.is_saved) = (false, false);
-        let password = match &self.config.sasl {
-            Some(sasl) => Some(read_secret(&sasl.password).await?),
-            None => None,
-        };
+        let secrets = self.config.secrets().await?;
         let saved = Saved::read(&saved.0)?;
         let begin = Begin {
             name: self.name.clone(),
             config: self.config.clone(),
             format: self.format,
             batch_bytes: self.batch_bytes,
-            password,
+            secrets,
+            clock: self.clock.clone(),
             fresh: hex(self.clock.bytes()),
         };
         let opened = blocking("opening a session", OPENING, move |patience| {
@@ -256,7 +254,8 @@ struct Begin {
     config: KafkaConfig,
     format: Format,
     batch_bytes: u64,
-    password: Option<SecretString>,
+    secrets: Secrets,
+    clock: Clock,
     /// For an id, should there be none yet.
     fresh: String,
 }
@@ -347,7 +346,8 @@ impl Begin {
             sink: self.name.clone(),
             config: self.config.clone(),
             format: self.format,
-            password: self.password.clone(),
+            secrets: self.secrets.clone(),
+            clock: self.clock.clone(),
             batch_bytes: self.batch_bytes,
             transactional_id: id.map(|id| format!("{ID_PREFIX}{}-{id}", self.name)),
         }

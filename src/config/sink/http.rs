@@ -130,10 +130,10 @@ fn hidden(
 }
 
 fn url(section: &Section<'_>, kind: &str, allow_plain: bool) -> Option<Url> {
-    let text: String = section.named("url", "`url: https://host:port`")?;
     if kind == "http" {
-        section.takes("url", || "`{ file: PATH }` or `{ env: VARIABLE }`".to_owned());
+        section.takes("url", || "or `{ file: PATH }` or `{ env: VARIABLE }` of `http`".to_owned());
     }
+    let text: String = section.named("url", "`url: https://host:port`")?;
     let url = match Url::parse(&text) {
         Ok(url) if url.has_host() => url,
         _ => return section.refuse("url", format!("expected https://host[:port], found {}", quoted(&text))),

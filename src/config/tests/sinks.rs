@@ -135,8 +135,8 @@ fn a_kafka_sink_is_checked() {
       sinks[1].transactional: expected true or false, found "maybe"
       sinks[2].key: `device` needs a format that reads rows: write `format: ocsf` or `ecs`, or `key: organization`
       sinks[2].positions_topic: is one topic; write a name without placeholders
-      sinks[3].sasl.mechanism: `PLAIN` without TLS sends the password as it is; remove `tls: { enabled: false }`, or use SCRAM
-      sinks[4].sasl.mechanism: "GSSAPI" is not built yet in this version; known here: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
+      sinks[3].sasl.mechanism: `PLAIN` without TLS sends the secret as it is; remove `tls: { enabled: false }`, or use SCRAM
+      sinks[4].sasl.mechanism: "GSSAPI" is not built yet in this version; known here: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER
       sinks[4].sasl.password: a secret does not stand in the configuration; write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`
       sinks[4].tls.key_file: is missing; `cert_file` needs its key
       sinks[5].properties.acks: lockstep sets it so that no record is lost, doubled or reordered; remove it
@@ -161,6 +161,33 @@ fn a_kafka_sink_is_encrypted_when_it_logs_in_or_has_certificates_unless_it_says_
     assert!(tls(", tls: { ca_file: DIR/token }"));
     assert!(tls(&format!(", {sasl}")));
     assert!(!tls(&format!(", {sasl}, tls: {{ enabled: false }}")));
+}
+
+#[test]
+fn a_token_takes_the_place_of_user_and_password_and_a_password_of_a_key_needs_the_key() {
+    let kafka = |keys: &str| {
+        Folder::with_sinks(&format!(
+            "  - {{ name: a, type: kafka, brokers: [\"k1.example:9092\"], {keys} }}\n"
+        ))
+    };
+    kafka("sasl: { mechanism: OAUTHBEARER, token: { file: DIR/token } }").load();
+    let mistakes = [
+        "sasl: { mechanism: OAUTHBEARER, token: { file: DIR/token }, password: { file: DIR/token } }",
+        "sasl: { mechanism: PLAIN, username: u, password: { file: DIR/token }, token: { file: DIR/token } }",
+        "sasl: { mechanism: OAUTHBEARER, token: { file: DIR/token } }, tls: { enabled: false }",
+        "tls: { key_password: { file: DIR/token } }",
+    ]
+    .map(|keys| kafka(keys).mistakes().lines().nth(1).unwrap_or_default().trim().to_owned());
+    assert_eq!(
+        mistakes,
+        [
+            "sinks[0].sasl.password: does nothing with `mechanism: OAUTHBEARER`; write `token`",
+            "sinks[0].sasl.token: does nothing with `mechanism: PLAIN`; write `password`",
+            "sinks[0].sasl.mechanism: `OAUTHBEARER` without TLS sends the secret as it is; remove `tls: { enabled: false \
+             }`, or use SCRAM",
+            "sinks[0].tls.key_password: does nothing without `key_file`, the key that it opens",
+        ]
+    );
 }
 
 #[test]
