@@ -14,6 +14,7 @@ mod docs;
 mod hec;
 mod house;
 mod integrations;
+mod inventory;
 mod kafka;
 mod late;
 mod live;
