@@ -281,8 +281,16 @@ async fn deliver_all(
     stop: CancellationToken,
 ) -> Result<(), DeliverError> {
     worker.run(&done, &stop).await;
-    worker.until_empty(&stop).await?;
-    worker.finish().await
+    let delivered = async {
+        worker.until_empty(&stop).await?;
+        worker.finish().await
+    };
+    let delivered = delivered.await;
+    if let Some(inventory) = worker.inventory().filter(|_| !stop.is_cancelled()) {
+        let made = inventory.make().await;
+        return delivered.and(made.map_err(DeliverError::from));
+    }
+    delivered
 }
 
 /// How a connection's portal is reached, as configured.

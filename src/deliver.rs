@@ -7,14 +7,18 @@
 //! the store holds, as after a crash; [`crate::sink`] says what a sink makes of that.
 
 mod assemble;
+pub mod inventory;
 mod refusals;
 mod status;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,10 +35,12 @@ use crate::sink::{Batch, Refusal, Remedy, Sink, SinkConfig, SinkError, SinkState
 use crate::store::dead_letters::{self, NewDeadLetter};
 use crate::store::outbox::{self, PendingLane};
 use crate::store::replays::{self, Replay};
+use crate::store::sink_days::{self, Given};
 use crate::store::{Store, StoreError, connections, owed, refill, sinks};
 use assemble::{Assembled, Bounds, MEMORY_FACTOR, Outcome, Refused};
+use inventory::Inventory;
 use refusals::Refusals;
-pub use status::{Notice, PendingStatus, SinkCondition, SinkStatus};
+pub use status::{Notice, PendingStatus, SinkCondition, SinkStatus, Today};
 
 /// How a worker behaves; the same for every sink unless its configuration says otherwise.
 #[derive(Clone, Debug)]
@@ -101,6 +107,8 @@ pub enum DeliverError {
          is kept"
     )]
     PositionsLost { lane: &'static str, number: i64 },
+    #[error(transparent)]
+    Inventory(#[from] inventory::InventoryError),
     #[error("the dead letters fill their {limit} bytes: look at them and prune them, or raise the limit")]
     DeadLettersFull { limit: u64 },
 }
@@ -110,7 +118,9 @@ impl DeliverError {
     pub fn remedy(&self) -> Remedy {
         match self {
             DeliverError::Sink(error) => error.remedy(),
-            DeliverError::Redact(_) | DeliverError::UnknownOrganization { .. } => Remedy::Retry,
+            DeliverError::Redact(_)
+            | DeliverError::UnknownOrganization { .. }
+            | DeliverError::Inventory(_) => Remedy::Retry,
             DeliverError::Store(error) if error.is_transient() => Remedy::Retry,
             DeliverError::Store(_)
             | DeliverError::Refused { .. }
@@ -134,6 +144,9 @@ pub struct Worker {
     format: Format,
     redact: Option<Redact>,
     select: Arc<Select>,
+    /// Where the list of all computers stands.
+    inventory: Vec<PathBuf>,
+    max_per_day: Option<u64>,
     sink: Sink,
     /// The sink's state as the store holds it.
     saved: SinkState,
@@ -197,6 +210,8 @@ impl Worker {
             format: config.format,
             redact: config.redact.clone(),
             select: Arc::new(config.select.clone()),
+            inventory: config.kind.inventory().to_vec(),
+            max_per_day: config.max_per_day,
             sink: Sink::new(config, batch_bytes, &clock),
             saved: SinkState(saved),
             recovered: false,
@@ -216,6 +231,18 @@ impl Worker {
     pub fn span(&self) -> tracing::Span {
         // A span below the level of the log would not be shown with the lines in it.
         tracing::error_span!("sink", sink = self.name)
+    }
+
+    /// What keeps the list of all computers beside the records, where the sink has one. It runs on its own.
+    pub fn inventory(&self) -> Option<Inventory> {
+        (!self.inventory.is_empty()).then(|| Inventory {
+            paths: self.inventory.clone(),
+            select: Arc::clone(&self.select),
+            redact: self.redact.clone(),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            status: self.status.clone(),
+        })
     }
 
     /// What the worker tells of itself, kept up to date.
@@ -298,6 +325,10 @@ impl Worker {
                 Err(error) => {
                     failures += 1;
                     let pause = self.failed(&error, failures);
+                    tokio::select! {
+                        () = self.sink.rest() => {}
+                        () = stop.cancelled() => {}
+                    }
                     if error.remedy() == Remedy::Hold || failures == 3 {
                         return Err(error);
                     }
@@ -437,8 +468,12 @@ impl Worker {
             }
             self.missed_said = true;
         }
-        let name = self.name.clone();
-        let ours = self.store.read(move |db| sinks::positions(db, &name)).await?;
+        let (name, today) = (self.name.clone(), self.clock.now().date_naive());
+        let known = self
+            .store
+            .read(move |db| Ok((sinks::positions(db, &name)?, sink_days::of(db, &name, day_number(today))?)));
+        let (ours, sum) = known.await?;
+        self.tell_today(today, sum);
         let theirs = self.sink.recover(&self.saved, &ours).await?;
         self.take_notices();
         if let Some(theirs) = theirs {
@@ -456,20 +491,24 @@ impl Worker {
         if let Some((&(_, lane), &number)) = behind {
             return Err(DeliverError::PositionsLost { lane: lane.as_str(), number });
         }
-        self.confirm(theirs, self.saved.clone()).await?;
+        self.confirm(theirs, self.saved.clone(), Given::default()).await?;
         Ok(())
     }
 
     /// What there is to do, and what comes first of it.
     async fn pending(&mut self) -> Result<Option<Work>, StoreError> {
-        let name = self.name.clone();
+        let (name, chosen) = (self.name.clone(), !self.select.sites.is_empty());
         let pending = move |db: &rusqlite::Connection| {
-            let lanes = outbox::pending(db, &name)?;
+            let all = outbox::pending(db, &name)?;
+            let heirs = if chosen { connections::heirs(db)? } else { HashMap::new() };
+            // Whether the sink wants what a renamed site has still to deliver shows once that site is known.
+            let decided = all.iter().filter(|lane| heirs.get(&lane.site) != Some(&None));
+            let lanes: Vec<PendingLane> = decided.cloned().collect();
             let replay = if lanes.is_empty() { replays::next(db, &name)? } else { None };
-            Ok((lanes, replay))
+            Ok((all, lanes, replay))
         };
-        let (lanes, replay) = self.store.read(pending).await?;
-        self.status.send_modify(|status| status.set_pending(&lanes));
+        let (all, lanes, replay) = self.store.read(pending).await?;
+        self.status.send_modify(|status| status.set_pending(&all));
         Ok(match replay {
             Some(replay) => Some(Work::Again(replay)),
             None => (!lanes.is_empty()).then_some(Work::Pending(lanes)),
@@ -503,13 +542,16 @@ impl Worker {
                     Ok(wanted) => wanted,
                     Err(name) => return Ok(Err(DeliverError::UnknownOrganization { name })),
                 };
+                let heirs = if select.sites.is_empty() { HashMap::new() } else { connections::heirs(db)? };
                 let encode = |origin: Origin<'_>,
                               entry: &Entry<'_>,
                               known: Enrichment<'_>,
                               out: &mut Vec<u8>,
                               records: &mut Vec<Encoded>| {
-                    if !select.takes_source(origin.site, origin.source) || !select.takes_entry(entry, &wanted)
-                    {
+                    let mut labels = heirs.get(origin.site).into_iter().flatten().flatten();
+                    let takes = select.takes_source(origin.site, origin.source)
+                        || labels.any(|site| select.takes_source(site, origin.source));
+                    if !takes || !select.takes_entry(entry, &wanted) {
                         return Ok(());
                     }
                     #[cfg(feature = "failpoints")]
@@ -560,25 +602,28 @@ impl Worker {
         let unencoded = refused.iter().filter(|refused| counts(refused.lane)).count();
         self.bury(refused, &self.refusals.with(records, unencoded)).await?;
         let mut refusals = self.refusals.with(records, unencoded);
-        let mut taken = 0;
+        let (mut taken, mut taken_bytes) = (0, batch.buffer.len());
         if !batch.records.is_empty() {
             if let Some(state) = self.sink.prepare(&batch, self.clock.now()).await? {
                 self.save(state).await?;
             }
             let refused = self.sink.write(&batch).await?;
             taken = batch.records.len() - refused.len();
+            let refused_bytes = refused.iter().map(|one| batch.records[one.record].bytes.len());
+            taken_bytes -= refused_bytes.sum::<usize>();
             let counted = refused.iter().filter(|refusal| counts(batch.records[refusal.record].lane)).count();
             refusals = self.refusals.with(records - counted, unencoded + counted);
             self.bury(refused.iter().map(|refusal| by_sink(&batch, refusal)).collect(), &refusals).await?;
         }
+        let given = Given { records: count(taken), bytes: count(taken_bytes) };
         match work {
             Work::Pending(_) => {
                 let state = self.sink.commit(&positions).await?;
-                self.confirm(positions, state).await?;
+                self.confirm(positions, state, given).await?;
             }
             Work::Again(replay) => {
                 let state = self.sink.commit(&Positions::new()).await?;
-                self.confirm_again(replay, &positions, state).await?;
+                self.confirm_again(replay, &positions, state, given).await?;
             }
         }
         self.refusals = refusals;
@@ -628,11 +673,22 @@ impl Worker {
         Ok(())
     }
 
-    async fn confirm(&mut self, positions: Positions, state: SinkState) -> Result<(), StoreError> {
-        let (name, bytes) = (self.name.clone(), state.0.clone());
-        self.store.write(move |db| sinks::confirm(db, &name, &positions, &bytes)).await?;
+    /// `given`: what of it is new, which counts for the day.
+    async fn confirm(
+        &mut self,
+        positions: Positions,
+        state: SinkState,
+        given: Given,
+    ) -> Result<(), StoreError> {
+        let (name, bytes, today) = (self.name.clone(), state.0.clone(), self.clock.now().date_naive());
+        let confirm = move |db: &rusqlite::Connection| {
+            sinks::confirm(db, &name, &positions, &bytes)?;
+            sink_days::add(db, &name, day_number(today), given)
+        };
+        let sum = self.store.write(confirm).await?;
         fail::fail_point!("deliver.confirm.after", |_| Ok(()));
         self.saved = state;
+        self.tell_today(today, sum);
         Ok(())
     }
 
@@ -641,19 +697,43 @@ impl Worker {
         replay: Replay,
         positions: &Positions,
         state: SinkState,
+        given: Given,
     ) -> Result<(), StoreError> {
         let (name, bytes, site) = (self.name.clone(), state.0.clone(), replay.pending.site.clone());
         let lane = (replay.pending.connection, replay.pending.lane);
         let reached = positions.get(&lane).copied().filter(|number| *number > replay.pending.position);
+        let today = self.clock.now().date_naive();
         let confirm = move |db: &rusqlite::Connection| {
             sinks::save_state(db, &name, &bytes)?;
-            replays::delivered(db, &replay, reached)
+            Ok((
+                replays::delivered(db, &replay, reached)?,
+                sink_days::add(db, &name, day_number(today), given)?,
+            ))
         };
-        if self.store.write(confirm).await? {
+        let (done, sum) = self.store.write(confirm).await?;
+        if done {
             tracing::info!(site, lane = lane.1.as_str(), "a stretch was delivered again");
         }
         self.saved = state;
+        self.tell_today(today, sum);
         Ok(())
+    }
+
+    /// Tells what the sink was given today, and once a day that it is more than the operator wants.
+    fn tell_today(&self, day: NaiveDate, Given { records, bytes }: Given) {
+        let today = Today { day, records, bytes, max_per_day: self.max_per_day };
+        let now = self.clock.now();
+        self.status.send_modify(|status| {
+            let told = status.today.and_then(|before| before.passed(now));
+            if let (Some(max), None) = (today.passed(now), told) {
+                tracing::warn!(
+                    bytes,
+                    max,
+                    "the sink was given more than max_per_day today; delivering goes on"
+                );
+            }
+            status.today = Some(today);
+        });
     }
 
     fn well(&self) {
@@ -675,6 +755,15 @@ impl Worker {
         let now = self.clock.now();
         self.status.send_modify(|status| status.note(text, now));
     }
+}
+
+/// Days since 1970.
+fn day_number(day: NaiveDate) -> i64 {
+    (day - NaiveDate::default()).num_days()
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).expect("memory is smaller")
 }
 
 /// The dead letter of a record that the sink refused.

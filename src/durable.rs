@@ -49,6 +49,8 @@ pub fn sync_file(file: &File, path: &Path) -> io::Result<()> {
 
 /// Makes the names in a directory safe.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
+    // Of a file that is named without one.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     fault("dir.fsync.before")?;
     File::open(path)?.sync_all()?;
     record::synced_dir(path);
@@ -71,6 +73,15 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
         result => result?,
     }
     record::renamed(from, to);
+    fault("file.rename.after")?;
+    sync_dir(to.parent().expect("a file stands in a directory"))
+}
+
+/// Renames within one directory over whatever has the new name, and makes that safe. A reader finds the one or the
+/// other, whole.
+pub fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    fault("file.rename.before")?;
+    std::fs::rename(from, to)?;
     fault("file.rename.after")?;
     sync_dir(to.parent().expect("a file stands in a directory"))
 }

@@ -109,6 +109,10 @@ families! {
         lockstep / sink_lag_seconds: GaugeVec ["sink", "type"],
         /// Entries that a sink was too far behind for, and that are to be collected for it again.
         lockstep / sink_owed_entries: GaugeVec ["sink", "type"],
+        /// Bytes of the records that a sink was given since midnight, UTC.
+        lockstep / sink_day_bytes: GaugeVec ["sink", "type"],
+        /// What `max_per_day` says of a sink that has one.
+        lockstep / sink_max_per_day_bytes: GaugeVec ["sink", "type"],
         /// 1 for the state that a sink is in.
         lockstep / sink_state: GaugeVec ["sink", "type", "state"],
 
@@ -251,6 +255,11 @@ impl Metrics {
             add(&self.sink_dead_letters_total, labels, count(sink.dead_letters));
             set(&self.sink_pending_bytes, labels, count(sink.pending_bytes));
             set(&self.sink_owed_entries, labels, count(sink.owed.iter().map(|owed| owed.entries).sum()));
+            let today = sink.today.filter(|today| today.day == status.taken.date_naive());
+            set(&self.sink_day_bytes, labels, count(today.map_or(0, |today| today.bytes)));
+            if let Some(max) = sink.today.and_then(|today| today.max_per_day) {
+                set(&self.sink_max_per_day_bytes, labels, count(max));
+            }
             let ages = sink.pending.iter().filter_map(|lane| {
                 let oldest = lane.oldest?;
                 Some((status.taken - oldest).as_seconds_f64() + offset(&lane.site))

@@ -25,9 +25,25 @@ impl Select {
         *self == Self::default()
     }
 
+    /// Whether no record can be wanted by both, as far as their lists tell. An organization has several names, so those
+    /// tell nothing.
+    pub fn is_apart_from(&self, other: &Self) -> bool {
+        fn apart<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+            !one.is_empty() && !other.is_empty() && !one.iter().any(|wanted| other.contains(wanted))
+        }
+        apart(&self.kinds, &other.kinds)
+            || apart(&self.sources, &other.sources)
+            || apart(&self.sites, &other.sites)
+    }
+
+    /// Whether it wants anything of a site.
+    pub fn takes_site(&self, site: &str) -> bool {
+        wants(&self.sites, site)
+    }
+
     /// Whether it wants any entry of a source of a site.
     pub fn takes_source(&self, site: &str, source: &str) -> bool {
-        wants(&self.sites, site) && (self.sources.is_empty() || self.sources.contains(&source))
+        self.takes_site(site) && (self.sources.is_empty() || self.sources.contains(&source))
     }
 
     /// Whether it wants any record of an entry; `organizations` are the ids that those of the list stand for.

@@ -49,6 +49,8 @@ pub struct SinkConfig {
     pub select: Select,
     /// A new one begins with what is collected from then on, and not with all that is still retained.
     pub from_now: bool,
+    /// Bytes of a UTC day from which on an operator is told; nothing is ever held back for it.
+    pub max_per_day: Option<u64>,
     pub kind: SinkKind,
 }
 
@@ -61,6 +63,8 @@ pub enum SinkKind {
         rotate_size: u64,
         /// Time after its first record after which a file is closed.
         rotate_age: Duration,
+        /// Where the list of all computers stands besides, as `.csv` or `.ndjson`.
+        inventory: Vec<PathBuf>,
     },
     /// `elasticsearch`, `opensearch`, `splunk_hec` or `http`.
     Http(Box<HttpSettings>),
@@ -81,6 +85,14 @@ impl SinkKind {
             SinkKind::Http(settings) => settings.as_str(),
             SinkKind::Kafka(_) => "kafka",
             SinkKind::Stdout => "stdout",
+        }
+    }
+
+    /// Where the list of all computers stands besides, if anywhere.
+    pub fn inventory(&self) -> &[PathBuf] {
+        match self {
+            SinkKind::File { inventory, .. } => inventory,
+            SinkKind::Http(_) | SinkKind::Kafka(_) | SinkKind::Stdout => &[],
         }
     }
 
@@ -223,7 +235,7 @@ impl Sink {
     /// Makes the sink; touches nothing before [`Sink::recover`]. `batch_bytes` is the usual bound of a batch.
     pub fn new(config: &SinkConfig, batch_bytes: u64, clock: &Clock) -> Self {
         match &config.kind {
-            SinkKind::File { path, rotate_size, rotate_age } => {
+            SinkKind::File { path, rotate_size, rotate_age, .. } => {
                 let sink = FileSink::new(path.clone(), *rotate_size, *rotate_age, batch_bytes);
                 Sink::File(Box::new(sink))
             }

@@ -10,7 +10,7 @@ use anyhow::ensure;
 use serde::Deserialize;
 
 use crate::portal::{HOURS, Held};
-use crate::process::{Until, Used, files_below, measured};
+use crate::process::{Until, Used, bytes_below, files_below, measured};
 
 pub(crate) fn run(held: &Held, folder: &Path, format: &str) -> anyhow::Result<Used> {
     let home = folder.join("lockstep");
@@ -44,7 +44,8 @@ sinks:
     std::fs::write(&file, config)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep"));
     command.arg("run").arg("-c").arg(&file).current_dir(&home);
-    let used = measured(&mut command, &Until::Written(out.clone(), held.bytes))?;
+    let below = out.clone();
+    let used = measured(&mut command, &Until::Grown(Box::new(move || bytes_below(&below)), held.bytes))?;
     let found = ids(&out)?;
     ensure!(found == held.rows, "{found} of {} rows came", held.rows);
     std::fs::remove_dir_all(&home)?;

@@ -28,8 +28,8 @@ pub(crate) struct Used {
 pub(crate) enum Until {
     /// When it ends by itself.
     End,
-    /// When the files below this folder have grown last, and hold at least so many bytes. Then it is killed.
-    Written(PathBuf, u64),
+    /// When what this counts has grown last, and is at least so much. Then it is killed.
+    Grown(Box<dyn Fn() -> u64>, u64),
 }
 
 /// Runs a command and measures it from its start.
@@ -41,7 +41,7 @@ pub(crate) fn measured(command: &mut Command, until: &Until) -> anyhow::Result<U
     // Ended already, or done with all that is asked of it.
     drop(child.kill());
     let status = child.wait()?;
-    ensure!(matches!(until, Until::Written(..)) || status.success(), "a process failed: {status}");
+    ensure!(matches!(until, Until::Grown(..)) || status.success(), "a process failed: {status}");
     used
 }
 
@@ -59,8 +59,8 @@ fn watch(child: &mut Child, began: Instant, until: &Until) -> anyhow::Result<Use
                     return Ok(used);
                 }
             }
-            Until::Written(folder, least) => {
-                let found = bytes_below(folder);
+            Until::Grown(count, least) => {
+                let found = count();
                 if found > length {
                     (length, grew) = (found, now);
                     (used.wall_seconds, used.cpu_seconds) = ((now - began).as_secs_f64(), look.cpu_seconds);
@@ -68,7 +68,7 @@ fn watch(child: &mut Child, began: Instant, until: &Until) -> anyhow::Result<Use
                 if length >= *least && now - grew > STILL {
                     return Ok(used);
                 }
-                ensure!(!look.ended, "a process ended after writing {length} bytes");
+                ensure!(!look.ended, "a process ended when there was {length}");
             }
         }
         ensure!(now - began < LONGEST, "a process takes longer than {LONGEST:?}");
@@ -132,6 +132,7 @@ pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn bytes_below(folder: &Path) -> u64 {
+/// Bytes of all files below a folder.
+pub(crate) fn bytes_below(folder: &Path) -> u64 {
     files_below(folder).iter().filter_map(|file| file.metadata().ok()).map(|about| about.len()).sum()
 }

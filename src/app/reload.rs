@@ -106,7 +106,16 @@ impl Running {
         let stop = self.stop_delivery.child_token();
         let until = stop.clone();
         let span = worker.span();
-        let ended = self.delivering.spawn(async move { worker.run(&until, &until).await }.instrument(span));
+        let inventory = worker.inventory();
+        let work = async move {
+            let keep = async {
+                if let Some(inventory) = inventory {
+                    inventory.run(&until).await;
+                }
+            };
+            tokio::join!(worker.run(&until, &until), keep);
+        };
+        let ended = self.delivering.spawn(work.instrument(span));
         self.sinks.insert(name, RunningSink { status, task: Task { stop, ended } });
     }
 

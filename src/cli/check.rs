@@ -16,6 +16,7 @@ use super::{ConfigFile, Usage, logging, out};
 use crate::config::{Config, Connection, Environment, Load, Organizations, human, human_size, loads};
 use crate::credentials::{looks_like_a_token, read_secret};
 use crate::sink::SinkKind;
+use crate::sinks::file::Compression;
 
 /// Find every mistake in a configuration at once, without starting anything.
 ///
@@ -156,10 +157,17 @@ impl fmt::Display for Summary<'_> {
         f.write_char('\n')?;
         for sink in &self.0.sinks {
             match &sink.kind {
-                SinkKind::File { path, rotate_size, rotate_age } => {
+                SinkKind::File { path, rotate_size, rotate_age, inventory } => {
                     let size = human_size(*rotate_size);
                     let age = human(*rotate_age);
-                    writeln!(f, "sink {}: files {path}, a new one after {size} or {age}", sink.name)?;
+                    let packed = match path.compression() {
+                        Compression::None => String::new(),
+                        packed => format!(" packed with {}", packed.as_str()),
+                    };
+                    writeln!(f, "sink {}: files {path}{packed}, a new one after {size} or {age}", sink.name)?;
+                    for list in inventory {
+                        writeln!(f, "  the list of all computers in {}", list.display())?;
+                    }
                 }
                 SinkKind::Http(settings) => sinks::write_http(f, &sink.name, settings)?,
                 SinkKind::Kafka(kafka) => {

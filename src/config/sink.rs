@@ -17,6 +17,7 @@ use super::layers::{Environment, Table, merged};
 use super::mistake::Mistakes;
 use super::reader::{Section, found, one_of};
 use crate::credentials::{SecretSource, read_secret_now};
+use crate::deliver::inventory::Shape;
 use crate::format::Format;
 use crate::formats::ocsf::Version;
 use crate::model::Kind;
@@ -26,7 +27,7 @@ use crate::redact::class::{Class, Classes, How};
 use crate::redact::pseudonym::LEAST_KEY;
 use crate::select::Select;
 use crate::sink::{SinkConfig, SinkKind};
-use crate::sinks::file::PathTemplate;
+use crate::sinks::file::{Compression, PathTemplate};
 use crate::sinks::kafka::KafkaConfig;
 use crate::source::SOURCES;
 
@@ -44,7 +45,7 @@ pub(super) fn check_all(
 ) -> (Vec<SinkConfig>, Vec<Value>) {
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     let mut targets: BTreeMap<PathBuf, String> = BTreeMap::new();
-    let (mut sinks, mut trees) = (Vec::new(), Vec::new());
+    let (mut sinks, mut trees) = (Vec::<(usize, SinkConfig)>::new(), Vec::new());
     for (index, own) in given {
         let path = format!("sinks[{index}]");
         let of_type = |table: &&Table| {
@@ -66,8 +67,22 @@ pub(super) fn check_all(
             }
             let (key, target) = match &sink.kind {
                 SinkKind::File { path, .. } => ("path", place(Path::new(&path.to_string()))),
-                // Under one id, the second of two records would be taken for the first.
-                SinkKind::Http(settings) => ("url", PathBuf::from(http::place(settings))),
+                SinkKind::Http(settings) => {
+                    let clash = |(_, earlier): &&(usize, SinkConfig)| match &earlier.kind {
+                        SinkKind::Http(other) => {
+                            http::clash((settings, other), (&sink.select, &earlier.select), sites)
+                        }
+                        _ => None,
+                    };
+                    if let Some(((key, how), (earlier, _))) =
+                        sinks.iter().find_map(|one| Some((clash(&one)?, one)))
+                    {
+                        let text = format!("{how} sinks[{earlier}]; each sink needs its own");
+                        section.mistake(key, text);
+                    }
+                    // Judged above.
+                    ("url", PathBuf::from(format!("http {index}")))
+                }
                 SinkKind::Kafka(kafka) => ("topics", topics(kafka)),
                 SinkKind::Stdout => ("type", PathBuf::new()),
             };
@@ -75,11 +90,17 @@ pub(super) fn check_all(
                 section
                     .mistake(key, format!("writes to the same place as {earlier}; each sink needs its own"));
             }
-            sinks.push(sink);
+            for list in sink.kind.inventory() {
+                if let Some(earlier) = targets.insert(place(list), format!("sinks[{index}]")) {
+                    let text = format!("{} is where {earlier} writes already", list.display());
+                    section.mistake("inventory", text);
+                }
+            }
+            sinks.push((*index, sink));
         }
         trees.push(Value::new(None, ValueKind::Table(tree)));
     }
-    (sinks, trees)
+    (sinks.into_iter().map(|(_, sink)| sink).collect(), trees)
 }
 
 /// Where a Kafka sink writes, in one word.
@@ -112,7 +133,13 @@ fn check(
     let redact = redact(section, environment);
     let select = select(section, format);
     let from_now = section.word("from", &["retained", "now"], &[]).map(|from| from == "now");
-    section.not_yet(&["max_per_day"]);
+    let max_per_day = match section.value("max_per_day") {
+        Some(_) => section.size("max_per_day", ByteSize::mib(1), ByteSize::pib(1)).map(Some),
+        None => {
+            section.takes("max_per_day", || "size from 1MiB to 1PiB".to_owned());
+            Some(None)
+        }
+    };
     let kind = match kind {
         "file" => file(section),
         "elasticsearch" | "http" | "opensearch" | "splunk_hec" => http::read(kind, section, environment),
@@ -128,6 +155,7 @@ fn check(
         redact: redact?,
         select: select?,
         from_now: from_now?,
+        max_per_day: max_per_day?,
         kind: kind?,
     })
 }
@@ -281,15 +309,38 @@ fn redact_key(
     Some(Some(source))
 }
 
+/// Where the list of all computers goes.
+fn inventory(section: &Section<'_>) -> Option<Vec<PathBuf>> {
+    let endings = Shape::ENDINGS.join(" or ");
+    section.takes("inventory", || format!("a path that ends in {endings}, or a list of such"));
+    if section.value("inventory").is_none() {
+        return Some(Vec::new());
+    }
+    let paths = section.optional::<Vec<String>>("inventory")?;
+    let wrong = |path: &&String| Shape::of(Path::new(path.as_str())).is_none() || path.contains(['{', '}']);
+    if let Some(path) = paths.iter().find(wrong) {
+        let text = format!(
+            "{path} does not say how: it is one file for all sites, without placeholders, that ends in {endings}"
+        );
+        return section.refuse("inventory", text);
+    }
+    Some(paths.into_iter().map(PathBuf::from).collect())
+}
+
 fn file(section: &Section<'_>) -> Option<SinkKind> {
     let path: Option<String> = section.named("path", "`path: \"out/{site}/{source}-{date}.ndjson\"`");
-    let path = path.and_then(|path| match PathTemplate::parse(&path) {
-        Ok(template) => Some(template),
-        Err(mistake) => section.refuse("path", mistake.to_string()),
-    });
+    let compression = section.word("compression", &Compression::ALL.map(Compression::as_str), &[]);
+    let compression =
+        compression.and_then(|word| Compression::ALL.into_iter().find(|kind| kind.as_str() == word));
+    let path =
+        path.zip(compression).and_then(|(path, compression)| match PathTemplate::parse(&path, compression) {
+            Ok(template) => Some(template),
+            Err(mistake) => section.refuse("path", mistake.to_string()),
+        });
     let rotate = section.section("rotate")?;
     let size = rotate.size("size", ByteSize::kib(1), ByteSize::tib(1));
     let age = rotate.duration("age", Duration::from_secs(1), days(365));
     rotate.close();
-    Some(SinkKind::File { path: path?, rotate_size: size?, rotate_age: age? })
+    let inventory = inventory(section);
+    Some(SinkKind::File { path: path?, rotate_size: size?, rotate_age: age?, inventory: inventory? })
 }

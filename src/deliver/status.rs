@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::inventory::InventoryStatus;
 use crate::model::Lane;
 use crate::store::outbox::PendingLane;
 use crate::store::owed::Owed;
@@ -46,8 +47,33 @@ pub struct SinkStatus {
     /// Entries that it is to deliver again, at most.
     #[serde(default)]
     pub replaying: u64,
+    /// What it was given since midnight, UTC; none before it recovered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub today: Option<Today>,
+    /// The list of all computers, where the sink has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<InventoryStatus>,
     /// What an operator should know, newest last.
     pub notices: VecDeque<Notice>,
+}
+
+/// What a sink was given on one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Today {
+    /// UTC, on our clock.
+    pub day: NaiveDate,
+    pub records: u64,
+    /// As encoded, before packing.
+    pub bytes: u64,
+    /// From so many bytes on an operator is told.
+    pub max_per_day: Option<u64>,
+}
+
+impl Today {
+    /// The bound that the day of this moment is above.
+    pub fn passed(&self, now: DateTime<Utc>) -> Option<u64> {
+        self.max_per_day.filter(|max| self.day == now.date_naive() && self.bytes > *max)
+    }
 }
 
 /// How a sink is.
@@ -118,6 +144,8 @@ impl SinkStatus {
             last_confirmed: None,
             owed: Vec::new(),
             replaying: 0,
+            today: None,
+            inventory: None,
             notices: VecDeque::new(),
         }
     }

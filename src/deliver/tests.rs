@@ -16,7 +16,7 @@ use crate::credentials::SecretSource;
 use crate::model::{Change, Chunk, ConnectionId, Kind, Lane, OrganizationId, Retried};
 use crate::redact::class::{Class, Classes, How};
 use crate::sink::SinkKind;
-use crate::sinks::file::PathTemplate;
+use crate::sinks::file::{Compression, PathTemplate};
 use crate::store::connections;
 use crate::store::outbox::NewEntry;
 use crate::store::refill::Shared;
@@ -70,11 +70,14 @@ impl Bench {
     }
 
     fn config(&self, name: &str, path: &str) -> SinkConfig {
-        let path = PathTemplate::parse(&format!("{}/{path}", self.directory.path().display())).unwrap();
-        let kind = SinkKind::File { path, rotate_size: 3000, rotate_age: Duration::from_secs(3600) };
+        let path = format!("{}/{path}", self.directory.path().display());
+        let path = PathTemplate::parse(&path, Compression::None).unwrap();
+        let rotate_age = Duration::from_secs(3600);
+        let kind = SinkKind::File { path, rotate_size: 3000, rotate_age, inventory: Vec::new() };
         let (format, select) = (Format::Raw, Select::default());
+        let (name, max_per_day) = (name.to_owned(), None);
         let (format_by_default, redact, from_now) = (false, None, false);
-        SinkConfig { name: name.to_owned(), format, format_by_default, redact, select, from_now, kind }
+        SinkConfig { name, format, format_by_default, redact, select, from_now, max_per_day, kind }
     }
 
     async fn letters(&self) -> Vec<dead_letters::DeadLetter> {
@@ -754,4 +757,80 @@ mod assembling {
             prop_assert_eq!(seen.len(), wanted.len());
         }
     }
+}
+
+/// A sink that wants these sites alone.
+async fn wanting(bench: &Bench, sites: &[&str]) -> Worker {
+    let mut config = bench.config("out", "out/{site}/{source}.ndjson");
+    config.select.sites = sites.iter().map(|site| (*site).to_owned()).collect();
+    let configured = bench.store.write(|db| sinks::configure(db, &[("out", "file", "raw")])).await;
+    let (store, clock, budget) = (bench.store.clone(), bench.clock.clone(), Budget::new(1 << 20));
+    let state = configured.unwrap().remove(0).state;
+    Worker::new(&config, state, store, clock, budget, settings(), bench.appended.subscribe())
+}
+
+#[tokio::test]
+async fn what_a_renamed_site_has_still_to_deliver_waits_until_its_new_label_is_known_and_goes_to_who_wants_that()
+ {
+    let bench = Bench::new();
+    let own = OrganizationId::new("own");
+    let discovered = |site: &'static str, own: OrganizationId| {
+        bench.store.write(move |db| {
+            let id = connections::register(db, site)?.id;
+            connections::set_organization(db, id, &own)
+        })
+    };
+    let never = CancellationToken::new();
+    bench.append("acme", Lane::Live, rows(0..5)).await;
+    bench.append("gamma", Lane::Live, rows(5..8)).await;
+    discovered("acme", own.clone()).await.unwrap();
+    discovered("gamma", OrganizationId::new("of gamma")).await.unwrap();
+    // Renamed, and not yet spoken to under the new label; the other is configured no more.
+    let renamed = bench.store.write(|db| {
+        connections::retire_all_but(db, &["acme-de"])?;
+        connections::register(db, "acme-de").map(drop)
+    });
+    renamed.await.unwrap();
+    wanting(&bench, &["acme-de"]).await.until_empty(&never).await.unwrap();
+    assert_eq!(bench.positions().await, Positions::new());
+    discovered("acme-de", own).await.unwrap();
+    let mut worker = wanting(&bench, &["acme-de"]).await;
+    worker.until_empty(&never).await.unwrap();
+    assert_eq!(worker.status().borrow().delivered_records, 5);
+    assert_eq!(bench.positions().await.len(), 2);
+    assert_eq!(bench.store.read(|db| outbox::pending(db, "out")).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_a_day_brings_is_counted_across_restarts_and_more_than_wanted_is_told_and_held_back_by_nothing()
+{
+    let bench = Bench::new();
+    let never = CancellationToken::new();
+    let delivered = async |rows: Vec<String>| {
+        bench.append("acme", Lane::Live, rows).await;
+        let mut config = bench.config("out", "out/{site}/{source}.ndjson");
+        config.max_per_day = Some(5_000);
+        let configured = bench.store.write(|db| sinks::configure(db, &[("out", "file", "raw")])).await;
+        let (store, clock, budget) = (bench.store.clone(), bench.clock.clone(), Budget::new(1 << 20));
+        let state = configured.unwrap().remove(0).state;
+        let worker =
+            Worker::new(&config, state, store, clock, budget, settings(), bench.appended.subscribe());
+        let mut worker = worker;
+        worker.until_empty(&never).await.unwrap();
+        worker.status().borrow().today.unwrap()
+    };
+    let now = bench.clock.now();
+    let first = delivered(rows(0..5)).await;
+    let whole = || {
+        let files = fs::read_dir(bench.out().join("acme")).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>()
+    };
+    assert_eq!((first.records, first.bytes), (5, whole()));
+    assert_eq!(first.passed(now), None);
+    let second = delivered(rows(5..10)).await;
+    assert_eq!((second.records, second.bytes), (10, whole()));
+    let third = delivered(rows(10..40)).await;
+    assert_eq!(third.records, 40);
+    assert_eq!(third.passed(now), Some(5_000));
+    assert_eq!(third.passed(now + chrono::Duration::days(1)), None, "another day");
 }

@@ -3,11 +3,20 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::deliver::Today;
 use crate::status::tests::populated;
+
+/// A status whose sink was given something today.
+fn given() -> Status {
+    let mut status = populated();
+    let day = status.taken.date_naive();
+    status.sinks[0].today = Some(Today { day, records: 5, bytes: 7_000, max_per_day: Some(9_000) });
+    status
+}
 
 #[test]
 fn the_names_and_types_are_these() {
-    let text = Metrics::of(&populated()).text();
+    let text = Metrics::of(&given()).text();
     let types: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let types: Vec<&str> = types.into_iter().collect();
     insta::assert_snapshot!(types.join("\n"));
@@ -15,7 +24,7 @@ fn the_names_and_types_are_these() {
 
 #[test]
 fn the_values_are_those_of_the_status() {
-    let text = Metrics::of(&populated()).text();
+    let text = Metrics::of(&given()).text();
     for line in [
         r#"lockstep_stream_rows_total{query="table=1",scope="",site="acme",source="unified_audit"} 1234"#,
         r#"lockstep_stream_lag_seconds{query="table=1",scope="",site="acme",source="unified_audit"} 120"#,
@@ -30,6 +39,8 @@ fn the_values_are_those_of_the_status() {
         // The oldest entry is 10 minutes old on the portal's clock, which is 190 s behind ours.
         r#"lockstep_sink_lag_seconds{sink="out",type="file"} 410"#,
         r#"lockstep_sink_state{sink="out",state="held",type="file"} 1"#,
+        r#"lockstep_sink_day_bytes{sink="out",type="file"} 7000"#,
+        r#"lockstep_sink_max_per_day_bytes{sink="out",type="file"} 9000"#,
         r#"lockstep_build_info{version="1.2.3"} 1"#,
         "lockstep_dead_letters 3",
         "process_resident_memory_bytes 52428800",
@@ -37,6 +48,14 @@ fn the_values_are_those_of_the_status() {
         assert!(text.lines().any(|told| told == line), "{line} is not in\n{text}");
     }
     assert!(!text.contains(r#"lockstep_credential_ok{site="lab"}"#), "nobody asked it yet");
+}
+
+#[test]
+fn what_a_day_brought_is_nothing_on_the_next_before_anything_came() {
+    let mut status = given();
+    status.taken += chrono::Duration::days(1);
+    let text = Metrics::of(&status).text();
+    assert!(text.contains(r#"lockstep_sink_day_bytes{sink="out",type="file"} 0"#), "{text}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! A file is written as `NAME.part` and renamed to `NAME` when it is closed, by size or age; the next one is
 //! `NAME.1`, and so on (before the extension). No file is ever written over.
 //!
+//! Packed, what a batch adds to a file is one complete gzip member or zstd frame (`pack.rs`); all else is the same.
+//!
 //! What makes a crash at any point harmless: the saved state knows every unfinished file and its safe length.
 //! A file is entered in the state before it is created, and a closing rename before it is made. A batch is on
 //! disk, its names too, before its state is saved, and that state is saved together with the positions. So
@@ -11,6 +13,7 @@
 //! deleted) and is moved aside or holds the sink; see `recover.rs`.
 
 mod files;
+mod pack;
 mod recover;
 mod state;
 mod template;
@@ -24,6 +27,7 @@ use chrono::{DateTime, Utc};
 
 use crate::sink::{Batch, SinkError, SinkState};
 use files::Files;
+pub use pack::Compression;
 pub use template::{PathTemplate, TemplateError};
 
 /// The file sink. Its work is done on a thread for blocking calls; dropping a call's future leaves the sink

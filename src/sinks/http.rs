@@ -17,6 +17,7 @@ mod exchange;
 mod hec;
 mod index;
 mod line;
+mod meet;
 mod post;
 mod settings;
 #[cfg(test)]
@@ -43,7 +44,7 @@ pub use hec::Ack;
 pub use index::{IndexTemplate, TemplateError};
 use line::{Line, Report};
 pub use post::Body;
-pub use settings::{Auth, Bulk, Hec, HttpSettings, Post, Product, Protocol};
+pub use settings::{Auth, Bulk, Hec, HttpSettings, Post, Product, Protocol, address};
 
 /// How often a sink whose credential was refused looks whether there is another.
 const LOOK_FOR_CREDENTIAL: Duration = Duration::from_secs(1);
@@ -212,8 +213,19 @@ impl HttpSink {
             Some(source) => Some(read_secret(source).await?),
             None => None,
         };
+        let address = match self.settings.address() {
+            Some(source) => {
+                let address = read_secret(source).await?;
+                let plain = self.settings.url.scheme() == "http";
+                settings::address(address.expose_secret(), plain)
+                    .map_err(|why| HttpError::Settings(format!("the address in {source} {why}")))?
+            }
+            None => self.settings.url.clone(),
+        };
         let client = self.client.clone().expect("a sink is recovered before anything is written");
-        Ok(Errand { client, settings: Arc::clone(&self.settings), secret, batch, prepared: self.prepared })
+        let begun = batch.records.iter().any(|record| self.taken.contains(&record.uid));
+        let (settings, prepared) = (Arc::clone(&self.settings), self.prepared);
+        Ok(Errand { client, settings, address, secret, batch, begun, prepared })
     }
 
     /// Deals out the records that the far side does not have yet: all of a lane to one line, the next lane to

@@ -9,6 +9,7 @@
 //! Every error ends the `Session`; the next one begins with what Kafka has. librdkafka blocks, so it runs on threads of
 //! its own; a future that is dropped tells it to give up, and what it left half done is aborted by the next session.
 
+mod bearer;
 mod context;
 mod error;
 pub mod look;
@@ -21,22 +22,23 @@ mod state;
 mod tests;
 mod topic;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use uuid::Uuid;
 
 pub use error::Trouble;
 pub use settings::{Compression, KafkaConfig, Key, Mechanism, Sasl, Tls, Transactional, check_property};
 pub use topic::{TopicError, TopicTemplate};
 
 use crate::clock::Clock;
-use crate::credentials::read_secret;
 use crate::format::Format;
 use crate::model::Positions;
 use crate::sink::{Batch, Refusal, SinkState};
 use patience::Patience;
 use session::{Opening, Session};
+use settings::Secrets;
 use state::{Judgement, Saved, Told};
 
 /// What every transactional id begins with: one rule lets in all sinks.
@@ -69,6 +71,10 @@ pub struct KafkaSink {
     positions: Positions,
     /// A transaction is open.
     open: bool,
+    /// What Kafka has, without transactions, of records that are not committed yet.
+    taken: HashSet<Uuid>,
+    /// The records of the batch written last.
+    written: Vec<Uuid>,
     notices: Vec<String>,
     /// What it promises has been said.
     promised: bool,
@@ -102,6 +108,8 @@ impl KafkaSink {
             is_saved: false,
             positions: Positions::new(),
             open: false,
+            taken: HashSet::new(),
+            written: Vec::new(),
             notices: Vec::new(),
             promised: false,
         }
@@ -115,17 +123,15 @@ impl KafkaSink {
     ) -> Result<Option<Positions>, Trouble> {
         let former = self.session.take();
         (self.open, self.is_saved) = (false, false);
-        let password = match &self.config.sasl {
-            Some(sasl) => Some(read_secret(&sasl.password).await?),
-            None => None,
-        };
+        let secrets = self.config.secrets().await?;
         let saved = Saved::read(&saved.0)?;
         let begin = Begin {
             name: self.name.clone(),
             config: self.config.clone(),
             format: self.format,
             batch_bytes: self.batch_bytes,
-            password,
+            secrets,
+            clock: self.clock.clone(),
             fresh: hex(self.clock.bytes()),
         };
         let opened = blocking("opening a session", OPENING, move |patience| {
@@ -166,18 +172,31 @@ impl KafkaSink {
         Ok(Some(SinkState(saved.bytes())))
     }
 
-    /// Writes the batch into a transaction that stays open, where there are transactions.
+    /// Writes the batch into a transaction that stays open, where there are transactions. Elsewhere nothing takes back
+    /// what was written, so it is remembered until the batch is committed: where it is held for the sake of what was
+    /// refused, only the rest is written again.
     pub(crate) async fn write(&mut self, batch: &Batch) -> Result<Vec<Refusal>, Trouble> {
-        let (session, batch) = (self.session()?, batch.clone());
+        let (session, whole) = (self.session()?, batch.clone());
         let transactional = self.saved.as_ref().is_some_and(|saved| saved.transactional);
         self.open = transactional;
-        blocking("writing records", WRITING, move |patience| {
+        let places = batch.records.iter().enumerate();
+        let there =
+            places.filter(|(_, record)| self.taken.contains(&record.uid)).map(|(place, _)| place).collect();
+        let written = blocking("writing records", WRITING, move |patience| {
             if transactional {
                 session.begin()?;
             }
-            session.write(&batch, patience)
-        })
-        .await
+            session.write(&whole, there, patience)
+        });
+        let refused = written.await?;
+        if !transactional {
+            self.written = batch.records.iter().map(|record| record.uid).collect();
+            self.taken.extend(&self.written);
+            for refusal in &refused {
+                self.taken.remove(&batch.records[refusal.record].uid);
+            }
+        }
+        Ok(refused)
     }
 
     /// Makes the transaction count, with the positions in it.
@@ -203,6 +222,9 @@ impl KafkaSink {
             let offset = committed.await?;
             (saved.written, saved.writing) = (Some(token), None);
             saved.offset = offset.or(saved.offset);
+        }
+        for uid in self.written.drain(..) {
+            self.taken.remove(&uid);
         }
         Ok(SinkState(saved.bytes()))
     }
@@ -232,7 +254,8 @@ struct Begin {
     config: KafkaConfig,
     format: Format,
     batch_bytes: u64,
-    password: Option<SecretString>,
+    secrets: Secrets,
+    clock: Clock,
     /// For an id, should there be none yet.
     fresh: String,
 }
@@ -323,7 +346,8 @@ impl Begin {
             sink: self.name.clone(),
             config: self.config.clone(),
             format: self.format,
-            password: self.password.clone(),
+            secrets: self.secrets.clone(),
+            clock: self.clock.clone(),
             batch_bytes: self.batch_bytes,
             transactional_id: id.map(|id| format!("{ID_PREFIX}{}-{id}", self.name)),
         }

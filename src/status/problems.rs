@@ -54,6 +54,8 @@ impl Status {
             let since = (self.taken - sink.since).to_std().unwrap_or_default();
             problems.extend(of_sink(sink, since));
             problems.extend(owed_to(sink));
+            problems.extend(of_inventory(sink, self.taken));
+            problems.extend(of_day(sink, self.taken));
         }
         if self.outbox.paused {
             problems.push(Problem::missing(format!(
@@ -223,6 +225,26 @@ fn owed_to(sink: &SinkStatus) -> Option<Problem> {
         to.format("%F %TZ")
     );
     Some(Problem::missing(text))
+}
+
+/// An old list looks like a new one.
+fn of_inventory(sink: &SinkStatus, taken: DateTime<Utc>) -> Option<Problem> {
+    let inventory = sink.inventory.as_ref()?;
+    let (since, why) = (inventory.failing?, inventory.last_error.as_deref()?);
+    let text = format!("sink {}: its inventory is as old as {}: {why}", sink.name, since.format("%F %TZ"));
+    Some(Problem { text, missing: (taken - since).to_std().unwrap_or_default() > PATIENCE })
+}
+
+/// What costs more than it should is delivered all the same.
+fn of_day(sink: &SinkStatus, taken: DateTime<Utc>) -> Option<Problem> {
+    let today = sink.today?;
+    let max = today.passed(taken)?;
+    let text = format!(
+        "sink {}: {} bytes were delivered today (UTC), more than max_per_day allows ({max}); nothing is held back: \
+         narrow `select` or the source, or raise it",
+        sink.name, today.bytes
+    );
+    Some(Problem { text, missing: false })
 }
 
 fn of_sink(sink: &SinkStatus, since: Duration) -> Option<Problem> {

@@ -5,7 +5,8 @@ use chrono::TimeZone;
 use super::*;
 use crate::collect::snapshot::SnapshotNotes;
 use crate::coverage::{Coverage, Interval, State};
-use crate::deliver::SinkCondition;
+use crate::deliver::inventory::InventoryStatus;
+use crate::deliver::{SinkCondition, Today};
 use crate::model::{Lane, Micros, SECOND, Seconds};
 use crate::portal::{Answer, CredentialState, Endpoint, Failure, PortalError};
 
@@ -336,6 +337,42 @@ fn a_site_that_shows_nothing_for_ten_minutes_is_a_problem() {
         status.judge();
         assert_eq!(status.fresh, fresh, "{:?}", status.problems);
     }
+}
+
+#[test]
+fn more_than_a_day_should_bring_is_a_problem_of_that_day_and_spoils_no_freshness() {
+    let mut status = healthy();
+    let day = status.taken.date_naive();
+    status.sinks[0].today = Some(Today { day, records: 9, bytes: 9_001, max_per_day: Some(9_000) });
+    status.judge();
+    assert!(status.fresh && status.problems.len() == 1, "{:?}", status.problems);
+    assert!(status.problems[0].contains("9001 bytes were delivered today (UTC)"), "{:?}", status.problems);
+    status.taken += chrono::Duration::days(1);
+    status.judge();
+    assert!(!status.problems.iter().any(|problem| problem.contains("max_per_day")), "{:?}", status.problems);
+}
+
+#[test]
+fn a_list_of_computers_that_is_old_is_a_problem_at_once_and_spoils_freshness_after_ten_minutes() {
+    for (minute, fresh) in [(1, true), (11, false)] {
+        let mut status = healthy();
+        let failing = Some(status.taken - chrono::Duration::minutes(minute));
+        let last_error = Some("the disk is away".to_owned());
+        status.sinks[0].inventory =
+            Some(InventoryStatus { failing, last_error, ..InventoryStatus::default() });
+        status.judge();
+        assert_eq!((status.problems.len(), status.fresh), (1, fresh), "{:?}", status.problems);
+        assert!(status.problems[0].ends_with(": the disk is away"), "{:?}", status.problems);
+    }
+}
+
+/// A picture without problems.
+fn healthy() -> Status {
+    let mut status = populated();
+    status.sites.clear();
+    status.configuration.clear();
+    status.sinks[0].state = SinkCondition::Ok;
+    status
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Registered connections, the organizations they show, and who claims what.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,22 @@ pub fn retire_all_but(db: &Connection, sites: &[&str]) -> Result<(), StoreError>
         );
     }
     Ok(())
+}
+
+/// Under which labels sinks may want what the sites that are configured no more have still to deliver, by the label
+/// that they had: a site that was renamed is its heir's. None for one of which nobody knows that yet, since a site that
+/// may be it was not discovered.
+pub fn heirs(db: &Connection) -> Result<HashMap<String, Option<Vec<String>>>, StoreError> {
+    let all = list(db)?;
+    let (living, retired): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.epoch > 0);
+    let heirs = retired.into_iter().map(|gone| {
+        let Some(own) = &gone.organization_id else { return (gone.site.clone(), Some(Vec::new())) };
+        let heirs = living.iter().filter(|one| one.organization_id.as_ref() == Some(own));
+        let heirs: Vec<String> = heirs.map(|one| one.site.clone()).collect();
+        let undecided = heirs.is_empty() && living.iter().any(|one| one.organization_id.is_none());
+        (gone.site.clone(), (!undecided).then_some(heirs))
+    });
+    Ok(heirs.collect())
 }
 
 /// Lets a connection without streams go on where a retired one of the same own organization ended: a site that was

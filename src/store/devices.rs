@@ -159,6 +159,20 @@ pub fn note_listed(db: &Connection, told: &Told, now: Micros) -> Result<(), Stor
     Ok(())
 }
 
+/// Notes when a listed device last spoke to the portal, as the computers tell.
+pub fn note_checkin(
+    db: &Connection,
+    organization: i64,
+    computer: &str,
+    checkin: Micros,
+) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE device SET seen = ?3 WHERE organization = ?1 AND computer = ?2 AND seen IS NOT ?3",
+    )?
+    .execute(params![organization, computer, checkin])?;
+    Ok(())
+}
+
 /// Notes that the computers do not list a device any more.
 pub fn note_removed(
     db: &Connection,

@@ -6,7 +6,7 @@ use super::{StoreError, compress};
 use crate::model::{ConnectionId, Micros};
 
 /// The largest row that a page can hold, and some.
-const LARGEST_ROW: usize = 160 * 1024 * 1024;
+pub(super) const LARGEST_ROW: usize = 160 * 1024 * 1024;
 
 /// What is believed of one thing's presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Presence {
         }
     }
 
-    fn from_name(name: &str) -> Self {
+    pub(super) fn from_name(name: &str) -> Self {
         match name {
             "missing" => Presence::Missing,
             "unknown" => Presence::Unknown,

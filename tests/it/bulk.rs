@@ -13,8 +13,6 @@ use tokio::time::Instant;
 use crate::support::app::{MINUTE, SOON, Setup, TestApp, delivered, fresh_seed};
 use crate::support::gate::{Effect, Gate};
 use crate::support::opensearch::{OpenSearch, opensearch};
-use crate::support::ordeal::Ordeal;
-use crate::support::say;
 
 /// The beginning of the names of indices that no other test uses.
 fn prefix() -> String {
@@ -34,33 +32,6 @@ async fn app(url: &str, prefix: &str, more: &str) -> TestApp {
     );
     let world = WorldOptions { seed: fresh_seed(), rows_per_day: 3_000, ..WorldOptions::default() };
     TestApp::start(Setup { world, sinks: vec![sink], ..Setup::default() }).await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_while_requests_fail_every_record_is_in_one_index_once() {
-    let Some(far_side) = opensearch().await else { return };
-    let (seed, prefix) = (fresh_seed(), prefix());
-    far_side.template(&prefix, json!({})).await;
-    let gate = Gate::before(&far_side.url).await;
-    let sink = format!(
-        "  - {{ name: search, type: opensearch, format: raw, url: {}, index: \"{prefix}{{kind}}s-{{org_id}}-{{date}}\", request_size: 256KiB }}",
-        gate.url
-    );
-    let ordeal = Ordeal::run(&sink, &gate, seed, || {}).await;
-    let (verdict, output) = ordeal.verdict(lines(&far_side, &prefix).await).await;
-    let failed = gate.seen().iter().filter(|seen| seen.effect != Effect::Through).count();
-    say(format_args!(
-        "bulk: seed {seed}: {} records, {failed} of {} requests failed: {verdict}",
-        output.records.len(),
-        gate.seen().len()
-    ));
-    assert!(failed > 5 && output.records.len() > 1_000, "too little happened");
-    assert!(
-        gate.seen().iter().all(|seen| seen.line.starts_with("POST /_bulk?filter_path=")),
-        "{:?}",
-        gate.seen()
-    );
-    assert!(verdict.is_clean(), "SEED={seed}: {verdict}\n{}", verdict.examples());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

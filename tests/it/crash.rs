@@ -17,7 +17,7 @@ use lockstep::simulator::truth::TruthRow;
 use lockstep::simulator::world::{Source, World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
@@ -63,6 +63,9 @@ async fn long() {
     prove(Plan { seed, random, each: 2, rows_per_day: 100_000, burst: 500, leap: 900, file_size }).await;
 }
 
+/// How the files may be packed; the dice choose.
+const COMPRESSIONS: [&str; 3] = ["none", "gzip", "zstd"];
+
 /// A kill to come.
 #[derive(Clone, Copy)]
 struct Kill {
@@ -78,6 +81,8 @@ async fn prove(plan: Plan) {
     let mut portal = start_portal(&plan).await;
     let start = portal.now() - 28 * 86_400 * SECOND;
     let place = Place::new(&portal, plan.file_size);
+    let packed = COMPRESSIONS.choose(&mut dice).expect("there are some");
+    place.reconfigure("    rotate:", &format!("    compression: {packed}\n    rotate:"));
     let mut killed: BTreeMap<&str, u32> = BTreeMap::new();
     let (mut cuts, mut taken) = (0, Taken::default());
     for kill in kills(&plan, &mut dice) {
@@ -111,7 +116,7 @@ async fn prove(plan: Plan) {
         at < settled && countable(source, at)
     };
     let verdict = compare(&Truth::of(&portal), &output, owed);
-    report(&plan, &killed, (cuts, taken), (&verdict, output.dead), began.elapsed());
+    report(&plan, packed, &killed, (cuts, taken), (&verdict, output.dead), began.elapsed());
     assert!(output.dead > 0, "no record was refused");
     let missed: Vec<_> = points().filter(|point| killed.get(point).is_none_or(|count| *count == 0)).collect();
     let sound = verdict.is_clean() && missed.is_empty() && output.surplus.is_empty() && finished;
@@ -233,13 +238,14 @@ async fn finish(place: &Place, portal: &Simulator) -> bool {
 #[expect(clippy::print_stdout, reason = "figures for whoever runs the proof")]
 fn report(
     plan: &Plan,
+    packed: &str,
     killed: &BTreeMap<&str, u32>,
     (cuts, taken): (u32, Taken),
     (verdict, dead): (&Verdict, u64),
     lasted: Duration,
 ) {
     let kills: u32 = killed.values().sum();
-    println!("seed {}, {:.0} s", plan.seed, lasted.as_secs_f64());
+    println!("seed {}, compression: {packed}, {:.0} s", plan.seed, lasted.as_secs_f64());
     for (point, count) in killed {
         println!("  killed {count:>3} times: {point}");
     }

@@ -9,71 +9,10 @@ use lockstep::status::Status;
 use serde_json::Value;
 
 use crate::support::app::{MINUTE, SOON, Setup, TestApp, fresh_seed};
-use crate::support::gate::{Effect, Gate};
 use crate::support::hec::{self, Collector, Event};
-use crate::support::ordeal::Ordeal;
-use crate::support::say;
-
-/// The first event of each uid, in lines.
-fn once_each(events: &[Event]) -> Vec<String> {
-    let mut seen = HashSet::new();
-    let first = events.iter().filter(|event| seen.insert(uid(event)));
-    first.map(|event| event.event.as_ref().unwrap().get().to_owned()).collect()
-}
 
 fn uid(event: &Event) -> String {
     event.fields.as_ref().unwrap()["uid"].as_str().unwrap().to_owned()
-}
-
-/// Killed again and again before a collector that fails and is restarted, too.
-async fn ordeal(name: &str, setup: hec::Setup, more: &str) {
-    let seed = fresh_seed();
-    let ack = setup.ack;
-    let collector = Collector::start(setup.clone()).await;
-    let gate = Gate::before(&collector.url).await;
-    let folder = tempfile::tempdir().unwrap();
-    let token = folder.path().join("hec-token");
-    std::fs::write(&token, &setup.token).unwrap();
-    let sink = format!(
-        "  - {{ name: splunk, type: splunk_hec, format: raw, url: {}, token: {{ file: {} }}{more} }}",
-        gate.url,
-        token.display()
-    );
-    // What is accepted and not indexed is lost with the collector: only an acknowledgement tells.
-    let ordeal = Ordeal::run(&sink, &gate, seed, || {
-        if ack {
-            collector.restart()
-        }
-    })
-    .await;
-    let events = collector.indexed();
-    let lines = once_each(&events);
-    let (count, repeats) = (events.len(), events.len() - lines.len());
-    let (verdict, _) = ordeal.verdict(lines).await;
-    let failed = gate.seen().iter().filter(|seen| seen.effect != Effect::Through).count();
-    say(format_args!(
-        "{name}: seed {seed}: {count} events, {repeats} of them repeats, {failed} requests failed: {verdict}"
-    ));
-    assert!(failed > 3 && count > 1_000, "too little happened");
-    assert!(verdict.is_clean(), "SEED={seed}: {verdict}\n{}", verdict.examples());
-    assert_eq!(collector.codes(), [0; 0], "the collector refused something");
-    assert!(
-        ordeal.place.said().contains("is accepted, and nobody can tell") != ack,
-        "{}",
-        ordeal.place.said()
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_acknowledgements_nothing_is_lost_although_program_and_collector_are_killed() {
-    let indexing = Duration::from_millis(150);
-    ordeal("hec with ack", hec::Setup { ack: true, indexing, ..hec::Setup::default() }, ", ack_timeout: 3s")
-        .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_acknowledgements_everything_is_accepted_although_the_program_is_killed() {
-    ordeal("hec", hec::Setup { indexing: Duration::ZERO, ..hec::Setup::default() }, "").await;
 }
 
 /// The program with a sink to the collector beside its files.

@@ -138,3 +138,27 @@ async fn opensearch_takes_every_record_in_either_format_with_its_template() {
     }
     app.stopped().await;
 }
+
+#[test]
+fn the_kafka_connect_kit_reads_committed_records_of_the_default_topics_and_holds_no_secret() {
+    let connector: Value = serde_json::from_str(&kit("kafka-connect/snowflake.json")).unwrap();
+    let config = connector["config"].as_object().unwrap();
+    let value = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_else(|| panic!("no {key}"));
+    assert_eq!(value("consumer.override.isolation.level"), "read_committed");
+    assert_eq!((value("value.converter.schemas.enable"), value("errors.tolerance")), ("false", "none"));
+    let defaults = include_str!("../../src/config/defaults.yaml");
+    let topics: Vec<&str> = value("topics").split(',').collect();
+    for (key, topic) in ["events", "devices"].into_iter().zip(&topics) {
+        assert!(defaults.contains(&format!("      {key}: {topic}\n")), "{topic}");
+    }
+    let mapped = value("snowflake.topic2table.map").split(',').map(|pair| pair.split_once(':').unwrap().0);
+    assert_eq!(mapped.collect::<Vec<_>>(), topics);
+    for (key, value) in config {
+        assert!(value.is_string(), "{key}: Kafka Connect takes texts only");
+        let secret = ["key", "user", "url", "role"]
+            .iter()
+            .any(|word| key.starts_with("snowflake.") && key.contains(word));
+        assert_eq!(secret, value.as_str().unwrap().starts_with("${file:/run/secrets/"), "{key}");
+    }
+    assert!(kit("kafka-connect/README.md").lines().count() <= 14);
+}

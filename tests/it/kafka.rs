@@ -1,5 +1,6 @@
 //! The Kafka sink on a real Apache Kafka, read back by an independent client that sees committed records only.
 
+mod long;
 mod sink;
 
 use std::collections::HashSet;
@@ -12,7 +13,7 @@ use lockstep::simulator::{Options, Simulator};
 use tokio::time::Instant;
 
 use crate::support::app::fresh_seed;
-use crate::support::binary::{Place, Running, Signal, was_killed};
+use crate::support::binary::{Place, Running, Signal};
 use crate::support::kafka::{Kafka, Message};
 use crate::support::output::Output;
 use crate::support::verdict::{Truth, compare, micros};
@@ -172,61 +173,6 @@ async fn everything_that_the_portal_lists_is_in_the_topics_once_with_its_key_and
         let devices = value["kind"] == "device" || value["kind"] == "state";
         assert_eq!(record.topic, scene.topic(if devices { "devices" } else { "events" }), "{value}");
     }
-}
-
-/// Where a delivery may be cut off, and how often each.
-const CUTS: [&str; 5] = [
-    "sink.write.before",
-    "sink.write.after",
-    "kafka.commit.before",
-    "kafka.commit.after",
-    "deliver.confirm.after",
-];
-
-/// Kills the program at each of the points and at random, under load.
-async fn kill_often(scene: &Scene<'_>, cuts: &[&str], random: u32) {
-    for number in 1..=2 {
-        for cut in cuts {
-            let fault = format!("{cut}:{number}");
-            let mut running = start(&scene.place, "run", Some(&fault));
-            let end = Instant::now() + Duration::from_secs(30);
-            let ended = loop {
-                scene.stir(60);
-                if let Some(status) = running.ended_within(Duration::from_millis(400)).await {
-                    break status;
-                }
-                assert!(Instant::now() < end, "{fault} is never met\n{}", scene.place.said());
-            };
-            assert!(was_killed(ended), "{fault}: {ended}\n{}", scene.place.said());
-        }
-    }
-    for _ in 0..random {
-        let mut running = start(&scene.place, "run", None);
-        for _ in 0..rand::random_range(1..15) {
-            scene.stir(30);
-            tokio::time::sleep(Duration::from_millis(rand::random_range(0..200))).await;
-        }
-        running.kill();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_every_step_of_a_transaction_and_at_random_no_key_is_missing_or_comes_twice() {
-    let Some(kafka) = Kafka::shared() else { return };
-    let scene = Scene::new(kafka, "killed", 2_000, "").await;
-    scene.create_topics().await;
-    kill_often(&scene, &CUTS, 4).await;
-    assert_eq!(scene.finish(&scene.place).await, 0, "seed {}: records came twice", scene.seed);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_transactions_nothing_is_missing_after_kills_and_that_repeats_may_come_is_said() {
-    let Some(kafka) = Kafka::shared() else { return };
-    let scene = Scene::new(kafka, "plain", 1_000, ", transactional: false").await;
-    scene.create_topics().await;
-    kill_often(&scene, &["sink.write.after"], 1).await;
-    assert!(scene.finish(&scene.place).await > 0, "a kill after writing repeats a batch");
-    assert!(scene.place.said().contains("delivers at least once"), "{}", scene.place.said());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,16 +1,20 @@
 //! Proof 2: whatever is away or wrong for a while, nothing is lost, nothing doubled, and the status says it
 //! while it lasts.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use lockstep::simulator::faults::{Effect, Fault, NoPermission, RetryAfter};
 use lockstep::simulator::requests::Endpoint;
-use lockstep::simulator::world::WorldOptions;
+use lockstep::simulator::world::{Source, WorldOptions};
 use lockstep::status::{Status, StreamCondition};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::support::app::{HOUR, MINUTE, SOON, Setup, Site, TestApp, date, fresh_seed, stream, streams};
 use crate::support::disk::SmallDisk;
+use crate::support::gate::{Effect as Cut, Gate};
+use crate::support::receiver::{Receiver, Wants};
 
 /// An interval of the status that is not proven: organization, from, to and state.
 fn unproven(status: &Value, source: &str) -> Vec<(String, String, String, String)> {
@@ -165,6 +169,59 @@ async fn a_full_disk_under_the_output_holds_up_nothing_but_the_sink() {
     disk.free();
     recovered(app, "disk of the output full").await;
     drop(disk);
+}
+
+/// A row that the portal lists from now on stands in the program's files after so long.
+async fn until_in_the_files(app: &TestApp, name: &str) -> Duration {
+    let now = app.portal.now();
+    let organization = app.portal.organization(0);
+    let at = date(now).to_rfc3339();
+    let row = format!(
+        r#"{{"eActionLogId":"{name}","organizationId":"{organization}","dateTime":"{at}","dateTimeImported":"{at}","actionType":"execute"}}"#
+    );
+    app.portal.stage().world.inject_raw(Source::UnifiedAudit, 0, now, row);
+    app.advance(MINUTE);
+    let began = Instant::now();
+    let is_there = || app.output().records.iter().any(|record| record.vendor_id.as_deref() == Some(name));
+    while !is_there() {
+        assert!(began.elapsed() < SOON, "{name} never comes");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_is_down_for_three_days_holds_up_no_other_and_has_everything_once_in_the_end() {
+    let receiver = Receiver::start(Wants::default()).await;
+    let gate = Gate::before(&receiver.url).await;
+    let sink = format!("{{ name: post, type: http, format: raw, url: \"{}/records\" }}", gate.url);
+    let mut app = caught_up(Setup { world: world(4_000), sinks: vec![sink], ..Setup::default() }).await;
+    let before = receiver.lines().len();
+    gate.always(Cut::CutBefore);
+    let mut longest = Duration::ZERO;
+    for turn in 0..12 {
+        app.advance(6 * HOUR - MINUTE);
+        longest = longest.max(until_in_the_files(&app, &format!("mark-{turn}")).await);
+        let status = app.status().await;
+        let down = status.sinks.iter().find(|sink| sink.name == "post").unwrap();
+        assert!(down.last_error.is_some() && down.pending_bytes > 0, "{down:?}");
+    }
+    assert_eq!(receiver.lines().len(), before, "it was not down");
+    app.note("lag of the other sink, at most", format_args!("{longest:?}"));
+    assert!(longest < Duration::from_secs(10), "{longest:?}");
+    gate.open();
+    // It would look again by itself, within a minute.
+    app.restart().await;
+    app.settle(1, SOON).await;
+    let output = app.finish("a sink down for three days").await;
+    let lines = receiver.lines();
+    let uids: HashSet<&str> = lines
+        .iter()
+        .map(|line| line.split("\"uid\":\"").nth(1).unwrap().split('"').next().unwrap())
+        .collect();
+    assert_eq!(uids.len(), lines.len(), "some came twice");
+    assert!(output.records.iter().all(|record| uids.contains(record.uid.as_str())));
+    assert!(uids.len() == output.records.len() && uids.len() > 12_000, "{}", uids.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

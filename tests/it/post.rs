@@ -8,10 +8,7 @@ use lockstep::simulator::world::WorldOptions;
 use serde_json::Value;
 
 use crate::support::app::{SOON, Setup, TestApp, fresh_seed};
-use crate::support::gate::{Effect, Gate};
-use crate::support::ordeal::Ordeal;
 use crate::support::receiver::{Receiver, Wants};
-use crate::support::say;
 
 /// The first line of each uid.
 fn once_each(lines: &[String]) -> Vec<String> {
@@ -26,27 +23,6 @@ fn secret_file(text: &str) -> (tempfile::TempDir, PathBuf) {
     let path = folder.path().join("secret");
     std::fs::write(&path, text).unwrap();
     (folder, path)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_while_requests_fail_every_record_arrives_at_least_once() {
-    let seed = fresh_seed();
-    let receiver = Receiver::start(Wants { largest: Some(400_000), ..Wants::default() }).await;
-    let gate = Gate::before(&receiver.url).await;
-    let sink = format!("  - {{ name: post, type: http, format: raw, url: {}/records }}", gate.url);
-    let ordeal = Ordeal::run(&sink, &gate, seed, || {}).await;
-    let lines = receiver.lines();
-    let once = once_each(&lines);
-    let repeats = lines.len() - once.len();
-    let (verdict, _) = ordeal.verdict(once).await;
-    let failed = gate.seen().iter().filter(|seen| seen.effect != Effect::Through).count();
-    say(format_args!(
-        "post: seed {seed}: {} records, {repeats} of them repeats, {failed} requests failed: {verdict}",
-        lines.len()
-    ));
-    assert!(failed > 5 && lines.len() > 1_000, "too little happened");
-    assert!(verdict.is_clean(), "SEED={seed}: {verdict}\n{}", verdict.examples());
-    assert_eq!(receiver.wrong(), [""; 0]);
 }
 
 async fn app(receiver: &Receiver, more: &str) -> TestApp {

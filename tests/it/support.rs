@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod binary;
 pub(crate) mod disk;
+pub(crate) mod far_side;
 pub(crate) mod gate;
 pub(crate) mod hec;
 pub(crate) mod kafka;

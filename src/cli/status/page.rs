@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::cli::live::frame::{backfill, rate};
 use crate::cli::table::{Table, bytes, harmless, span, time};
+use crate::deliver::inventory::InventoryStatus;
 use crate::portal::CredentialState;
 use crate::status::{SiteStatus, Status, StreamStatus, Unproven};
 use crate::store::vendor_fields::FieldNotice;
@@ -237,6 +238,14 @@ fn write_sinks(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         }
         if sink.replaying > 0 {
             writeln!(f, "  {} delivers again: up to {} entries are left", sink.name, sink.replaying)?;
+        }
+        if let Some(InventoryStatus { paths, written, devices, lacking, .. }) = &sink.inventory {
+            let lacks = match lacking.is_empty() {
+                true => String::new(),
+                false => format!("; not listed completely yet, so not in it: {}", lacking.join(", ")),
+            };
+            let paths = paths.join(", ");
+            writeln!(f, "  {}: {devices} computers in {paths} at {}{lacks}", sink.name, time(*written))?;
         }
         for notice in &sink.notices {
             writeln!(f, "  {} {}: {}", time(Some(notice.at)), sink.name, harmless(&notice.text))?;

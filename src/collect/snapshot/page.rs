@@ -11,6 +11,7 @@ use super::{SnapshotNotes, SnapshotSettings};
 use crate::collect::ListedRow;
 use crate::model::{Change, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::{digest, fingerprint};
+use crate::record::enrichment::Computer;
 use crate::source::Scope;
 use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
@@ -61,6 +62,9 @@ impl Page {
                 let at = row.at.unwrap_or(self.now);
                 let told = Told { organization, at, sighting: Arc::clone(sighting) };
                 devices::note_listed(db, &told, self.now)?;
+                if let (Computer::Id(id), Some(checkin)) = (&sighting.computer, row.at) {
+                    devices::note_checkin(db, organization, id, checkin)?;
+                }
             }
             if ours {
                 made.extend(self.compare(db, organization, row)?);

@@ -3,17 +3,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::config::ValueKind;
 use bytesize::ByteSize;
 use reqwest::Url;
 use reqwest::header::HeaderName;
+use secrecy::ExposeSecret;
 
 use super::super::connection::{certificate_file, optional, proxy, secret};
 use super::super::layers::Environment;
 use super::super::reader::{Section, quoted};
-use crate::credentials::SecretSource;
+use crate::credentials::{SecretSource, read_secret_now};
 use crate::reach::{Reach, identity, is_loopback};
+use crate::select::Select;
 use crate::sink::SinkKind;
-use crate::sinks::http::{Ack, Auth, Body, Bulk, Hec, HttpSettings, IndexTemplate, Post, Product, Protocol};
+use crate::sinks::http::{
+    Ack, Auth, Body, Bulk, Hec, HttpSettings, IndexTemplate, Post, Product, Protocol, address,
+};
 
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -40,7 +45,7 @@ pub(super) fn read(kind: &str, section: &Section<'_>, environment: &Environment)
             let form = section.word("body", &["ndjson", "array"], &[]);
             let body = form.map(|word| if word == "array" { Body::Array } else { Body::Ndjson });
             let auth = auth(section, &["none", "basic", "bearer", "header", "hmac"], environment);
-            (body.map(|body| Protocol::Post(Post { body })), auth)
+            (body.map(|body| Protocol::Post(Post { body, address: None })), auth)
         }
         _ => {
             let auth = auth(section, &["none", "basic", "api_key", "bearer"], environment);
@@ -52,7 +57,15 @@ pub(super) fn read(kind: &str, section: &Section<'_>, environment: &Environment)
     let request_size = section.size("request_size", ByteSize::kib(16), ByteSize::mib(64));
     let way = section.section("http").and_then(|inner| way(&inner));
     let allow_plain = way.as_ref().is_some_and(|way| way.allow_plain);
-    let url = url(section, kind, allow_plain);
+    let (url, address) = match section.value("url").map(|value| &value.kind) {
+        Some(ValueKind::Table(_)) if kind == "http" => hidden(section, environment, allow_plain)
+            .map_or((None, None), |(host, from)| (Some(host), Some(from))),
+        _ => (url(section, kind, allow_plain), None),
+    };
+    let protocol = protocol.map(|protocol| match protocol {
+        Protocol::Post(post) => Protocol::Post(Post { address, ..post }),
+        other => other,
+    });
     let Way { reach, timeout, .. } = way?;
     let settings = HttpSettings {
         url: url?,
@@ -67,17 +80,59 @@ pub(super) fn read(kind: &str, section: &Section<'_>, environment: &Environment)
     Some(SinkKind::Http(Box::new(settings)))
 }
 
-/// What no two sinks may share.
-pub(super) fn place(settings: &HttpSettings) -> String {
-    let url = &settings.url;
-    match &settings.protocol {
-        Protocol::Bulk(bulk) => format!("{url} {}", bulk.index),
-        Protocol::Hec(hec) => format!("{url} {:?} {}", hec.index, hec.sourcetype),
-        Protocol::Post(_) => url.to_string(),
+/// What two sinks must not share: the key that says so, and why. What they want may tell their records apart.
+/// `sites`: the labels of all sites, where they are known.
+pub(super) fn clash(
+    (one, other): (&HttpSettings, &HttpSettings),
+    (wanted, also): (&Select, &Select),
+    sites: Option<&[&str]>,
+) -> Option<(&'static str, &'static str)> {
+    if one.url != other.url || wanted.is_apart_from(also) {
+        return None;
+    }
+    match (&one.protocol, &other.protocol) {
+        // Under one id, the second of two records would be taken for the first.
+        (Protocol::Bulk(one), Protocol::Bulk(other)) => {
+            one.index.may_meet(&other.index, sites).then_some(("index", "could be an index of"))
+        }
+        (Protocol::Hec(hec), Protocol::Hec(also)) => {
+            let same =
+                (&hec.index, &hec.sourcetype) == (&also.index, &also.sourcetype) && one.auth == other.auth;
+            same.then_some(("url", "writes to the same place as"))
+        }
+        (Protocol::Post(post), Protocol::Post(also)) => {
+            let same = post.address == also.address && one.auth == other.auth;
+            same.then_some(("url", "writes to the same place as"))
+        }
+        _ => None,
+    }
+}
+
+/// An address that is a secret: its host, and where it is read from.
+fn hidden(
+    section: &Section<'_>,
+    environment: &Environment,
+    allow_plain: bool,
+) -> Option<(Url, SecretSource)> {
+    let source = secret(section, "url", environment)?;
+    let text = match read_secret_now(&source) {
+        Ok(text) => text,
+        Err(error) => return section.refuse("url", error.to_string()),
+    };
+    match address(text.expose_secret(), allow_plain) {
+        Ok(mut url) => {
+            url.set_path("");
+            url.set_query(None);
+            Some((url, source))
+        }
+        Err(why) => section.refuse("url", format!("the address in {source} {why}")),
     }
 }
 
 fn url(section: &Section<'_>, kind: &str, allow_plain: bool) -> Option<Url> {
+    if kind == "http" {
+        section.takes("url", || "or `{ file: PATH }` or `{ env: VARIABLE }` of `http`".to_owned());
+    }
     let text: String = section.named("url", "`url: https://host:port`")?;
     let url = match Url::parse(&text) {
         Ok(url) if url.has_host() => url,

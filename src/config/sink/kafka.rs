@@ -42,16 +42,18 @@ pub(super) fn kafka(
     });
     let accept_lost_positions = section.optional::<String>("accept_lost_positions");
     let sasl = sasl(section, environment);
-    let tls = tls(section, matches!(sasl, Some(Some(_)) | None));
+    let tls = tls(section, matches!(sasl, Some(Some(_)) | None), environment);
     let properties = properties(section);
     let (brokers, tls, sasl) = (brokers?, tls?, sasl?);
-    if let (None, Some(Sasl { mechanism: Mechanism::Plain, .. })) = (&tls, &sasl)
+    if let (None, Some(Sasl { mechanism, .. })) = (&tls, &sasl)
+        && matches!(mechanism, Mechanism::Plain | Mechanism::OAuthBearer)
         && !brokers.iter().all(|broker| is_loopback(broker))
     {
-        return section.refuse(
-            "sasl.mechanism",
-            "`PLAIN` without TLS sends the password as it is; remove `tls: { enabled: false }`, or use SCRAM",
+        let text = format!(
+            "`{}` without TLS sends the secret as it is; remove `tls: {{ enabled: false }}`, or use SCRAM",
+            mechanism.as_str()
         );
+        return section.refuse("sasl.mechanism", text);
     }
     if let (Some(positions), Some(events), Some(devices)) = (&positions_topic, &events, &devices)
         && [events, devices].iter().any(|records| records.fixed() == Some(positions.as_str()))
@@ -141,10 +143,11 @@ fn transactional(section: &Section<'_>) -> Option<Transactional> {
 
 fn sasl(section: &Section<'_>, environment: &Environment) -> Option<Option<Sasl>> {
     let inner = section.section("sasl")?;
-    let keys = ["mechanism", "username", "password"];
+    let keys = ["mechanism", "username", "password", "token"];
     inner.takes("mechanism", || super::one_of(&Mechanism::ALL.map(Mechanism::as_str)));
     inner.takes("username", || "text".to_owned());
     inner.takes("password", || "`{ file: PATH }` or `{ env: VARIABLE }`".to_owned());
+    inner.takes("token", || "`{ file: PATH }` or `{ env: VARIABLE }`".to_owned());
     // Each is asked for, so that the others are unknown.
     let given = keys.map(|key| inner.value(key).is_some());
     if !given.contains(&true) {
@@ -152,24 +155,41 @@ fn sasl(section: &Section<'_>, environment: &Environment) -> Option<Option<Sasl>
         return Some(None);
     }
     let words = Mechanism::ALL.map(Mechanism::as_str);
-    let mechanism = inner.word("mechanism", &words, &["OAUTHBEARER", "GSSAPI"]);
+    let mechanism = inner.word("mechanism", &words, &["GSSAPI"]);
     let mechanism = mechanism.and_then(|word| Mechanism::ALL.into_iter().find(|one| one.as_str() == word));
-    let username = inner.named("username", "the name that the brokers know, such as `username: lockstep`");
-    let password = secret(&inner, "password", environment);
+    let bears = mechanism == Some(Mechanism::OAuthBearer);
+    let (ours, others) = if bears { ("token", "password") } else { ("password", "token") };
+    if let (Some(mechanism), true) = (mechanism, inner.value(others).is_some()) {
+        let text = format!("does nothing with `mechanism: {}`; write `{ours}`", mechanism.as_str());
+        inner.mistake(others, text);
+    }
+    let username = match bears {
+        // Who we are stands in the token.
+        true => Some(inner.optional("username").unwrap_or_else(|| "lockstep".to_owned())),
+        false => inner.named("username", "the name that the brokers know, such as `username: lockstep`"),
+    };
+    let password = secret(&inner, ours, environment);
     inner.close();
     Some(Some(Sasl { mechanism: mechanism?, username: username?, password: password? }))
 }
 
 /// `wanted`: encrypted unless it says otherwise.
-fn tls(section: &Section<'_>, wanted: bool) -> Option<Option<Tls>> {
+fn tls(section: &Section<'_>, wanted: bool, environment: &Environment) -> Option<Option<Tls>> {
     let inner = section.section("tls")?;
     let ca_file: Option<PathBuf> = inner.optional("ca_file");
     let certificate: Option<PathBuf> = inner.optional("cert_file");
     let key: Option<PathBuf> = inner.optional("key_file");
     let insecure_skip_verify: bool = inner.required("insecure_skip_verify")?;
     let enabled: Option<bool> = inner.optional("enabled");
-    inner.not_yet(&["key_password"]);
+    inner.takes("key_password", || "`{ file: PATH }` or `{ env: VARIABLE }`".to_owned());
+    let key_password = match inner.value("key_password") {
+        Some(_) => Some(secret(&inner, "key_password", environment)?),
+        None => None,
+    };
     inner.close();
+    if key_password.is_some() && key.is_none() {
+        return inner.refuse("key_password", "does nothing without `key_file`, the key that it opens");
+    }
     let mut right = true;
     for (name, file) in [("ca_file", &ca_file), ("cert_file", &certificate), ("key_file", &key)] {
         if let Some(Err(why)) = file.as_ref().map(std::fs::read) {
@@ -189,7 +209,12 @@ fn tls(section: &Section<'_>, wanted: bool) -> Option<Option<Tls>> {
         return inner.refuse("enabled", "is false, and other keys of `tls` are set; remove one or the other");
     }
     right.then_some(())?;
-    Some(enabled.unwrap_or(wanted || named).then_some(Tls { ca_file, client, insecure_skip_verify }))
+    Some(enabled.unwrap_or(wanted || named).then_some(Tls {
+        ca_file,
+        client,
+        key_password,
+        insecure_skip_verify,
+    }))
 }
 
 fn properties(section: &Section<'_>) -> Option<BTreeMap<String, String>> {

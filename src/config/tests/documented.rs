@@ -8,7 +8,7 @@ use crate::config::layers::{defaults, parse};
 const EXAMPLE: &str = include_str!("../../../config/lockstep.yaml");
 
 /// Blocks that show an example, since there is no default, or another choice than the default.
-const EXAMPLES: [&str; 9] = [
+const EXAMPLES: [&str; 11] = [
     "base_url",
     "token",
     "token_expiry",
@@ -16,6 +16,8 @@ const EXAMPLES: [&str; 9] = [
     "organization_id",
     "contact",
     "- name",
+    "inventory",
+    "max_per_day",
     "redact",
     "select",
 ];

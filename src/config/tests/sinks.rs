@@ -66,7 +66,7 @@ fn sinks_are_checked() {
       sinks[0].rotate.size: expected a size with its unit such as 512KiB, 256MiB or 8GiB, found 256
       sinks[0].rotate.age: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "soon"
       sinks[0].rotate.count: unknown key; known here: size, age
-      sinks[1].path: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from
+      sinks[1].path: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from, max_per_day
       sinks[2].type: unknown "printer"; known here: elasticsearch, file, http, kafka, opensearch, splunk_hec, stdout
       sinks[3].format: unknown "rwa"; known here: raw, ocsf, ecs
       sinks[4].version: unknown "1.4"; did you mean "1.8"?
@@ -135,8 +135,8 @@ fn a_kafka_sink_is_checked() {
       sinks[1].transactional: expected true or false, found "maybe"
       sinks[2].key: `device` needs a format that reads rows: write `format: ocsf` or `ecs`, or `key: organization`
       sinks[2].positions_topic: is one topic; write a name without placeholders
-      sinks[3].sasl.mechanism: `PLAIN` without TLS sends the password as it is; remove `tls: { enabled: false }`, or use SCRAM
-      sinks[4].sasl.mechanism: "GSSAPI" is not built yet in this version; known here: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
+      sinks[3].sasl.mechanism: `PLAIN` without TLS sends the secret as it is; remove `tls: { enabled: false }`, or use SCRAM
+      sinks[4].sasl.mechanism: "GSSAPI" is not built yet in this version; known here: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER
       sinks[4].sasl.password: a secret does not stand in the configuration; write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`
       sinks[4].tls.key_file: is missing; `cert_file` needs its key
       sinks[5].properties.acks: lockstep sets it so that no record is lost, doubled or reordered; remove it
@@ -164,12 +164,175 @@ fn a_kafka_sink_is_encrypted_when_it_logs_in_or_has_certificates_unless_it_says_
 }
 
 #[test]
+fn a_token_takes_the_place_of_user_and_password_and_a_password_of_a_key_needs_the_key() {
+    let kafka = |keys: &str| {
+        Folder::with_sinks(&format!(
+            "  - {{ name: a, type: kafka, brokers: [\"k1.example:9092\"], {keys} }}\n"
+        ))
+    };
+    kafka("sasl: { mechanism: OAUTHBEARER, token: { file: DIR/token } }").load();
+    let mistakes = [
+        "sasl: { mechanism: OAUTHBEARER, token: { file: DIR/token }, password: { file: DIR/token } }",
+        "sasl: { mechanism: PLAIN, username: u, password: { file: DIR/token }, token: { file: DIR/token } }",
+        "sasl: { mechanism: OAUTHBEARER, token: { file: DIR/token } }, tls: { enabled: false }",
+        "tls: { key_password: { file: DIR/token } }",
+    ]
+    .map(|keys| kafka(keys).mistakes().lines().nth(1).unwrap_or_default().trim().to_owned());
+    assert_eq!(
+        mistakes,
+        [
+            "sinks[0].sasl.password: does nothing with `mechanism: OAUTHBEARER`; write `token`",
+            "sinks[0].sasl.token: does nothing with `mechanism: PLAIN`; write `password`",
+            "sinks[0].sasl.mechanism: `OAUTHBEARER` without TLS sends the secret as it is; remove `tls: { enabled: false \
+             }`, or use SCRAM",
+            "sinks[0].tls.key_password: does nothing without `key_file`, the key that it opens",
+        ]
+    );
+}
+
+#[test]
 fn a_file_sink_rotates_as_told_and_else_by_default() {
     let folder =
         Folder::with_sinks("  - { name: a, type: file, path: \"out/{site}.ndjson\", rotate: { age: 5m } }\n");
     let config = folder.load();
     let SinkKind::File { rotate_size, rotate_age, .. } = &config.sinks[0].kind else { panic!("a file") };
     assert_eq!((*rotate_size, *rotate_age), (256 << 20, seconds(300)));
+}
+
+#[test]
+fn a_file_sink_is_packed_as_told_and_its_path_does_not_say_otherwise() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: file, path: \"a/{site}.ndjson\", compression: gzip }
+  - { name: b, type: file, path: \"b/{site}.ndjson.zst\", compression: zstd }
+  - { name: c, type: file, path: \"c/{site}.ndjson\" }
+",
+    );
+    let path = |sink: &SinkConfig| match &sink.kind {
+        SinkKind::File { path, .. } => path.to_string(),
+        _ => panic!("a file"),
+    };
+    let paths: Vec<String> = folder.load().sinks.iter().map(path).collect();
+    assert_eq!(paths, ["a/{site}.ndjson.gz", "b/{site}.ndjson.zst", "c/{site}.ndjson"]);
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: file, path: \"a/{site}.ndjson.gz\" }
+  - { name: b, type: file, path: b/x, compression: zst }
+  - { name: c, type: file, path: c/x, compression: gzip }
+  - { name: d, type: file, path: c/x.gz, compression: gzip }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 3 mistakes:
+      sinks[0].path: ends in .gz, so its files are to be packed: write `compression: gzip`, or another ending
+      sinks[1].compression: unknown "zst"; did you mean "zstd"?
+      sinks[3].path: writes to the same place as sinks[2]; each sink needs its own
+    "#);
+}
+
+#[test]
+fn an_inventory_is_one_file_that_says_by_its_name_what_it_is_and_that_nothing_else_writes() {
+    let folder =
+        Folder::with_sinks("  - { name: a, type: file, path: a/x, inventory: [a/l.csv, a/l.ndjson] }\n");
+    let lists = folder.load().sinks[0].kind.inventory().to_vec();
+    assert_eq!(lists, ["a/l.csv", "a/l.ndjson"].map(PathBuf::from));
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: file, path: a/x, inventory: a/list.xls }
+  - { name: b, type: file, path: b/x, inventory: \"b/{site}.csv\" }
+  - { name: c, type: file, path: c/x.csv, inventory: c/x.csv }
+  - { name: d, type: file, path: d/x, inventory: [d/l.csv] }
+  - { name: e, type: file, path: e/x, inventory: ./d/l.csv }
+  - { name: f, type: stdout, inventory: f/l.csv }
+",
+    );
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 5 mistakes:
+      sinks[0].inventory: a/list.xls does not say how: it is one file for all sites, without placeholders, that ends in .csv or .ndjson
+      sinks[1].inventory: b/{site}.csv does not say how: it is one file for all sites, without placeholders, that ends in .csv or .ndjson
+      sinks[2].inventory: c/x.csv is where sinks[2] writes already
+      sinks[4].inventory: ./d/l.csv is where sinks[3] writes already
+      sinks[5].inventory: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from, max_per_day
+    "#);
+}
+
+#[test]
+fn two_sinks_that_could_write_into_one_index_are_a_mistake_unless_they_want_different_records() {
+    let sinks = |one: &str, other: &str| {
+        let sink = |name, keys| {
+            format!("  - {{ name: {name}, type: opensearch, url: \"https://s:9200\", {keys} }}\n")
+        };
+        Folder::with_sinks(&(sink("a", one) + &sink("b", other)))
+    };
+    assert_snapshot!(sinks("index: \"x-{kind}-{date}\"", "index: \"x-event-{date}\"").mistakes(), @"
+    DIR/lockstep.yaml has 1 mistake:
+      sinks[1].index: could be an index of sinks[0]; each sink needs its own
+    ");
+    for (one, other) in [
+        ("index: \"x-{kind}-{date}\"", "index: \"x-audit-{date}\""),
+        ("index: x, select: { kinds: [event] }", "index: x, select: { kinds: [device, state] }"),
+        ("index: x, select: { sources: [computers] }", "index: x, select: { sources: [system_audit] }"),
+    ] {
+        assert_eq!(sinks(one, other).load().sinks.len(), 2);
+    }
+}
+
+#[test]
+fn two_sinks_at_one_splunk_or_receiver_are_told_apart_by_token_index_and_what_they_want() {
+    let sinks = |one: &str, other: &str| {
+        Folder::with_sinks(&format!(
+            "  - {{ name: a, url: \"https://s:8088\", {one} }}\n  - {{ name: b, url: \"https://s:8088\", {other} }}\n"
+        ))
+    };
+    let hec = "type: splunk_hec, token: { file: DIR/token }";
+    for other in
+        ["type: splunk_hec, token: { file: DIR/lockstep.yaml }".to_owned(), format!("{hec}, index: other")]
+    {
+        assert_eq!(sinks(hec, &other).load().sinks.len(), 2, "{other}");
+    }
+    let half = |kinds| format!("type: http, select: {{ kinds: [{kinds}] }}");
+    assert_eq!(sinks(&half("event"), &half("device")).load().sinks.len(), 2);
+    for both in [hec, "type: http"] {
+        let mistakes = sinks(both, both).mistakes();
+        assert!(
+            mistakes.contains("sinks[1].url: writes to the same place as sinks[0]; each sink"),
+            "{mistakes}"
+        );
+    }
+}
+
+#[test]
+fn the_address_of_a_receiver_may_be_a_secret_and_is_never_shown() {
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: http, url: { file: DIR/hook } }
+  - { name: b, type: http, url: \"https://hooks.example/T0/s3cret?k=s3cret\" }
+",
+    );
+    let hook = folder.0.path().join("hook");
+    std::fs::write(&hook, "https://hooks.example/T1/s3cret\n").unwrap();
+    let sinks = folder.load().sinks;
+    for sink in &sinks {
+        let SinkKind::Http(settings) = &sink.kind else { panic!("http") };
+        assert_eq!(settings.shown_url(), "https://hooks.example/…");
+    }
+    assert!(!format!("{:?}", sinks[0]).contains("s3cret"));
+    std::fs::write(&hook, "http://hooks.example/T1/s3cret").unwrap();
+    let mistakes = folder.mistakes();
+    assert!(mistakes.contains("hook is plain http") && !mistakes.contains("s3cret"), "{mistakes}");
+    let folder = Folder::with_sinks(
+        "  - { name: a, type: splunk_hec, url: { file: DIR/token }, token: { file: DIR/token } }\n",
+    );
+    assert!(folder.mistakes().contains("sinks[0].url: expected a text"), "{}", folder.mistakes());
+}
+
+#[test]
+fn the_most_that_a_day_may_bring_is_a_size() {
+    let max = |keys: &str| {
+        Folder::with_sinks(&format!("  - {{ name: a, type: stdout{keys} }}\n")).load().sinks[0].max_per_day
+    };
+    assert_eq!((max(", max_per_day: 5GiB"), max("")), (Some(5 << 30), None));
+    let folder = Folder::with_sinks("  - { name: a, type: stdout, max_per_day: 5000 }\n");
+    assert_snapshot!(folder.mistakes(), @r#"
+    DIR/lockstep.yaml has 1 mistake:
+      sinks[0].max_per_day: expected a size with its unit such as 512KiB, 256MiB or 8GiB, found 5000
+    "#);
 }
 
 #[test]
@@ -229,7 +392,7 @@ fn sinks_over_http_are_checked() {
       sinks[2].sourcetype: has another placeholder than {source} and {kind}
       sinks[2].ack: unknown "maybe"; known here: auto, on, off
       sinks[2].url: goes on after the path; leave that out
-      sinks[2].auth: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from, token, index, sourcetype, ack, ack_timeout, compression, concurrent, request_size, http, url
+      sinks[2].auth: unknown key; known here: name, type, format, version, raw, redact, redact_key, select, from, max_per_day, token, index, sourcetype, ack, ack_timeout, compression, concurrent, request_size, http, url
       sinks[3].body: unknown "xml"; known here: ndjson, array
       sinks[3].auth.header: Content-Type is set by every request itself; the secret needs another
       sinks[3].http.key_file: is missing; a certificate needs its key

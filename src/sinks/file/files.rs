@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use super::Settings;
+use super::pack::Compression;
 use super::state::{Closing, Name, Open, State};
 use super::template::{FileName, PathTemplate};
 use crate::durable::{self, fault};
@@ -27,6 +28,8 @@ pub(super) struct Files {
     /// The state as it was last saved, as far as we know.
     saved: State,
     handles: HashMap<FileName, Handle>,
+    /// The batch that is prepared, by file.
+    prepared: BTreeMap<FileName, Group>,
     /// Counts uses of handles.
     uses: u64,
     /// Directories above those of files whose names this process has made safe.
@@ -43,8 +46,16 @@ struct Handle {
 impl Files {
     pub(super) fn load(settings: Settings, saved: &SinkState) -> Result<Self, SinkError> {
         let state = State::load(saved, settings.batch)?;
-        let (handles, synced) = (HashMap::new(), HashSet::new());
-        Ok(Self { settings, saved: state.clone(), state, handles, uses: 0, synced, notices: Vec::new() })
+        Ok(Self {
+            settings,
+            saved: state.clone(),
+            state,
+            handles: HashMap::new(),
+            prepared: BTreeMap::new(),
+            uses: 0,
+            synced: HashSet::new(),
+            notices: Vec::new(),
+        })
     }
 
     /// Decides where the batch goes: which files are closed before, which are new.
@@ -54,8 +65,10 @@ impl Files {
         now: DateTime<Utc>,
     ) -> Result<Option<SinkState>, SinkError> {
         let groups = self.group(batch);
+        // What does not let itself be packed becomes a little larger.
+        let largest = groups.values().map(|group| group.size).max().unwrap_or(0);
         let size = u64::try_from(batch.buffer.len()).expect("memory is smaller");
-        self.state.batch = self.state.batch.max(size);
+        self.state.batch = self.state.batch.max(size).max(largest);
         self.state.close_due(now, self.settings.rotate_size, self.settings.rotate_age);
         for (name, group) in &groups {
             let open = self.state.names.get(name).and_then(|known| known.open.as_ref());
@@ -68,13 +81,14 @@ impl Files {
         }
         self.state.close_beyond(self.settings.most_open, |name| groups.contains_key(name));
         self.state.forget_beyond(self.settings.most_names, self.settings.path.has_date());
+        self.prepared = groups;
         Ok(self.changed())
     }
 
-    /// Writes the batch and makes it safe, after the renames that are intended.
+    /// Writes the batch that was prepared and makes it safe, after the renames that are intended.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
         self.settle()?;
-        for (name, group) in self.group(batch) {
+        for (name, group) in std::mem::take(&mut self.prepared) {
             self.append(&name, &group, batch)?;
         }
         self.state.batch = self.settings.batch;
@@ -118,6 +132,8 @@ impl Files {
             };
             group.add(record.bytes.clone(), record.day);
         }
+        let compression = self.settings.path.compression();
+        groups.values_mut().for_each(|group| group.pack(compression, batch));
         groups
     }
 
@@ -161,8 +177,7 @@ impl Files {
         }
         fault("file.write.before").map_err(io_at("write", &path))?;
         let mut at = length;
-        for range in &group.ranges {
-            let bytes = &batch.buffer[range.clone()];
+        for bytes in group.written(batch) {
             handle.file.write_all_at(bytes, at).map_err(io_at("write", &path))?;
             at += u64::try_from(bytes.len()).expect("memory is smaller");
         }
@@ -272,15 +287,19 @@ impl Files {
 }
 
 /// The records of a batch that go to one file.
+#[derive(Debug)]
 struct Group {
     ranges: Vec<Range<usize>>,
+    /// What is written instead of the records where files are packed.
+    packed: Option<Vec<u8>>,
+    /// Bytes that are written.
     size: u64,
     day: chrono::NaiveDate,
 }
 
 impl Group {
     fn new(day: chrono::NaiveDate) -> Self {
-        Self { ranges: Vec::new(), size: 0, day }
+        Self { ranges: Vec::new(), packed: None, size: 0, day }
     }
 
     fn add(&mut self, bytes: Range<usize>, day: chrono::NaiveDate) {
@@ -290,6 +309,19 @@ impl Group {
             Some(last) if last.end == bytes.start => last.end = bytes.end,
             _ => self.ranges.push(bytes),
         }
+    }
+
+    fn pack(&mut self, compression: Compression, batch: &Batch) {
+        self.packed = compression.pack(self.ranges.iter().map(|range| &batch.buffer[range.clone()]));
+        if let Some(packed) = &self.packed {
+            self.size = u64::try_from(packed.len()).expect("memory is smaller");
+        }
+    }
+
+    /// What is written, piece by piece.
+    fn written<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = &'a [u8]> {
+        let plain = self.ranges.iter().filter(|_| self.packed.is_none());
+        self.packed.as_deref().into_iter().chain(plain.map(|range| &batch.buffer[range.clone()]))
     }
 }
 

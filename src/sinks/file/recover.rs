@@ -10,7 +10,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::files::{Files, exists, free_surplus, io_at, parent};
@@ -104,7 +103,7 @@ impl Files {
         let found = file.metadata().map_err(io_at("look at", &path))?.len();
         if found < length {
             self.accept_loss(name, sequence, length, Some(found))?;
-            let whole = whole_lines(&file, found).map_err(io_at("read", &path))?;
+            let whole = name.compression().whole(&file, found).map_err(io_at("read", &path))?;
             cut(&file, &path, whole)?;
             self.rename_closed(&Closing { name: name.clone(), sequence, length: whole })?;
             return Ok(false);
@@ -159,16 +158,4 @@ fn copy_tail(mut file: &File, from: u64, to: &Path) -> io::Result<()> {
     io::copy(&mut file.take(u64::MAX), &mut aside)?;
     durable::sync_file(&aside, to)?;
     durable::sync_dir(parent(to))
-}
-
-/// The length up to and with the last line feed.
-fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
-    let mut byte = [0];
-    for at in (0..length).rev() {
-        file.read_exact_at(&mut byte, at)?;
-        if byte == *b"\n" {
-            return Ok(at + 1);
-        }
-    }
-    Ok(0)
 }

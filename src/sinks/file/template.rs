@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
+use super::pack::Compression;
 use crate::model::Kind;
 use crate::sink::Record;
 
@@ -30,6 +31,7 @@ pub struct PathTemplate {
     parts: Vec<Part>,
     /// What the file names end in, dot included, if the template says so: `.ndjson`.
     extension: String,
+    compression: Compression,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,10 @@ pub enum TemplateError {
     Part,
     #[error("holds a control character")]
     Control,
+    #[error(
+        "ends in {ending}, so its files are to be packed: write `compression: {wanted}`, or another ending"
+    )]
+    Packed { ending: &'static str, wanted: &'static str },
 }
 
 /// The files of one rendered path, whatever their sequence number.
@@ -71,8 +77,20 @@ pub(super) struct FileName {
 }
 
 impl PathTemplate {
-    /// Reads a template as written in the configuration.
-    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+    /// Reads a template as written in the configuration. Names of packed files end in `.gz` or `.zst`, whether
+    /// the template says so or not.
+    pub fn parse(text: &str, compression: Compression) -> Result<Self, TemplateError> {
+        let ending = Compression::of(text);
+        if ending != Compression::None && ending != compression {
+            return Err(TemplateError::Packed { ending: ending.suffix(), wanted: ending.as_str() });
+        }
+        let template = Self::plain(text.strip_suffix(compression.suffix()).unwrap_or(text))?;
+        let text = template.text + compression.suffix();
+        Ok(Self { text, compression, ..template })
+    }
+
+    /// As it is before packing.
+    fn plain(text: &str) -> Result<Self, TemplateError> {
         if text.chars().any(char::is_control) {
             return Err(TemplateError::Control);
         }
@@ -116,7 +134,12 @@ impl PathTemplate {
         if !rest.is_empty() {
             parts.push(Part::Text(rest.to_owned()));
         }
-        Ok(Self { text: text.to_owned(), parts, extension })
+        Ok(Self { text: text.to_owned(), parts, extension, compression: Compression::None })
+    }
+
+    /// How the files are packed.
+    pub fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// True when the path tells days apart.
@@ -143,7 +166,7 @@ impl PathTemplate {
                 Part::Date => write!(path, "{}", record.day).expect("text takes every write"),
             }
         }
-        FileName::new(path, &self.extension)
+        FileName::new(path, &self.extension, self.compression)
     }
 }
 
@@ -154,7 +177,7 @@ impl fmt::Display for PathTemplate {
 }
 
 impl FileName {
-    fn new(path: String, extension: &str) -> Self {
+    fn new(path: String, extension: &str, compression: Compression) -> Self {
         let mut stem = path.strip_suffix(extension).unwrap_or(&path).to_owned();
         // `acme.1` would be taken for the second file of `acme`, and `acme.part` for its unfinished one.
         let name = stem.rsplit('/').next().unwrap_or_default();
@@ -163,7 +186,12 @@ impl FileName {
         {
             stem.push('+');
         }
-        Self { stem, extension: extension.to_owned() }
+        Self { stem, extension: [extension, compression.suffix()].concat() }
+    }
+
+    /// How the file is packed. A sink may still have files from before its compression was changed.
+    pub(super) fn compression(&self) -> Compression {
+        Compression::of(&self.extension)
     }
 
     /// `x.ndjson`, `x.1.ndjson`, `x.2.ndjson` ...
@@ -248,8 +276,12 @@ mod tests {
         }
     }
 
+    fn plain(template: &str) -> PathTemplate {
+        PathTemplate::parse(template, Compression::None).unwrap()
+    }
+
     fn closed(template: &str, site: &str, sequence: u32) -> String {
-        let name = PathTemplate::parse(template).unwrap().render(&record(site, "s"));
+        let name = plain(template).render(&record(site, "s"));
         name.closed(sequence).to_str().unwrap().to_owned()
     }
 
@@ -258,7 +290,7 @@ mod tests {
         let template = "out/{site}/{org_id}/{org_slug}/{source}-{kind}-{date}.ndjson";
         assert_eq!(closed(template, "acme", 0), "out/acme/0a1b/s/unified_audit-event-2026-11-22.ndjson");
         assert_eq!(closed(template, "acme", 2), "out/acme/0a1b/s/unified_audit-event-2026-11-22.2.ndjson");
-        let name = PathTemplate::parse("out/{site}.ndjson").unwrap().render(&record("acme", ""));
+        let name = plain("out/{site}.ndjson").render(&record("acme", ""));
         assert_eq!(name.part(1).to_str().unwrap(), "out/acme.1.ndjson.part");
         assert_eq!(name.surplus(1, 3).to_str().unwrap(), "out/acme.1.surplus-3");
     }
@@ -267,14 +299,42 @@ mod tests {
     fn the_extension_comes_from_the_template_and_never_from_a_value() {
         assert_eq!(closed("out/{site}", "acme.example", 1), "out/acme.example.1");
         assert_eq!(closed("out.d/{site}/all", "acme", 1), "out.d/acme/all.1");
-        assert_eq!(closed("out/{site}.log.gz", "acme", 1), "out/acme.log.1.gz");
+        assert_eq!(closed("out/{site}.log.bak", "acme", 1), "out/acme.log.1.bak");
         assert_eq!(closed("out/.{site}", "acme", 1), "out/.acme.1");
         assert_eq!(closed("out/{site}/.hidden", "acme", 1), "out/acme/.hidden.1");
     }
 
     #[test]
+    fn packed_files_end_in_what_they_are_once_and_later_ones_are_numbered_before_both_endings() {
+        let names = |text: &str, compression| {
+            let template = PathTemplate::parse(text, compression).unwrap();
+            assert_eq!(PathTemplate::parse(&template.to_string(), compression).unwrap(), template);
+            [0, 1].map(|number| {
+                template.render(&record("acme", "")).closed(number).to_str().unwrap().to_owned()
+            })
+        };
+        for text in ["out/{site}.ndjson", "out/{site}.ndjson.gz"] {
+            assert_eq!(names(text, Compression::Gzip), ["out/acme.ndjson.gz", "out/acme.1.ndjson.gz"]);
+        }
+        for text in ["out/{site}", "out/{site}.zst"] {
+            assert_eq!(names(text, Compression::Zstd), ["out/acme.zst", "out/acme.1.zst"]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_says_packed_otherwise_than_the_file_is_a_mistake() {
+        for (text, compression, wanted) in [
+            ("out/{site}.gz", Compression::None, "gzip"),
+            ("out/{site}.ndjson.zst", Compression::Gzip, "zstd"),
+        ] {
+            let error = PathTemplate::parse(text, compression).unwrap_err().to_string();
+            assert!(error.contains(&format!("`compression: {wanted}`")), "{error}");
+        }
+    }
+
+    #[test]
     fn mistakes_in_a_template_are_named() {
-        let error = |text| PathTemplate::parse(text).unwrap_err();
+        let error = |text| PathTemplate::parse(text, Compression::None).unwrap_err();
         assert_eq!(error("out/{sit}.ndjson"), TemplateError::Unknown("sit".into()));
         assert!(error("{x}").to_string().contains("{site} {org_id} {org_slug} {source} {kind} {date}"));
         for text in ["out/{site", "out/site}", "{a{site}", "{site}}"] {
@@ -286,14 +346,14 @@ mod tests {
         assert_eq!(error("out/{site}/../x"), TemplateError::Escapes);
         assert_eq!(error("out/{site}.part"), TemplateError::Part);
         assert_eq!(error("out/\n{site}"), TemplateError::Control);
-        PathTemplate::parse("../out/{site}.ndjson").unwrap();
+        plain("../out/{site}.ndjson");
     }
 
     #[test]
     fn a_site_named_like_the_second_file_of_another_has_files_of_its_own() {
         assert_ne!(closed("{site}.ndjson", "acme", 1), closed("{site}.ndjson", "acme.1", 0));
         assert_ne!(closed("{site}", "acme", 1), closed("{site}", "acme.1", 0));
-        let part = PathTemplate::parse("{site}").unwrap().render(&record("acme", "")).part(0);
+        let part = plain("{site}").render(&record("acme", "")).part(0);
         assert_ne!(part.to_str().unwrap(), closed("{site}", "acme.part", 0));
     }
 
@@ -320,8 +380,13 @@ mod tests {
         fn no_value_leaves_its_directory_and_no_two_values_share_a_file(
             one in any_value(), other in any_value(), first in 0u32..3, second in 0u32..3,
         ) {
-            for template in ["out/{site}", "out/{site}.ndjson", "out/{site}/x.ndjson"] {
-                let template = PathTemplate::parse(template).unwrap();
+            for (template, compression) in [
+                ("out/{site}", Compression::None),
+                ("out/{site}.ndjson", Compression::None),
+                ("out/{site}/x.ndjson", Compression::None),
+                ("out/{site}", Compression::Gzip),
+            ] {
+                let template = PathTemplate::parse(template, compression).unwrap();
                 let (a, b) = (template.render(&record(&one, "")), template.render(&record(&other, "")));
                 let depth = template.text.split('/').count();
                 let path = a.closed(first);

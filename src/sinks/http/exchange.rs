@@ -18,7 +18,7 @@ use sha2::Sha256;
 use tokio::time::Instant;
 
 use super::error::HttpError;
-use super::settings::{Auth, HttpSettings};
+use super::settings::{Auth, HttpSettings, Protocol};
 use crate::portal::{clean, date, retry_after};
 use crate::reach::chain;
 use crate::sink::Batch;
@@ -26,13 +26,20 @@ use crate::sink::Batch;
 /// Bytes of an answer that are read; no protocol here needs more for one request.
 const LONGEST_ANSWER: usize = 8 << 20;
 
+/// Parts of an address that are shorter are words.
+const SHORTEST_SECRET: usize = 6;
+
 /// What the requests of one batch share.
 #[derive(Debug)]
 pub(super) struct Errand {
     pub(super) client: Client,
     pub(super) settings: Arc<HttpSettings>,
+    /// Where a plain POST goes, as it was read for this batch.
+    pub(super) address: Url,
     pub(super) secret: Option<SecretString>,
     pub(super) batch: Batch,
+    /// The far side has some of the batch from before.
+    pub(super) begun: bool,
     /// When the batch was prepared, on our clock.
     pub(super) prepared: (DateTime<Utc>, Instant),
 }
@@ -67,7 +74,7 @@ impl Errand {
         self.settings.url.join(path).expect("paths of the protocols are plain")
     }
 
-    /// Whom we talk to, for messages; a query may hold a secret.
+    /// Whom we talk to, for messages, without what may be a secret.
     pub(super) fn to(&self) -> String {
         self.settings.shown_url()
     }
@@ -169,9 +176,14 @@ impl Errand {
     /// What an answer says, in one bounded line without our secret.
     pub(super) fn clean(&self, text: &str) -> String {
         let secret = self.secret.as_ref().map_or("", ExposeSecret::expose_secret);
+        let text = match &self.settings.protocol {
+            // The far side may well quote what it was asked for.
+            Protocol::Post(_) => without_address(text, &self.address),
+            _ => text.to_owned(),
+        };
         match &self.settings.auth {
-            Auth::Basic { username, .. } => clean(&clean(text, &pair(username, secret)), secret),
-            _ => clean(text, secret),
+            Auth::Basic { username, .. } => clean(&clean(&text, &pair(username, secret)), secret),
+            _ => clean(&text, secret),
         }
     }
 
@@ -215,6 +227,16 @@ impl Errand {
     pub(super) fn broken(&self, why: impl Into<String>) -> HttpError {
         HttpError::Broken { to: self.to(), why: why.into() }
     }
+}
+
+/// A text without the path and the query of an address, which may be a secret as a whole or in part.
+fn without_address(text: &str, address: &Url) -> String {
+    let query = address.query().unwrap_or_default();
+    let mut parts: Vec<&str> = [address.path(), query].into_iter().filter(|part| part.len() > 1).collect();
+    let pieces = address.path().split('/').chain(query.split(['&', '=']));
+    parts.extend(pieces.filter(|piece| piece.len() >= SHORTEST_SECRET));
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    parts.into_iter().fold(text.to_owned(), |text, part| text.replace(part, "[address]"))
 }
 
 /// User and password as HTTP Basic sends them.

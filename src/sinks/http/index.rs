@@ -26,7 +26,7 @@ pub struct IndexTemplate {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Text(String),
     Site,
     OrganizationId,
@@ -79,6 +79,10 @@ impl IndexTemplate {
         Ok(Self { text: text.to_owned(), parts })
     }
 
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
     /// True when the name tells days apart.
     pub fn has_date(&self) -> bool {
         self.parts.contains(&Part::Date)
@@ -108,13 +112,13 @@ fn plain(text: &str) -> Result<String, TemplateError> {
     }
 }
 
-fn fits(letter: char) -> bool {
+pub(super) fn fits(letter: char) -> bool {
     letter.is_ascii_lowercase() || letter.is_ascii_digit() || matches!(letter, '.' | '_' | '-')
 }
 
 /// A value as a part of a name, in lower case. One that had to be altered otherwise ends in a hash, so that two
 /// values never share an index that would not share it in lower case.
-fn value(value: &str, out: &mut String) {
+pub(super) fn value(value: &str, out: &mut String) {
     if value.is_empty() {
         out.push_str("none");
         return;

@@ -174,7 +174,8 @@ impl Line {
 
     fn refuse(&mut self, record: usize, reason: String) -> Result<(), HttpError> {
         let Report { taken, refused, .. } = &mut self.report;
-        if taken.is_empty() && self.unacknowledged.is_empty() && refused.len() + 1 >= TOO_MANY_ALONE {
+        let none_taken = taken.is_empty() && self.unacknowledged.is_empty() && !self.errand.begun;
+        if none_taken && refused.len() + 1 >= TOO_MANY_ALONE {
             return Err(HttpError::RefusesAll { to: self.errand.to(), refused: refused.len() + 1, reason });
         }
         refused.push(Refusal { record, reason });

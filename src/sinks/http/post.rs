@@ -42,7 +42,7 @@ pub(super) async fn request(
         Body::Ndjson => "application/x-ndjson",
         Body::Array => "application/json",
     };
-    Ok(Request { url: errand.settings.url.clone(), content_type, headers, body })
+    Ok(Request { url: errand.address.clone(), content_type, headers, body })
 }
 
 /// The same for the same records in the same order: 32 hexadecimal digits of the BLAKE3 hash of their bytes.

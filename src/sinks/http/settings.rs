@@ -8,12 +8,13 @@ use super::hec::Ack;
 use super::index::IndexTemplate;
 use super::post::Body;
 use crate::credentials::SecretSource;
-use crate::reach::Reach;
+use crate::reach::{Reach, is_loopback};
 
 /// One sink over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// Where records go; for [`Protocol::Post`] the whole address, else what paths are appended to, ending in `/`.
+    /// Where records go; for [`Protocol::Post`] the whole address, or only the host where the address is a secret; else
+    /// what paths are appended to, ending in `/`.
     pub url: Url,
     pub auth: Auth,
     pub reach: Reach,
@@ -70,6 +71,8 @@ pub struct Hec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
     pub body: Body,
+    /// Where the whole address is read from, anew for each batch, where it is a secret.
+    pub address: Option<SecretSource>,
 }
 
 /// How we prove who we are. Secrets are read anew for each batch.
@@ -131,11 +134,42 @@ impl HttpSettings {
         }
     }
 
-    /// Where it goes, without what may hold a secret.
+    /// Where the address is read from, where it is a secret.
+    pub fn address(&self) -> Option<&SecretSource> {
+        match &self.protocol {
+            Protocol::Post(post) => post.address.as_ref(),
+            Protocol::Bulk(_) | Protocol::Hec(_) => None,
+        }
+    }
+
+    /// Where it goes, without what may hold a secret: of a plain POST that is all behind the host.
     pub fn shown_url(&self) -> String {
         let mut url = self.url.clone();
         url.set_query(None);
+        if let Protocol::Post(post) = &self.protocol {
+            let more = post.address.is_some() || url.path() != "/" || self.url.query().is_some();
+            url.set_path("");
+            return format!("{url}{}", if more { "…" } else { "" });
+        }
         url.into()
+    }
+}
+
+/// A whole address, or what is wrong with it in words that show nothing of it. `plain`: not encrypted will do anywhere.
+pub fn address(text: &str, plain: bool) -> Result<Url, &'static str> {
+    let url = Url::parse(text).ok().filter(Url::has_host).ok_or("is no https://host[:port]/path")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user name or password; they go into `auth`");
+    }
+    match url.scheme() {
+        _ if url.fragment().is_some() => Err("goes on after the path with a #; leave that out"),
+        "https" => Ok(url),
+        "http" if plain || is_loopback(text) => Ok(url),
+        "http" => {
+            Err("is plain http, which shows records and secret to everyone on the way; use https, or set \
+             `http: { allow_plain: true }`")
+        }
+        _ => Err("has another scheme than https"),
     }
 }
 

@@ -80,7 +80,7 @@ fn settings(url: &str, protocol: Protocol) -> HttpSettings {
 }
 
 fn post() -> Protocol {
-    Protocol::Post(Post { body: Body::Ndjson })
+    Protocol::Post(Post { body: Body::Ndjson, address: None })
 }
 
 /// Records with these numbers, of a lane for each connection.
@@ -287,4 +287,46 @@ async fn a_far_side_that_wants_our_certificate_gets_it_and_takes_no_other() {
         assert!(error.to_string().contains("cannot be reached"), "{error}");
     }
     assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_that_is_a_secret_is_read_for_each_batch_and_never_told_whatever_the_far_side_quotes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("address");
+    let (url, seen) =
+        serve("404 Not Found", "Cannot POST /T1/s3cret-part?key=other-s3cret, or s3cret-part").await;
+    let source = Some(SecretSource::File(file.clone()));
+    let mut sink = HttpSink::new(
+        &settings(&url, Protocol::Post(Post { body: Body::Ndjson, address: source })),
+        Format::Raw,
+    );
+    for path in ["T1/s3cret-part?key=other-s3cret", "T2/s3cret-part?key=other-s3cret"] {
+        std::fs::write(&file, format!("{url}{path}\n")).unwrap();
+        let error = write(&mut sink, &batch(&[(1, 1)])).await.unwrap_err().to_string();
+        assert!(error.contains("127.0.0.1") && error.contains("404") && !error.contains("s3cret"), "{error}");
+        let last = seen.lock().unwrap().last().unwrap().clone();
+        assert!(last.starts_with(&format!("POST /{path} ")), "{last}");
+    }
+    std::fs::write(&file, "http://hooks.example/s3cret").unwrap();
+    let allowed = settings("https://hooks.example/", post()).url;
+    sink.settings = Arc::new(HttpSettings { url: allowed, ..(*sink.settings).clone() });
+    let error = write(&mut sink, &batch(&[(1, 1)])).await.unwrap_err();
+    assert_eq!(error.remedy(), Remedy::Hold);
+    assert!(error.to_string().contains("plain http") && !error.to_string().contains("s3cret"), "{error}");
+}
+
+#[tokio::test]
+async fn many_refused_records_of_a_batch_that_was_taken_in_part_before_are_refused_and_hold_nothing() {
+    let (url, _) = serve("400 Bad Request", "no").await;
+    let records: Vec<(ConnectionId, i64)> = (1..=71).map(|number| (1, number)).collect();
+    let whole = batch(&records);
+    let mut sink = HttpSink::new(&settings(&url, post()), Format::Raw);
+    // As after a write that failed half-way: the far side has the first one.
+    (sink.takes, sink.taken) = (true, HashSet::from([whole.records[0].uid]));
+    let refused = write(&mut sink, &whole).await.unwrap();
+    assert_eq!(refused.len(), 70);
+    // Of one that it has nothing of, the fault is hardly in the records.
+    let mut sink = HttpSink::new(&settings(&url, post()), Format::Raw);
+    let error = write(&mut sink, &whole).await.unwrap_err().to_string();
+    assert!(error.contains("each of the first 64 records"), "{error}");
 }

@@ -1,16 +1,19 @@
 //! What librdkafka tells by itself: log lines, errors of connections, and what became of each message.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
 use tokio::time::Instant;
+
+use super::bearer::Bearer;
 
 /// A line of one sort is logged at most so often.
 const SAME_LINE: Duration = Duration::from_secs(60);
@@ -21,6 +24,7 @@ const MOST_FAILED: usize = 100_000;
 pub(super) struct Context {
     /// The sink's, for the log.
     sink: String,
+    bearer: Option<Bearer>,
     logged: Mutex<HashMap<String, (Instant, u32)>>,
     noted: Mutex<Option<(Code, String)>>,
     deliveries: Mutex<Deliveries>,
@@ -41,9 +45,10 @@ pub(super) struct Deliveries {
 pub(super) const POSITIONS: usize = usize::MAX;
 
 impl Context {
-    pub(super) fn new(sink: &str) -> Self {
+    /// `bearer`: what to log in with, where that is a token.
+    pub(super) fn new(sink: &str, bearer: Option<Bearer>) -> Self {
         let (logged, noted, deliveries, broken) = Default::default();
-        Self { sink: sink.to_owned(), logged, noted, deliveries, broken }
+        Self { sink: sink.to_owned(), bearer, logged, noted, deliveries, broken }
     }
 
     /// What was wrong with connections last, the most telling thing first.
@@ -102,6 +107,15 @@ fn weight(code: Code) -> u8 {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        match &self.bearer {
+            Some(bearer) => Ok(bearer.token()?),
+            None => Err("no token is configured".into()),
+        }
+    }
+
     /// The worker tells an operator what is wrong; these lines help whoever looks closer.
     fn log(&self, level: RDKafkaLogLevel, sort: &str, text: &str) {
         // Settings for a producer are no news to a consumer.
@@ -162,7 +176,7 @@ mod tests {
 
     #[test]
     fn lines_of_one_sort_are_logged_once_a_minute_and_counted() {
-        let context = Context::new("lake");
+        let context = Context::new("lake", None);
         assert_eq!(context.due("FAIL"), Some(0));
         assert_eq!((context.due("FAIL"), context.due("SSL")), (None, Some(0)));
         let long_ago = Instant::now() - SAME_LINE;
@@ -173,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_refused_password_is_remembered_above_what_follows_from_it() {
-        let context = Context::new("lake");
+        let context = Context::new("lake", None);
         context.error(KafkaError::Global(Code::BrokerTransportFailure), "refused");
         context.error(KafkaError::Global(Code::Authentication), "wrong password");
         context.error(KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");

@@ -7,14 +7,13 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use secrecy::SecretString;
 
 use super::context::Context;
 use super::error::create_command;
 use super::session::{Opening, Session};
+use super::settings::Secrets;
 use super::{ID_PREFIX, KafkaConfig, OPENING, Transactional, Trouble, blocking, hex};
 use crate::clock::Clock;
-use crate::credentials::read_secret;
 use crate::format::Format;
 use crate::model::Kind;
 
@@ -58,15 +57,13 @@ async fn ask(
     clock: &Clock,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Trouble> {
-    let password = match &config.sasl {
-        Some(sasl) => Some(read_secret(&sasl.password).await?),
-        None => None,
-    };
+    let secrets = config.secrets().await?;
     let opening = |transactional_id: Option<String>| Opening {
         sink: name.to_owned(),
         config: config.clone(),
         format,
-        password: password.clone(),
+        secrets: secrets.clone(),
+        clock: clock.clone(),
         batch_bytes: 0,
         transactional_id,
     };
@@ -95,7 +92,7 @@ async fn ask(
     }
     let mut ready = true;
     for topic in wanted {
-        ready &= topic_found(&session, config, password.as_ref(), &topic, create, findings).await;
+        ready &= topic_found(&session, config, (&secrets, clock), &topic, create, findings).await;
     }
     if !transactional {
         findings.push(right("delivery", config.promise()));
@@ -124,7 +121,7 @@ async fn ask(
 async fn topic_found(
     session: &Arc<Session>,
     config: &KafkaConfig,
-    password: Option<&SecretString>,
+    known: (&Secrets, &Clock),
     topic: &str,
     create: bool,
     findings: &mut Vec<Finding>,
@@ -134,7 +131,7 @@ async fn topic_found(
         blocking("looking at topics", ASKING, move |patience| asked.topic_exists(Some(&name), patience));
     let about = format!("topic {topic}");
     let finding = match found.await {
-        Ok(()) if topic == config.positions_topic => match kept_for_ever(config, password, topic).await {
+        Ok(()) if topic == config.positions_topic => match kept_for_ever(config, known, topic).await {
             Some(policy) if policy != "compact" => wrong(
                 &about,
                 format!(
@@ -146,7 +143,7 @@ async fn topic_found(
             _ => right(&about, "is there".to_owned()),
         },
         Ok(()) => right(&about, "is there".to_owned()),
-        Err(Trouble::NoTopic { .. }) if create => match make(config, password, topic).await {
+        Err(Trouble::NoTopic { .. }) if create => match make(config, known, topic).await {
             Ok(()) => right(&about, "was created".to_owned()),
             Err(why) => wrong(&about, format!("cannot be created: {why}")),
         },
@@ -161,15 +158,13 @@ async fn topic_found(
     there
 }
 
-fn administrator(
-    config: &KafkaConfig,
-    password: Option<&SecretString>,
-) -> Result<AdminClient<Context>, String> {
-    let client: ClientConfig = config.client(password);
-    client.create_with_context(Context::new("check")).map_err(|error| error.to_string())
+fn administrator(config: &KafkaConfig, known: (&Secrets, &Clock)) -> Result<AdminClient<Context>, String> {
+    let (secrets, clock) = known;
+    let client: ClientConfig = config.client(secrets);
+    client.create_with_context(Context::new("check", config.bearer(clock))).map_err(|error| error.to_string())
 }
 
-async fn make(config: &KafkaConfig, password: Option<&SecretString>, topic: &str) -> Result<(), String> {
+async fn make(config: &KafkaConfig, known: (&Secrets, &Clock), topic: &str) -> Result<(), String> {
     let number = |given: Option<u32>| given.and_then(|number| i32::try_from(number).ok()).unwrap_or(-1);
     let replication = TopicReplication::Fixed(number(config.replication));
     let positions = topic == config.positions_topic;
@@ -179,7 +174,7 @@ async fn make(config: &KafkaConfig, password: Option<&SecretString>, topic: &str
         wanted = wanted.set(key, value);
     }
     let options = AdminOptions::new().request_timeout(Some(ASKING)).operation_timeout(Some(ASKING));
-    let made = administrator(config, password)?.create_topics(&[wanted], &options).await;
+    let made = administrator(config, known)?.create_topics(&[wanted], &options).await;
     match made.map_err(|error| error.to_string())?.into_iter().next() {
         Some(Err((_, Code::TopicAlreadyExists))) | Some(Ok(_)) => Ok(()),
         Some(Err((_, code))) => Err(format!("{code}; {}", create_command(config, topic))),
@@ -188,9 +183,9 @@ async fn make(config: &KafkaConfig, password: Option<&SecretString>, topic: &str
 }
 
 /// How a topic forgets, if we may know.
-async fn kept_for_ever(config: &KafkaConfig, password: Option<&SecretString>, topic: &str) -> Option<String> {
+async fn kept_for_ever(config: &KafkaConfig, known: (&Secrets, &Clock), topic: &str) -> Option<String> {
     let options = AdminOptions::new().request_timeout(Some(ASKING));
-    let administrator = administrator(config, password).ok()?;
+    let administrator = administrator(config, known).ok()?;
     let described =
         administrator.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await.ok()?;
     let resource = described.into_iter().next()?.ok()?;

@@ -7,6 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use super::bearer::Bearer;
 use super::context::Context;
 use super::patience::Patience;
 use super::state::Told;
@@ -20,6 +21,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Where to read, and for whom.
 pub(super) struct Reader<'a> {
     pub(super) sink: &'a str,
+    /// What to log in with, where that is a token.
+    pub(super) bearer: Option<Bearer>,
     pub(super) topic: &'a str,
     /// Of who reads committed records only, and of who sees all.
     pub(super) committed: ClientConfig,
@@ -55,7 +58,7 @@ impl Reader<'_> {
     }
 
     fn client(&self, config: &ClientConfig) -> Result<BaseConsumer<Context>, Trouble> {
-        let made = config.create_with_context(Context::new(self.sink));
+        let made = config.create_with_context(Context::new(self.sink, self.bearer.clone()));
         made.map_err(|error| Trouble::Settings(error.to_string()))
     }
 
@@ -64,6 +67,8 @@ impl Reader<'_> {
         let doing = "looking at the topic of the positions";
         loop {
             let slice = self.patience.slice().ok_or_else(|| self.late(doing))?;
+            // A consumer asks for a token where it is polled, and nowhere else.
+            drop(consumer.poll(Duration::ZERO));
             match consumer.fetch_watermarks(self.topic, PARTITION, slice) {
                 Ok(bounds) => return Ok(bounds),
                 Err(error) if may_pass(&error) => self.pause(doing)?,

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use secrecy::SecretString;
 
 use super::context::{Context, POSITIONS};
 use super::error::{About, code, meaning};
 use super::patience::Patience;
 use super::positions::{PARTITION, Reader, may_pass};
+use super::settings::Secrets;
 use super::state::Told;
 use super::{KafkaConfig, Trouble};
+use crate::clock::Clock;
 use crate::durable::fault;
 use crate::format::Format;
 use crate::model::Kind;
@@ -24,6 +25,8 @@ use crate::sink::{Batch, Record};
 
 /// Between two tries of what librdkafka cannot take at this moment.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Between two looks whether every message was answered for.
+const FLUSHING: Duration = Duration::from_millis(1);
 /// How long the first answer of a broker may take.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
 
@@ -33,7 +36,8 @@ pub(super) struct Opening {
     pub(super) sink: String,
     pub(super) config: KafkaConfig,
     pub(super) format: Format,
-    pub(super) password: Option<SecretString>,
+    pub(super) secrets: Secrets,
+    pub(super) clock: Clock,
     pub(super) batch_bytes: u64,
     /// None for a producer without transactions.
     pub(super) transactional_id: Option<String>,
@@ -72,9 +76,9 @@ impl Session {
         needed: Option<&str>,
         patience: &Patience,
     ) -> Result<Arc<Self>, Trouble> {
-        let Opening { config, password, batch_bytes, transactional_id, .. } = &opening;
-        let settings = config.producer(password.as_ref(), *batch_bytes, transactional_id.as_deref());
-        let producer = settings.create_with_context(Context::new(&opening.sink));
+        let Opening { config, secrets, batch_bytes, transactional_id, clock, .. } = &opening;
+        let settings = config.producer(secrets, *batch_bytes, transactional_id.as_deref());
+        let producer = settings.create_with_context(Context::new(&opening.sink, config.bearer(clock)));
         let producer = producer.map_err(|error| Trouble::Settings(error.to_string()))?;
         let (name, version) = match opening.format.as_str().split_once(' ') {
             Some((name, version)) => (name, Some(version)),
@@ -203,12 +207,13 @@ impl Session {
         all: bool,
         patience: &Patience,
     ) -> Result<Option<Told>, Trouble> {
-        let Opening { sink, config, password, .. } = &self.opening;
+        let Opening { sink, config, secrets, clock, .. } = &self.opening;
         let topic = config.positions_topic.as_str();
         let means = |doing, code, why| self.trouble(doing, Some(topic), code, why);
-        let committed = config.consumer(password.as_ref(), true);
-        let uncommitted = config.consumer(password.as_ref(), false);
-        Reader { sink, topic, committed, uncommitted, patience, means: &means }.last(key, from, all)
+        let committed = config.consumer(secrets, true);
+        let uncommitted = config.consumer(secrets, false);
+        Reader { bearer: config.bearer(clock), sink, topic, committed, uncommitted, patience, means: &means }
+            .last(key, from, all)
     }
 
     /// Makes this producer the only one with its id, and ends what an earlier one left open.
@@ -301,12 +306,16 @@ impl Session {
     /// Waits until something became of every message.
     fn flush(&self, doing: &'static str, topic: Option<&str>, patience: &Patience) -> Result<(), Trouble> {
         loop {
-            let slice = patience.slice().ok_or_else(|| self.late(doing, patience))?;
-            match self.producer.flush(slice) {
+            patience.slice().ok_or_else(|| self.late(doing, patience))?;
+            // Given time, both calls stay in librdkafka for all of it, whatever comes: a tenth of a second for each
+            // batch, or a spinning processor.
+            match self.producer.flush(Duration::ZERO) {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Flush(Code::OperationTimedOut)) if !self.is_refused() => {}
                 Err(error) => return Err(self.failed(doing, topic, &error)),
             }
+            self.producer.poll(Duration::ZERO);
+            std::thread::sleep(FLUSHING);
         }
     }
 

@@ -8,8 +8,10 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::bearer::Bearer;
 use super::topic::TopicTemplate;
-use crate::credentials::SecretSource;
+use crate::clock::Clock;
+use crate::credentials::{CredentialError, SecretSource, read_secret};
 
 /// A Kafka sink as configured, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +77,8 @@ pub struct Tls {
     pub ca_file: Option<PathBuf>,
     /// Our own certificate and its key, where brokers ask for one.
     pub client: Option<(PathBuf, PathBuf)>,
+    /// What the key is encrypted with.
+    pub key_password: Option<SecretSource>,
     pub insecure_skip_verify: bool,
 }
 
@@ -82,8 +86,17 @@ pub struct Tls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sasl {
     pub mechanism: Mechanism,
+    /// Of a token it is for the log alone: who we are stands in the token.
     pub username: String,
+    /// The password, or the token.
     pub password: SecretSource,
+}
+
+/// The secrets of a sink, as they are when a session begins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Secrets {
+    pub(super) password: Option<SecretString>,
+    pub(super) key_password: Option<SecretString>,
 }
 
 /// A way to log in.
@@ -92,6 +105,7 @@ pub enum Mechanism {
     Plain,
     ScramSha256,
     ScramSha512,
+    OAuthBearer,
 }
 
 impl Key {
@@ -121,13 +135,14 @@ impl Compression {
 }
 
 impl Mechanism {
-    pub const ALL: [Self; 3] = [Self::Plain, Self::ScramSha256, Self::ScramSha512];
+    pub const ALL: [Self; 4] = [Self::Plain, Self::ScramSha256, Self::ScramSha512, Self::OAuthBearer];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::OAuthBearer => "OAUTHBEARER",
         }
     }
 }
@@ -167,8 +182,26 @@ impl KafkaConfig {
         }
     }
 
+    /// Reads the secrets as they are now.
+    pub(super) async fn secrets(&self) -> Result<Secrets, CredentialError> {
+        let mut secrets = Secrets::default();
+        if let Some(sasl) = &self.sasl {
+            secrets.password = Some(read_secret(&sasl.password).await?);
+        }
+        if let Some(source) = self.tls.as_ref().and_then(|tls| tls.key_password.as_ref()) {
+            secrets.key_password = Some(read_secret(source).await?);
+        }
+        Ok(secrets)
+    }
+
+    /// The token that the sink logs in with, if it does so.
+    pub(super) fn bearer(&self, clock: &Clock) -> Option<Bearer> {
+        let sasl = self.sasl.as_ref().filter(|sasl| sasl.mechanism == Mechanism::OAuthBearer)?;
+        Some(Bearer { source: sasl.password.clone(), principal: sasl.username.clone(), clock: clock.clone() })
+    }
+
     /// What every client of this sink shares.
-    pub(super) fn client(&self, password: Option<&SecretString>) -> ClientConfig {
+    pub(super) fn client(&self, secrets: &Secrets) -> ClientConfig {
         let mut client = ClientConfig::new();
         // The operator's first: nothing of ours is overridden by them.
         client.extend(self.properties.clone());
@@ -193,13 +226,19 @@ impl KafkaConfig {
                 client.set("ssl.certificate.location", certificate.display().to_string());
                 client.set("ssl.key.location", key.display().to_string());
             }
+            if let Some(password) = &secrets.key_password {
+                client.set("ssl.key.password", password.expose_secret());
+            }
             if tls.insecure_skip_verify {
                 client.set("enable.ssl.certificate.verification", "false");
             }
         }
-        if let (Some(sasl), Some(password)) = (&self.sasl, password) {
+        if let (Some(sasl), Some(password)) = (&self.sasl, &secrets.password) {
             client.set("sasl.mechanism", sasl.mechanism.as_str());
-            client.set("sasl.username", &sasl.username).set("sasl.password", password.expose_secret());
+            // A token is asked for, again and again.
+            if sasl.mechanism != Mechanism::OAuthBearer {
+                client.set("sasl.username", &sasl.username).set("sasl.password", password.expose_secret());
+            }
         }
         client
     }
@@ -208,11 +247,11 @@ impl KafkaConfig {
     /// unless one record is larger.
     pub(super) fn producer(
         &self,
-        password: Option<&SecretString>,
+        secrets: &Secrets,
         batch_bytes: u64,
         transactional_id: Option<&str>,
     ) -> ClientConfig {
-        let mut producer = self.client(password);
+        let mut producer = self.client(secrets);
         producer.set("acks", "all").set("enable.idempotence", "true");
         producer.set("compression.type", self.compression.as_str());
         // As the clients in Java do it, so that topics written by both can be joined.
@@ -229,8 +268,8 @@ impl KafkaConfig {
     }
 
     /// A reader of the positions. It joins no group; librdkafka wants the name of one all the same.
-    pub(super) fn consumer(&self, password: Option<&SecretString>, committed: bool) -> ClientConfig {
-        let mut consumer = self.client(password);
+    pub(super) fn consumer(&self, secrets: &Secrets, committed: bool) -> ClientConfig {
+        let mut consumer = self.client(secrets);
         consumer.set("group.id", "lockstep").set("enable.auto.commit", "false");
         consumer.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
         let level = if committed { "read_committed" } else { "read_uncommitted" };
@@ -347,7 +386,7 @@ mod tests {
         for name in ["acks", "enable.idempotence", "transactional.id", "allow.auto.create.topics"] {
             config.properties.insert(name.to_owned(), "0".to_owned());
         }
-        let producer = config.producer(None, 2 << 20, Some("lockstep-lake"));
+        let producer = config.producer(&Secrets::default(), 2 << 20, Some("lockstep-lake"));
         assert_eq!((producer.get("acks"), producer.get("enable.idempotence")), (Some("all"), Some("true")));
         assert_eq!(producer.get("transactional.id"), Some("lockstep-lake"));
         assert_eq!(producer.get("allow.auto.create.topics"), Some("false"));

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use chrono::NaiveDate;
 use lockstep::clock::Clock;
@@ -16,7 +18,7 @@ use uuid::Uuid;
 use crate::support::kafka::Kafka;
 
 /// A sink with settings such as `brokers: […], sasl: {…}`, `DIR` being a folder of its own.
-fn sink(name: &str, settings: &str) -> (Sink, TempDir) {
+pub(super) fn sink(name: &str, settings: &str) -> (Sink, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let yaml = format!(
         "connections: [{{ site: acme, instance: g, token: {{ file: DIR/token }} }}]
@@ -33,7 +35,7 @@ sinks: [{{ name: lake, type: kafka, positions_topic: {name}_positions, topics: {
 }
 
 /// Records with these payloads.
-fn batch(payloads: &[String]) -> Batch {
+pub(super) fn batch(payloads: &[String]) -> Batch {
     let mut buffer = Vec::new();
     let record = |(number, payload): (usize, &String)| {
         let start = buffer.len();
@@ -61,7 +63,7 @@ fn batch(payloads: &[String]) -> Batch {
 }
 
 /// Delivers one batch from the first start to the commit.
-async fn deliver(sink: &mut Sink, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
+pub(super) async fn deliver(sink: &mut Sink, batch: &Batch) -> Result<Vec<Refusal>, SinkError> {
     assert_eq!(sink.recover(&SinkState::default(), &Positions::new()).await?, None);
     sink.prepare(batch, Clock::system().now()).await?.expect("a state to save");
     let refused = sink.write(batch).await?;
@@ -107,6 +109,24 @@ async fn records_that_are_too_large_for_the_topic_are_refused_and_all_others_arr
         payloads.sort();
         assert!(found == payloads, "{name}: {} records of {}", found.len(), payloads.len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_takes_no_longer_than_the_brokers_take_for_it() {
+    let Some(kafka) = Kafka::shared() else { return };
+    topics(kafka, "prompt", &[]);
+    let (mut sink, _folder) =
+        sink("prompt", &format!("brokers: [\"{}\"], transactional: false", kafka.plain()));
+    let batch = batch(&["{}".to_owned()]);
+    deliver(&mut sink, &batch).await.unwrap();
+    let mut fastest = Duration::MAX;
+    for _ in 0..10 {
+        let began = tokio::time::Instant::now();
+        sink.write(&batch).await.unwrap();
+        fastest = fastest.min(began.elapsed());
+    }
+    // Whoever waits for librdkafka by the clock waits for a tenth of a second.
+    assert!(fastest < Duration::from_millis(90), "{fastest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,4 +202,81 @@ fn work_that_nobody_waits_for_any_more_holds_up_no_end_of_the_program() {
     // It waits for threads that still work.
     drop(runtime);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_transactions_a_batch_that_is_held_for_what_is_refused_of_it_is_not_written_again() {
+    let Some(kafka) = Kafka::shared() else { return };
+    topics(kafka, "held", &["max.message.bytes=100000"]);
+    let settings = format!("brokers: [\"{}\"], transactional: false, compression: none", kafka.plain());
+    let (mut sink, _folder) = sink("held", &settings);
+    let mut payloads: Vec<String> = (0..30).map(|number| format!("{{\"number\":{number}}}")).collect();
+    payloads[3] = "x".repeat(150_000);
+    let batch = batch(&payloads);
+    let mut saved = SinkState::default();
+    for _ in 0..3 {
+        // Held before it is confirmed, and looked at again.
+        sink.recover(&saved, &Positions::new()).await.unwrap();
+        if let Some(state) = sink.prepare(&batch, Clock::system().now()).await.unwrap() {
+            saved = state;
+        }
+        let refused = sink.write(&batch).await.unwrap();
+        assert_eq!(refused.iter().map(|refusal| refusal.record).collect::<Vec<_>>(), [3]);
+    }
+    assert_eq!(kafka.read(&["held_events"]).len(), 29);
+    // A batch that counts is forgotten: the same records are written when they are asked for again.
+    sink.commit(&Positions::from([((1, Lane::Live), 100)])).await.unwrap();
+    sink.prepare(&batch, Clock::system().now()).await.unwrap();
+    sink.write(&batch).await.unwrap();
+    assert_eq!(kafka.read(&["held_events"]).len(), 58);
+}
+
+/// A token that nobody signed, which a broker for tests believes.
+fn unsigned(lasts: i64) -> String {
+    let now = Clock::system().now().timestamp();
+    let part = |json: String| BASE64_URL_SAFE_NO_PAD.encode(json);
+    let claims = format!("{{\"sub\":\"admin\",\"iat\":{},\"exp\":{}}}", now - 60, now + lasts);
+    format!("{}.{}.", part("{\"alg\":\"none\"}".to_owned()), part(claims))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_lets_the_sink_in_and_one_that_has_expired_holds_it_until_the_file_has_another() {
+    let Some(kafka) = Kafka::shared() else { return };
+    topics(kafka, "bearer", &[]);
+    let settings = format!(
+        "brokers: [\"{}\"], tls: {{ ca_file: {} }}, sasl: {{ mechanism: OAUTHBEARER, token: {{ file: DIR/password }} }}",
+        kafka.sasl(),
+        kafka.ca()
+    );
+    let (mut sink, folder) = sink("bearer", &settings);
+    std::fs::write(folder.path().join("password"), unsigned(-5)).unwrap();
+    let payload = ["{\"a\":1}".to_owned()];
+    is_held(&deliver(&mut sink, &batch(&payload)).await.unwrap_err(), "has expired");
+    std::fs::write(folder.path().join("password"), unsigned(300)).unwrap();
+    assert_eq!(deliver(&mut sink, &batch(&payload)).await.unwrap(), []);
+    assert_eq!(kafka.read(&["bearer_events"]).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_encrypted_is_opened_with_its_password() {
+    let Some(kafka) = Kafka::shared() else { return };
+    topics(kafka, "locked", &[]);
+    let (certificate, key) = kafka.client();
+    let place = tempfile::tempdir().unwrap();
+    let locked = place.path().join("locked.key");
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["pkcs8", "-topk8", "-in", &key, "-passout", "pass:open-sesame", "-out"]).arg(&locked);
+    assert!(openssl.output().unwrap().status.success());
+    let settings = format!(
+        "brokers: [\"{}\"], tls: {{ ca_file: {}, cert_file: {certificate}, key_file: {}, key_password: {{ file: DIR/password }} }}",
+        kafka.tls(),
+        kafka.ca(),
+        locked.display()
+    );
+    let (mut sink, folder) = sink("locked", &settings);
+    let payload = ["{\"a\":1}".to_owned()];
+    let error = deliver(&mut sink, &batch(&payload)).await.unwrap_err().to_string();
+    assert!(!error.contains("wrong"), "{error}");
+    std::fs::write(folder.path().join("password"), "open-sesame").unwrap();
+    assert_eq!(deliver(&mut sink, &batch(&payload)).await.unwrap(), []);
 }

@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lockstep::simulator::Simulator;
@@ -14,6 +15,8 @@ use tokio::time::{Instant, sleep};
 /// A place to run the program in.
 pub(crate) struct Place {
     directory: TempDir,
+    /// How often the program was started here.
+    lives: AtomicU32,
 }
 
 /// A running program; killed when it is dropped.
@@ -39,7 +42,7 @@ impl Place {
 
     /// The same with another list of sinks, in YAML.
     pub(crate) fn with_sink(portal: &Simulator, sinks: &str) -> Self {
-        let place = Self { directory: tempfile::tempdir().unwrap() };
+        let place = Self { directory: tempfile::tempdir().unwrap(), lives: AtomicU32::new(0) };
         let at = |name: &str| place.path(name).display().to_string();
         let config = format!(
             "connections:
@@ -78,6 +81,11 @@ sinks:
         self.path("state")
     }
 
+    /// What each life of the program printed on standard output, a file each: nobody reads on where a pipe was torn.
+    pub(crate) fn printed(&self) -> PathBuf {
+        self.path("printed")
+    }
+
     /// The log of what is safe on disk.
     pub(crate) fn fsync_log(&self) -> PathBuf {
         self.path("fsync.log")
@@ -101,7 +109,10 @@ sinks:
         program.arg(command).arg("-c").arg(self.path("lockstep.yaml")).current_dir(self.directory.path());
         program.env("LOCKSTEP_FSYNC_LOG", self.fsync_log());
         program.env("LOCKSTEP_REFUSE", "50").envs(variables.iter().copied());
-        program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        fs::create_dir_all(self.printed()).unwrap();
+        let life = self.lives.fetch_add(1, Ordering::Relaxed);
+        let stdout = fs::File::create(self.printed().join(life.to_string())).unwrap();
+        program.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         Running(program.spawn().unwrap())
     }
 }

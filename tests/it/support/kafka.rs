@@ -74,6 +74,11 @@ impl Kafka {
 
     /// Starts nodes of one's own, to be killed.
     pub(crate) fn start(nodes: u32) -> Option<Self> {
+        Self::start_with(nodes, &[])
+    }
+
+    /// The same with further settings of the brokers, as `KEY=VALUE`.
+    pub(crate) fn start_with(nodes: u32, settings: &[&str]) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let place = format!("{}/kafka-{}-{number}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
@@ -85,6 +90,7 @@ impl Kafka {
         }
         let mut program = Command::new(folder().join("kafka"));
         program.arg("run").arg(place).args(["--nodes", &nodes.to_string()]);
+        program.args(settings.iter().flat_map(|setting| ["--set", setting]));
         program.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut script = program.spawn().unwrap();
         let orders = script.stdin.take().unwrap();

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use flate2::bufread::MultiGzDecoder;
 use lockstep::store::{Store, dead_letters};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -69,12 +70,13 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Reads every `*.ndjson` and `*.ndjson.part` below a directory; none when there is no directory.
+    /// Reads every `*.ndjson` and `*.ndjson.part` below a directory, packed ones too; none when there is no directory.
     pub(crate) fn read(directory: &Path) -> Self {
         let mut output = Self::default();
         for path in files(directory) {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if name.ends_with(".ndjson") || name.ends_with(".ndjson.part") {
+            let closed = name.trim_end_matches(".part");
+            if [".ndjson", ".ndjson.gz", ".ndjson.zst"].iter().any(|ending| closed.ends_with(ending)) {
                 output.read_file(&path);
             } else if name.contains(".surplus-") {
                 output.surplus.push(path);
@@ -108,12 +110,15 @@ impl Output {
     }
 
     fn read_file(&mut self, path: &Path) {
-        let mut reader = BufReader::new(File::open(path).unwrap());
+        let mut reader = unpacked(path);
         let mut bytes = Vec::new();
         for number in 1.. {
             bytes.clear();
-            if reader.read_until(b'\n', &mut bytes).unwrap() == 0 {
-                break;
+            match reader.read_until(b'\n', &mut bytes) {
+                Ok(0) => break,
+                Ok(_) => {}
+                // A torn member, and nothing after it can be read.
+                Err(error) => return self.broken.push(format!("{}:{number}: {error}", path.display())),
             }
             let whole = bytes.last() == Some(&b'\n');
             match serde_json::from_slice::<Line<'_>>(&bytes) {
@@ -133,6 +138,17 @@ impl Output {
             *counts.entry(record.hash).or_default() += 1;
         }
         counts
+    }
+}
+
+/// The lines of a file, unpacked by what its name ends in.
+fn unpacked(path: &Path) -> Box<dyn BufRead> {
+    let name = path.to_str().unwrap().trim_end_matches(".part");
+    let file = BufReader::new(File::open(path).unwrap());
+    match () {
+        () if name.ends_with(".gz") => Box::new(BufReader::new(MultiGzDecoder::new(file))),
+        () if name.ends_with(".zst") => Box::new(BufReader::new(zstd::Decoder::with_buffer(file).unwrap())),
+        () => Box::new(file),
     }
 }
 

@@ -48,14 +48,15 @@ impl Attempt {
 
 impl Session {
     /// Writes all records but those that no broker will ever take, inside of a transaction that stays open, where there
-    /// are transactions.
+    /// are transactions. `there`: what is written already.
     pub(in crate::sinks::kafka) fn write(
         &self,
         batch: &Batch,
+        there: HashSet<usize>,
         patience: &Patience,
     ) -> Result<Vec<Refusal>, Trouble> {
         self.producer.context().forget();
-        let (mut work, mut broken) = (Work::default(), 0);
+        let (mut work, mut broken) = (Work { there, ..Work::default() }, 0);
         for _ in 0..MOST_ROUNDS {
             let attempt = self.attempt(batch, &mut work, patience)?;
             if attempt.is_complete() {
