@@ -138,6 +138,11 @@ impl DeliverError {
     }
 }
 
+/// Percent of its bound from which on the outbox has no room: a sink that works is left alone until others have to
+/// wait, and one that does not makes room before.
+const FULL: u64 = 100;
+const SHORT: u64 = 95;
+
 /// Delivers to one sink.
 pub struct Worker {
     name: String,
@@ -306,7 +311,7 @@ impl Worker {
                 () = tokio::time::sleep_until(until.min(Instant::now() + self.settings.tick)) => {}
             }
             if failures > 0
-                && let Err(error) = self.make_room().await
+                && let Err(error) = self.make_room(SHORT).await
             {
                 tracing::warn!(%error, "what this sink is owed cannot be looked at");
             }
@@ -403,7 +408,7 @@ impl Worker {
     async fn round(&mut self, stop: &CancellationToken) -> Result<Round, DeliverError> {
         // Before looking: what is appended from here on wakes the worker again.
         self.appended.mark_unchanged();
-        self.make_room().await?;
+        self.make_room(FULL).await?;
         if !self.recovered {
             self.recover().await?;
         }
@@ -423,9 +428,25 @@ impl Worker {
 
     /// Where this sink is so far behind that the outbox is full, and another one is not, it lets go of the oldest
     /// entries: for the other one collecting has to go on.
-    async fn make_room(&mut self) -> Result<(), StoreError> {
+    async fn make_room(&mut self, percent: u64) -> Result<(), StoreError> {
         let (name, limit) = (self.name.clone(), self.settings.outbox_bytes);
-        if !self.store.read(move |db| owed::stands_in_the_way(db, &name, limit)).await? {
+        let look = move |db: &rusqlite::Connection| {
+            if outbox::usage(db)?.stored_bytes / percent < limit / 100 {
+                return Ok(None);
+            }
+            let replays = replays::next(db, &name)?.is_some();
+            Ok(Some((replays, owed::stands_in_the_way(db, &name, limit)?)))
+        };
+        let Some((replays, behind)) = self.store.read(look).await? else { return Ok(()) };
+        if replays {
+            // What is kept for it takes the room of what is new.
+            let name = self.name.clone();
+            self.store.write(move |db| replays::give_up(db, &name)).await?;
+            self.note(
+                "the outbox is full: what this sink was still to deliver again was given up".to_owned(),
+            );
+        }
+        if !behind {
             return Ok(());
         }
         let mut let_go = 0;
@@ -437,17 +458,12 @@ impl Worker {
             }
         }
         let (name, nothing_in_doubt) = (self.name.clone(), self.recovered);
-        let settle = move |db: &rusqlite::Connection| {
-            if nothing_in_doubt {
-                sinks::recovered(db, &name)?;
-            }
-            replays::give_up(db, &name)
-        };
-        let replays = self.store.write(settle).await?;
-        let more = if replays { "; what it was to deliver again was given up" } else { "" };
+        if nothing_in_doubt {
+            self.store.write(move |db| sinks::recovered(db, &name)).await?;
+        }
         self.note(format!(
             "the outbox is full and this sink is far behind: it let {let_go} entries go, so that collecting goes on for \
-             the others. Once it works, `lockstep backfill --sink {}` collects them for it again{more}",
+             the others. Once it works, `lockstep backfill --sink {}` collects them for it again",
             self.name
         ));
         Ok(())
@@ -569,7 +585,7 @@ impl Worker {
                     Ok(())
                 };
                 let read = |db: &rusqlite::Connection, lane: &PendingLane, position, bytes| match &work {
-                    Work::Again(replay) => replays::read_after(db, replay, position, bytes),
+                    Work::Again(replay) => replays::read_after(db, &name, replay, position, bytes),
                     Work::Pending(_) if lane.lane == Lane::Refill => {
                         refill::read_after(db, &name, lane.connection, position, bytes)
                     }
@@ -706,7 +722,7 @@ impl Worker {
         let confirm = move |db: &rusqlite::Connection| {
             sinks::save_state(db, &name, &bytes)?;
             Ok((
-                replays::delivered(db, &replay, reached)?,
+                replays::delivered(db, &replay, reached, given.records)?,
                 sink_days::add(db, &name, day_number(today), given)?,
             ))
         };

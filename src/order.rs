@@ -3,9 +3,10 @@
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
+use crate::store::StoreError;
 use crate::store::dead_letters::{self, Stays};
+use crate::store::owed::{self, Asked};
 use crate::store::replays::{self, Stretch, Wanted};
-use crate::store::{StoreError, owed};
 
 /// Something to be done, in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub enum Order {
     Drop(Vec<i64>),
     /// A sink delivers again what it had.
     Replay(Wanted),
+    /// It does not, as far as it has not yet.
+    GiveUpReplay { sink: String },
     /// What a sink let go is collected for it.
     Refill { sink: String },
     /// What a sink let go is wanted no more.
@@ -30,6 +33,8 @@ pub struct Done {
     pub count: u64,
     /// Dead letters that stay what they are, and why.
     pub stay: Vec<(i64, String)>,
+    /// Why nothing was done.
+    pub not: Option<String>,
     /// What is replayed.
     pub stretches: Vec<Stretch>,
 }
@@ -55,13 +60,34 @@ impl Order {
                     }
                 }
             }
-            Order::Replay(wanted) => {
-                let stretches = replays::start(db, wanted)?;
-                done.stretches =
-                    stretches.ok_or_else(|| StoreError::UnknownSink { sink: wanted.sink.clone() })?;
-                done.count = done.stretches.len() as u64;
-            }
-            Order::Refill { sink } => done.count = owed::ask(db, sink)?,
+            Order::Replay(wanted) => match replays::start(db, wanted)? {
+                Some(stretches) => {
+                    done.count = stretches.len() as u64;
+                    done.stretches = stretches;
+                }
+                None => {
+                    done.not = Some(format!(
+                        "sink {0} has not delivered again all that was ordered before: wait for it, or give \
+                         `lockstep replay --sink {0} --cancel`",
+                        wanted.sink
+                    ));
+                }
+            },
+            Order::GiveUpReplay { sink } => done.count = u64::from(replays::give_up(db, sink)?),
+            Order::Refill { sink } => match owed::ask(db, sink)? {
+                Asked::Streams(streams) => done.count = streams,
+                Asked::InDoubt => {
+                    done.not = Some(format!(
+                        "sink {sink} has not worked since it let that go: mend it first, `lockstep status` says what it \
+                         waits for"
+                    ));
+                }
+                Asked::Nobody => {
+                    done.not = Some(format!(
+                        "nothing reads what sink {sink} let go any more: its sites or sources are configured no more"
+                    ));
+                }
+            },
             Order::Forget { sink } => done.count = owed::forget(db, sink)?,
         }
         Ok(done)

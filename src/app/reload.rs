@@ -280,8 +280,9 @@ impl Change {
             let missing = of.iter().filter(|connection| !other.contains(connection));
             missing.map(|connection| connection.site.clone()).collect()
         };
-        // Workers hold the bound of the dead letters.
-        let all = old.dead_letters.limit_bytes != new.dead_letters.limit_bytes;
+        // Workers hold the bounds of the dead letters and of the outbox.
+        let bounds = |config: &Config| (config.dead_letters.limit_bytes, config.outbox.limit_bytes);
+        let all = bounds(old) != bounds(new);
         let differs = |sink: &&SinkConfig| all || !(old.sinks.contains(sink) && new.sinks.contains(sink));
         Self {
             ended_sites: missing(&old.connections, &new.connections),

@@ -98,10 +98,8 @@ impl Backfill {
             false => Order::Refill { sink: sink.clone() },
         };
         let (done, running) = control::give(order, &config.state.dir).await?;
-        if !self.forget && done.count == 0 {
-            anyhow::bail!(
-                "sink {sink} has not worked since it let that go: mend it first, `lockstep status` says what it waits for"
-            );
+        if let Some(why) = done.not {
+            anyhow::bail!(why);
         }
         out::say(match (self.forget, running) {
             (true, _) => format!("{} entries are forgotten: they stay lost to sink {sink}", done.count),

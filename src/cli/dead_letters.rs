@@ -1,5 +1,7 @@
 //! `lockstep dead-letters`: rows and records that could not be read or delivered.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -140,8 +142,14 @@ impl Chosen {
     ) -> anyhow::Result<()> {
         let config = self.config.load(environment)?;
         let dir = &config.state.dir;
+        if let Some(sink) = &self.sink {
+            super::known_sink(&config, sink)?;
+        }
+        if let Some(site) = &self.site {
+            super::known_site(&config, site)?;
+        }
         let numbers = match self.all {
-            false => self.numbers.clone(),
+            false => BTreeSet::from_iter(self.numbers).into_iter().collect(),
             true => {
                 let (sink, site) = (self.sink.clone(), self.site.clone());
                 let store = Store::open_read_only(dir)?;

@@ -32,8 +32,8 @@ pub struct Replay {
     #[arg(long, value_name = "SINK")]
     pub sink: String,
     /// Collected from then on: a time (RFC 3339), a date (midnight UTC), or how long ago, such as 6h.
-    #[arg(long, value_name = "TIME")]
-    pub from: Moment,
+    #[arg(long, value_name = "TIME", required_unless_present = "cancel")]
+    pub from: Option<Moment>,
     /// Collected before then; without it, up to now.
     #[arg(long, value_name = "TIME")]
     pub to: Option<Moment>,
@@ -43,6 +43,9 @@ pub struct Replay {
     /// Only of this site.
     #[arg(long, value_name = "SITE")]
     pub site: Option<String>,
+    /// Deliver no more of what was ordered before.
+    #[arg(long, conflicts_with_all = ["from", "to", "source", "site", "dry_run"])]
+    pub cancel: bool,
     /// Only say what it would take.
     #[arg(long)]
     pub dry_run: bool,
@@ -70,7 +73,15 @@ impl Replay {
             known_site(&config, site)?;
         }
         let dir = &config.state.dir;
-        let (wanted, kept, stretches) = self.plan(dir).await?;
+        let Some(from) = self.from else {
+            let (done, _) = control::give(Order::GiveUpReplay { sink: self.sink.clone() }, dir).await?;
+            out::say(match done.count {
+                0 => format!("sink {} has nothing to deliver again", self.sink),
+                _ => format!("sink {} delivers no more of it", self.sink),
+            });
+            return Ok(());
+        };
+        let (wanted, kept, stretches) = self.plan(dir, from).await?;
         if stretches.is_empty() {
             let kept = match kept {
                 None => "the outbox is empty".to_owned(),
@@ -106,7 +117,10 @@ impl Replay {
             out::say("nothing is changed (--dry-run)");
             return Ok(());
         }
-        let (_, running) = control::give(Order::Replay(wanted), dir).await?;
+        let (done, running) = control::give(Order::Replay(wanted), dir).await?;
+        if let Some(why) = done.not {
+            anyhow::bail!(why);
+        }
         out::say(match running {
             true => {
                 "the running lockstep delivers it once nothing new is pending; `lockstep status` shows how much is left"
@@ -120,6 +134,7 @@ impl Replay {
     async fn plan(
         &self,
         dir: &std::path::Path,
+        from: Moment,
     ) -> anyhow::Result<(Wanted, Option<(Micros, Micros)>, Vec<Stretch>)> {
         // Whoever only looks must not make a state.
         let store = Store::open_read_only(dir)?;
@@ -131,7 +146,7 @@ impl Replay {
             let moment = |moment: Moment| moment.second(now).saturating_mul(SECOND);
             let wanted = Wanted {
                 sink: this.sink,
-                from: moment(this.from),
+                from: moment(from),
                 to: this.to.map_or(now + SECOND, moment),
                 sources: this.source,
                 site: this.site,

@@ -12,6 +12,7 @@ use crate::model::{
     Change, ConnectionId, Entry, Kind, Lane, Micros, OrganizationId, RowIds, SECOND, Seconds,
 };
 use crate::record::enrichment::Enrichment;
+use crate::store::backfill::Again;
 use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::refill::{self, Shared};
@@ -138,21 +139,24 @@ impl StreamLedger {
         if let Some(asked) = commit.taken_up {
             backfill::taken_up(db, self.stream, asked)?;
         }
-        if let Some((asked, reached)) = commit.walked_again {
-            backfill::walked_again(db, self.stream, asked, reached)?;
+        if let Some((asked, reached)) = &commit.walked_again {
+            backfill::walked_again(db, self.stream, asked, *reached)?;
         }
         Ok(entries.len() as u64)
     }
 
     /// Enters the rows that a sink once let go, for that sink alone.
     fn refill(&self, db: &Connection, commit: &Commit) -> Result<(), StoreError> {
-        if commit.rows.is_empty() || !owed::is_asked(db, self.connection, self.source)? {
+        if commit.rows.is_empty() {
             return Ok(());
         }
         let mut released: BTreeMap<(String, Micros), Vec<&RowCommit>> = BTreeMap::new();
-        for row in &commit.rows {
-            for owed in owed::release(db, self.connection, self.source, row.uid)? {
-                released.entry(owed).or_default().push(row);
+        for sink in owed::asked(db, self.connection, self.source)? {
+            for row in &commit.rows {
+                let collected = owed::release(db, &sink, self.connection, self.source, row.uid)?;
+                if let Some(collected) = collected {
+                    released.entry((sink.clone(), collected)).or_default().push(row);
+                }
             }
         }
         for ((sink, collected), rows) in released {
@@ -313,12 +317,16 @@ impl Ledger for StreamLedger {
         self.store.read(move |db| backfill::asked(db, stream)).await
     }
 
-    async fn asked_again(&self) -> Result<Option<(Seconds, Seconds)>, StoreError> {
+    async fn asked_again(&self) -> Result<Option<Again>, StoreError> {
         let stream = self.stream;
         self.store
             .read(move |db| {
-                let asked = backfill::asked_again(db, stream)?;
-                Ok(if asked.is_some() && owed::is_backed_up(db)? { None } else { asked })
+                for asked in backfill::asked_again(db, stream)? {
+                    if !owed::is_backed_up(db, &asked.sink)? {
+                        return Ok(Some(asked));
+                    }
+                }
+                Ok(None)
             })
             .await
     }

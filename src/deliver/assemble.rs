@@ -198,14 +198,14 @@ impl<R: Read, E: Encode> Assembly<'_, R, E> {
                 return Ok(Taken::More);
             }
             if chunk.retried.is_some() && self.retried >= MOST_RETRIED {
-                return Ok(Taken::Full);
+                return Ok(Taken::All);
             }
             let memory = chunk.body.len().saturating_mul(MEMORY_FACTOR);
             if memory > self.bounds.memory {
                 return Ok(Taken::NeedsMemory(memory));
             }
             self.read += chunk.body.len();
-            let is_full = self.take_chunk(&chunk, &pending.site, position, refused)?;
+            let is_full = self.take_chunk(&chunk, pending, position, refused)?;
             if is_full || self.read >= self.bounds.memory.saturating_mul(LONGEST_READ) {
                 return Ok(Taken::Full);
             }
@@ -217,11 +217,12 @@ impl<R: Read, E: Encode> Assembly<'_, R, E> {
     fn take_chunk(
         &mut self,
         chunk: &Chunk,
-        site: &str,
+        pending: &PendingLane,
         position: &mut i64,
         refused: &mut Vec<Refused>,
     ) -> Result<bool, StoreError> {
-        let (site, source): (Arc<str>, Arc<str>) = (site.into(), chunk.source.as_str().into());
+        let (site, source): (Arc<str>, Arc<str>) =
+            (pending.site.as_str().into(), chunk.source.as_str().into());
         let day = DateTime::from_timestamp_micros(chunk.collected).map(|at| at.date_naive());
         let origin = Origin { site: &site, source: &source, lane: chunk.lane, collected: chunk.collected };
         let read = || chunk.entries_and_known::<Known<'_>>().map_err(|error| error.to_string());
@@ -239,6 +240,9 @@ impl<R: Read, E: Encode> Assembly<'_, R, E> {
             if entry.number <= *position {
                 continue;
             }
+            if entry.number > pending.last {
+                break;
+            }
             let start = self.buffer.len();
             self.retried += usize::from(chunk.retried.is_some());
             let result = match day {
@@ -255,7 +259,7 @@ impl<R: Read, E: Encode> Assembly<'_, R, E> {
             }
             *position = entry.number;
         }
-        *position = chunk.last;
+        *position = chunk.last.min(pending.last);
         Ok(false)
     }
 

@@ -147,7 +147,9 @@ impl HttpSink {
                 error = Some(other);
             }
         }
-        if let (None, false, Some(Refusal { reason, .. })) = (&error, self.takes, refused.last()) {
+        // What was refused before says nothing new of the far side.
+        let newly = refused.iter().rfind(|refusal| batch.records[refusal.record].lane != Lane::Refill);
+        if let (None, false, Some(Refusal { reason, .. })) = (&error, self.takes, newly) {
             let (to, refused, reason) = (errand.to(), refused.len(), reason.clone());
             error = Some(HttpError::RefusesAll { to, refused, reason });
         }

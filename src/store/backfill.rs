@@ -78,26 +78,41 @@ pub fn asked(db: &Connection, stream: i64) -> Result<Option<(Seconds, Seconds)>,
         .optional()?)
 }
 
-/// Covered time that a stream is asked to walk again, for what sinks are owed of it.
-pub fn asked_again(db: &Connection, stream: i64) -> Result<Option<(Seconds, Seconds)>, StoreError> {
+/// Covered time that a stream is asked to walk again, for what a sink is owed of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Again {
+    pub sink: String,
+    pub from: Seconds,
+    pub to: Seconds,
+}
+
+/// What a stream is to walk again, for sinks that are configured.
+pub fn asked_again(db: &Connection, stream: i64) -> Result<Vec<Again>, StoreError> {
     let mut asked = db.prepare_cached(
-        "SELECT from_s, to_s FROM walk_again WHERE stream_id = ?1 ORDER BY to_s DESC LIMIT 1",
+        "SELECT w.sink, w.from_s, w.to_s FROM walk_again w JOIN sink s ON s.name = w.sink AND s.configured = 1
+         WHERE w.stream_id = ?1 ORDER BY w.to_s DESC",
     )?;
-    Ok(asked.query_row([stream], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    let asked = asked
+        .query_map([stream], |row| Ok(Again { sink: row.get(0)?, from: row.get(1)?, to: row.get(2)? }))?;
+    Ok(asked.collect::<Result<_, _>>()?)
 }
 
 /// The stream has walked it again from its end down to `reached`.
 pub fn walked_again(
     db: &Connection,
     stream: i64,
-    (from, to): (Seconds, Seconds),
+    Again { sink, from, to }: &Again,
     reached: Seconds,
 ) -> Result<(), StoreError> {
-    db.prepare_cached("DELETE FROM walk_again WHERE stream_id = ?1 AND from_s = ?2 AND to_s = ?3")?
-        .execute(params![stream, from, to])?;
-    if reached > from {
-        db.prepare_cached("INSERT OR IGNORE INTO walk_again (stream_id, from_s, to_s) VALUES (?1, ?2, ?3)")?
-            .execute(params![stream, from, reached])?;
+    db.prepare_cached(
+        "DELETE FROM walk_again WHERE stream_id = ?1 AND sink = ?2 AND from_s = ?3 AND to_s = ?4",
+    )?
+    .execute(params![stream, sink, from, to])?;
+    if reached > *from {
+        db.prepare_cached(
+            "INSERT OR IGNORE INTO walk_again (stream_id, sink, from_s, to_s) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![stream, sink, from, reached])?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::outbox::{self, Pruned};
 use super::refill::{self, Shared};
-use super::{StoreError, compress};
+use super::{StoreError, compress, owed};
 use crate::model::{Chunk, ConnectionId, Lane, Micros, Retried};
 use crate::record::enrichment::Known;
 
@@ -41,6 +41,7 @@ pub struct LetterEntry {
     pub body: Vec<u8>,
     /// When it was first collected.
     pub collected: Micros,
+    pub lane: Lane,
     /// All of its records were refused, and not only the one of the letter's uid.
     pub whole: bool,
 }
@@ -48,7 +49,8 @@ pub struct LetterEntry {
 impl<'a> NewDeadLetter<'a> {
     /// A whole chunk that cannot be read. `stored`: now, on our clock.
     pub fn of_chunk(chunk: &'a Chunk, sink: Option<&'a str>, reason: &'a str, stored: Micros) -> Self {
-        let entry = LetterEntry { body: chunk.body.clone(), collected: chunk.collected, whole: true };
+        let (collected, lane) = (chunk.collected, chunk.lane);
+        let entry = LetterEntry { body: chunk.body.clone(), collected, lane, whole: true };
         Self {
             sink,
             connection: chunk.connection,
@@ -77,10 +79,11 @@ pub fn entry(
         Lane::Refill => refill::read_after(db, sink, connection, number - 1, 0)?,
         Lane::Live | Lane::Backfill => outbox::read_after(db, connection, lane, number - 1, 0)?,
     };
-    let Some(chunk) = chunks.into_iter().next() else { return Ok(None) };
+    let holds = |chunk: &Chunk| (chunk.first..=chunk.last).contains(&number);
+    let Some(chunk) = chunks.into_iter().next().filter(holds) else { return Ok(None) };
     let collected = chunk.collected;
     let body = outbox::part(&chunk, |entry| entry.number == number).unwrap_or(chunk.body);
-    Ok(Some(LetterEntry { body, collected, whole }))
+    Ok(Some(LetterEntry { body, collected, lane, whole }))
 }
 
 /// Why a dead letter cannot be tried again.
@@ -98,33 +101,56 @@ pub enum Stays {
     NoSink,
 }
 
-/// Tries a dead letter again: from now on it waits for its sink in the refill lane, and is a letter no more.
+/// What it takes to try a dead letter again, as stored.
+struct Kept {
+    sink: Option<String>,
+    configured: Option<bool>,
+    connection: ConnectionId,
+    source: String,
+    entry: Option<Vec<u8>>,
+    collected: Option<Micros>,
+    whole: bool,
+    uid: Option<Vec<u8>>,
+    lane: Option<i64>,
+    number: Option<i64>,
+}
+
+/// Tries a dead letter again: from now on it waits for its sink in the refill lane, and is a letter no more. One whose
+/// entry is on its way anyhow, since its batch has not come to its end, is only forgotten.
 pub fn retry(db: &Connection, id: i64) -> Result<Result<(), Stays>, StoreError> {
-    let get = "SELECT d.sink, s.configured, d.connection_id, d.source, d.entry, d.collected, d.whole, d.uid
+    let get = "SELECT d.sink, s.configured, d.connection_id, d.source, d.entry, d.collected, d.whole, d.uid, d.lane, d.number
          FROM dead_letter d LEFT JOIN sink s ON s.name = d.sink WHERE d.id = ?1";
-    type Kept = (
-        Option<String>,
-        Option<bool>,
-        ConnectionId,
-        String,
-        Option<Vec<u8>>,
-        Option<Micros>,
-        bool,
-        Option<Vec<u8>>,
-    );
     let found: Option<Kept> = db
         .prepare_cached(get)?
         .query_row([id], |row| {
-            let (entry, collected, whole, uid) = (row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?);
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, entry, collected, whole, uid))
+            Ok(Kept {
+                sink: row.get(0)?,
+                configured: row.get(1)?,
+                connection: row.get(2)?,
+                source: row.get(3)?,
+                entry: row.get(4)?,
+                collected: row.get(5)?,
+                whole: row.get(6)?,
+                uid: row.get(7)?,
+                lane: row.get(8)?,
+                number: row.get(9)?,
+            })
         })
         .optional()?;
-    let Some((sink, configured, connection, source, entry, collected, whole, uid)) = found else {
+    let Some(Kept { sink, configured, connection, source, entry, collected, whole, uid, lane, number }) =
+        found
+    else {
         return Ok(Err(Stays::Unknown));
     };
     let Some(sink) = sink else { return Ok(Err(Stays::NeverRead)) };
     if configured != Some(true) {
         return Ok(Err(Stays::NoSink));
+    }
+    if let (Some(lane), Some(number)) = (lane.and_then(Lane::from_code), number)
+        && owed::is_on_its_way(db, &sink, (connection, lane, number))?
+    {
+        drop_letter(db, id)?;
+        return Ok(Ok(()));
     }
     let (Some(entry), Some(collected)) = (entry, collected) else { return Ok(Err(Stays::Bare)) };
     let body = compress::unpack(&entry, outbox::LARGEST_CHUNK)
@@ -190,8 +216,8 @@ pub fn insert(db: &Connection, letter: &NewDeadLetter<'_>) -> Result<bool, Store
     let added = db
         .prepare_cached(
             "INSERT INTO dead_letter (sink, connection_id, source, organization_id, number, uid, vendor_id,
-                                      reason, identity, stored, body, entry, collected, whole)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                                      reason, identity, stored, body, entry, collected, whole, lane)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
              ON CONFLICT DO NOTHING",
         )?
         .execute(params![
@@ -209,6 +235,7 @@ pub fn insert(db: &Connection, letter: &NewDeadLetter<'_>) -> Result<bool, Store
             entry.map(|entry| compress::pack(&entry.body)),
             entry.map(|entry| entry.collected),
             entry.is_none_or(|entry| entry.whole),
+            entry.map(|entry| entry.lane.code()),
         ])?;
     Ok(added > 0)
 }

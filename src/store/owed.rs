@@ -18,16 +18,12 @@ use super::{StoreError, compress};
 use crate::model::{Chunk, ConnectionId, Kind, Lane, Micros, Seconds};
 use crate::record::enrichment::Known;
 
-/// Percent of its bound from which on the outbox is short of room.
-const SHORT: u64 = 95;
 /// Stored bytes that wait for sinks in their refill lanes, from which on no more is collected for them.
 const MOST_WAITING: u64 = 4 << 20;
 
 /// Whether a sink keeps the outbox full while another one does not: it is owed more than half of the bound.
 pub fn stands_in_the_way(db: &Connection, sink: &str, limit_bytes: u64) -> Result<bool, StoreError> {
-    if outbox::usage(db)?.stored_bytes / SHORT < limit_bytes / 100
-        || is_behind(db, sink, limit_bytes)?.is_none()
-    {
+    if is_behind(db, sink, limit_bytes)?.is_none() {
         return Ok(false);
     }
     let mut others = db.prepare_cached("SELECT name FROM sink WHERE configured = 1 AND name <> ?1")?;
@@ -70,7 +66,7 @@ pub fn let_go(db: &Connection, sink: &str, limit_bytes: u64, now: Micros) -> Res
                     kept.push((entry.clone(), known.of(place)));
                     continue;
                 }
-                let time = entry.time.unwrap_or(chunk.collected).min(chunk.collected);
+                let time = entry.time.unwrap_or(chunk.collected);
                 put.execute(params![
                     sink,
                     chunk.connection,
@@ -149,55 +145,62 @@ pub(super) fn was_delivered(
     Ok(())
 }
 
-/// Whether rows of a source of a connection are being collected for a sink that let them go.
-pub fn is_asked(db: &Connection, connection: ConnectionId, source: &str) -> Result<bool, StoreError> {
-    Ok(db
-        .prepare_cached(
-            "SELECT 1 FROM owed_total o WHERE o.connection_id = ?1 AND o.source = ?2 AND EXISTS (
-               SELECT 1 FROM walk_again w JOIN stream s ON s.id = w.stream_id
-               WHERE s.connection_id = ?1 AND s.source = ?2)",
-        )?
-        .exists(params![connection, source])?)
+/// The sinks for which rows of a source of a connection are being collected once more.
+pub fn asked(db: &Connection, connection: ConnectionId, source: &str) -> Result<Vec<String>, StoreError> {
+    let mut sinks = db.prepare_cached(
+        "SELECT o.sink FROM owed_total o JOIN sink k ON k.name = o.sink AND k.configured = 1
+         WHERE o.connection_id = ?1 AND o.source = ?2 AND EXISTS (
+           SELECT 1 FROM walk_again w JOIN stream s ON s.id = w.stream_id
+           WHERE w.sink = o.sink AND s.connection_id = ?1 AND s.source = ?2)",
+    )?;
+    let sinks = sinks.query_map(params![connection, source], |row| row.get(0))?;
+    Ok(sinks.collect::<Result<_, _>>()?)
 }
 
-/// Whether so much was collected for sinks already that they should take it first.
-pub fn is_backed_up(db: &Connection) -> Result<bool, StoreError> {
+/// Whether so much was collected for a sink already that it should take that first.
+pub fn is_backed_up(db: &Connection, sink: &str) -> Result<bool, StoreError> {
     let waiting: u64 = db
         .prepare_cached(
-            "SELECT ifnull(sum(length(body)), 0) FROM refill WHERE was_lane IS NULL AND retried = 0",
+            "SELECT ifnull(sum(length(body)), 0) FROM refill
+             WHERE sink = ?1 AND was_lane IS NULL AND retried = 0",
         )?
-        .query_row([], |row| row.get(0))?;
+        .query_row([sink], |row| row.get(0))?;
     Ok(waiting > MOST_WAITING)
 }
 
-/// A row that was let go is listed: answers the sinks that were owed it and are no more, with the time at which it was
-/// first collected. The caller enters it for them in the same transaction. A sink that may have it all the same must
-/// recover first.
+/// A row is listed that a sink let go: it is owed to it no more. Answers when it was first collected. The caller enters
+/// it for the sink in the same transaction. A sink that may have it all the same must recover first.
 pub fn release(
     db: &Connection,
+    sink: &str,
     connection: ConnectionId,
     source: &str,
     uid: Uuid,
-) -> Result<Vec<(String, Micros)>, StoreError> {
-    let mut sinks =
-        db.prepare_cached("SELECT sink FROM owed_total WHERE connection_id = ?1 AND source = ?2")?;
-    let sinks = sinks.query_map(params![connection, source], |row| row.get(0))?;
-    let sinks: Vec<String> = sinks.collect::<Result<_, _>>()?;
-    let mut released = Vec::new();
-    for sink in sinks {
-        let collected: Option<Micros> = db
-            .prepare_cached(
-                "DELETE FROM owed WHERE sink = ?1 AND connection_id = ?2 AND source = ?3 AND uid = ?4
-                   AND NOT EXISTS (
-                     SELECT 1 FROM position p WHERE p.sink = owed.sink AND p.connection_id = owed.connection_id
-                       AND p.lane = owed.lane AND owed.number > p.doubtful)
-                 RETURNING collected",
-            )?
-            .query_row(params![sink, connection, source, uid.as_bytes().as_slice()], |row| row.get(0))
-            .optional()?;
-        released.extend(collected.map(|collected| (sink, collected)));
-    }
-    Ok(released)
+) -> Result<Option<Micros>, StoreError> {
+    let mut release = db.prepare_cached(
+        "DELETE FROM owed WHERE sink = ?1 AND connection_id = ?2 AND source = ?3 AND uid = ?4
+           AND NOT EXISTS (
+             SELECT 1 FROM position p WHERE p.sink = owed.sink AND p.connection_id = owed.connection_id
+               AND p.lane = owed.lane AND owed.number > p.doubtful)
+         RETURNING collected",
+    )?;
+    let key = params![sink, connection, source, uid.as_bytes().as_slice()];
+    Ok(release.query_row(key, |row| row.get(0)).optional()?)
+}
+
+/// Whether an entry still waits for the sink, or was let go and waits to be collected again.
+pub(super) fn is_on_its_way(
+    db: &Connection,
+    sink: &str,
+    (connection, lane, number): (ConnectionId, Lane, i64),
+) -> Result<bool, StoreError> {
+    let mut waits = db.prepare_cached(
+        "SELECT ifnull((SELECT number FROM position WHERE sink = ?1 AND connection_id = ?2 AND lane = ?3), 0) < ?4
+           OR EXISTS (SELECT 1 FROM owed WHERE sink = ?1 AND connection_id = ?2 AND lane = ?3 AND number = ?4)
+           OR EXISTS (SELECT 1 FROM refill WHERE sink = ?1 AND connection_id = ?2 AND was_lane = ?3
+                      AND ?4 BETWEEN was_last - (last - first) AND was_last)",
+    )?;
+    Ok(waits.query_row(params![sink, connection, lane.code(), number], |row| row.get(0))?)
 }
 
 /// Forgets what the portal keeps no longer: collected before `before`. Answers how much of it there was for each sink.
@@ -241,7 +244,7 @@ pub fn totals(db: &Connection) -> Result<BTreeMap<String, Vec<Owed>>, StoreError
     let mut totals = db.prepare_cached(
         "SELECT o.sink, c.site, o.source, o.entries, o.oldest, o.newest, EXISTS (
            SELECT 1 FROM walk_again w JOIN stream s ON s.id = w.stream_id
-           WHERE s.connection_id = o.connection_id AND s.source = o.source)
+           WHERE w.sink = o.sink AND s.connection_id = o.connection_id AND s.source = o.source)
          FROM owed_total o JOIN connection c ON c.id = o.connection_id ORDER BY 1, 2, 3",
     )?;
     let mut found: BTreeMap<String, Vec<Owed>> = BTreeMap::new();
@@ -259,26 +262,42 @@ pub fn totals(db: &Connection) -> Result<BTreeMap<String, Vec<Owed>>, StoreError
     Ok(found)
 }
 
-/// Asks every stream of what a sink is owed to walk that time again. Answers how many were asked: none of a sink that
-/// has not recovered since it let something go.
-pub fn ask(db: &Connection, sink: &str) -> Result<u64, StoreError> {
+/// What came of asking for what a sink is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// So many streams walk that time again.
+    Streams(u64),
+    /// The sink may have some of it all the same, and has not recovered since.
+    InDoubt,
+    /// No stream reads it any more.
+    Nobody,
+}
+
+/// Asks every stream of what a sink is owed to walk that time again.
+pub fn ask(db: &Connection, sink: &str) -> Result<Asked, StoreError> {
     const SECOND: Seconds = crate::model::SECOND;
-    let asked = db
-        .prepare_cached(
-            "INSERT OR IGNORE INTO walk_again (stream_id, from_s, to_s)
-             SELECT s.id, o.oldest / ?2 - 1, o.newest / ?2 + 1 FROM owed_total o
-             JOIN connection c ON c.id = o.connection_id AND c.epoch > 0
-             JOIN stream s ON s.connection_id = o.connection_id AND s.source = o.source
-             WHERE o.sink = ?1
-               AND NOT EXISTS (SELECT 1 FROM position WHERE sink = ?1 AND doubtful < number)",
-        )?
-        .execute(params![sink, SECOND])?;
-    Ok(asked as u64)
+    let mut doubtful = db.prepare_cached("SELECT 1 FROM position WHERE sink = ?1 AND doubtful < number")?;
+    if doubtful.exists([sink])? {
+        return Ok(Asked::InDoubt);
+    }
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO walk_again (stream_id, sink, from_s, to_s)
+         SELECT s.id, ?1, o.oldest / ?2 - 1, o.newest / ?2 + 1 FROM owed_total o
+         JOIN connection c ON c.id = o.connection_id AND c.epoch > 0
+         JOIN stream s ON s.connection_id = o.connection_id AND s.source = o.source
+         WHERE o.sink = ?1 AND NOT EXISTS (SELECT 1 FROM walk_again w WHERE w.stream_id = s.id AND w.sink = ?1)",
+    )?
+    .execute(params![sink, SECOND])?;
+    let streams: u64 = db
+        .prepare_cached("SELECT count(*) FROM walk_again WHERE sink = ?1")?
+        .query_row([sink], |row| row.get(0))?;
+    Ok(if streams > 0 { Asked::Streams(streams) } else { Asked::Nobody })
 }
 
 /// Forgets what a sink is owed, since it is wanted no more. Answers how much that was.
 pub fn forget(db: &Connection, sink: &str) -> Result<u64, StoreError> {
     let forgotten = db.prepare_cached("DELETE FROM owed WHERE sink = ?1")?.execute([sink])?;
+    db.prepare_cached("DELETE FROM walk_again WHERE sink = ?1")?.execute([sink])?;
     Ok(forgotten as u64)
 }
 

@@ -42,7 +42,8 @@ pub struct Stretch {
     last: i64,
 }
 
-/// What of that is in the outbox and was delivered to the sink: what is still on its way comes anyhow.
+/// What of that is in the outbox and was delivered to the sink: what is still on its way comes anyhow, and what the sink
+/// let go by another.
 pub fn plan(db: &Connection, wanted: &Wanted) -> Result<Vec<Stretch>, StoreError> {
     let mut stretches = db.prepare_cached(
         "SELECT c.site, o.lane, o.source, sum(min(o.last, p.number) - o.first + 1), sum(length(o.body)),
@@ -51,6 +52,10 @@ pub fn plan(db: &Connection, wanted: &Wanted) -> Result<Vec<Stretch>, StoreError
          JOIN connection c ON c.id = o.connection_id
          JOIN position p ON p.sink = ?1 AND p.connection_id = o.connection_id AND p.lane = o.lane
          WHERE o.first <= p.number AND o.collected >= ?2 AND o.collected < ?3 AND (?4 IS NULL OR c.site = ?4)
+           AND NOT EXISTS (SELECT 1 FROM owed w WHERE w.sink = ?1 AND w.connection_id = o.connection_id
+                           AND w.lane = o.lane AND w.number BETWEEN o.first AND o.last)
+           AND NOT EXISTS (SELECT 1 FROM refill r WHERE r.sink = ?1 AND r.connection_id = o.connection_id
+                           AND r.was_lane = o.lane AND r.was_last = o.last)
          GROUP BY o.connection_id, o.lane, o.source ORDER BY 1, 2, 3",
     )?;
     let rows = stretches.query_map(params![wanted.sink, wanted.from, wanted.to, wanted.site], |row| {
@@ -81,18 +86,24 @@ pub fn kept(db: &Connection) -> Result<Option<(Micros, Micros)>, StoreError> {
     Ok(oldest.zip(newest))
 }
 
-/// Enters it to be delivered. Answers what it takes; nothing where the state does not know the sink.
+/// Enters it to be delivered. Answers what it takes; nothing while the sink has another one to deliver.
+///
+/// # Errors
+/// [`StoreError::UnknownSink`] where the state does not know the sink.
 pub fn start(db: &Connection, wanted: &Wanted) -> Result<Option<Vec<Stretch>>, StoreError> {
     let known =
         db.prepare_cached("SELECT 1 FROM sink WHERE name = ?1 AND configured = 1")?.exists([&wanted.sink])?;
     if !known {
+        return Err(StoreError::UnknownSink { sink: wanted.sink.clone() });
+    }
+    if next(db, &wanted.sink)?.is_some() {
         return Ok(None);
     }
     let stretches = plan(db, wanted)?;
     for stretch in &stretches {
         db.prepare_cached(
-            "INSERT INTO replay (sink, connection_id, lane, number, last, source, from_us, to_us)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO replay (sink, connection_id, lane, number, last, source, from_us, to_us, entries)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             wanted.sink,
@@ -103,6 +114,7 @@ pub fn start(db: &Connection, wanted: &Wanted) -> Result<Option<Vec<Stretch>>, S
             stretch.source,
             wanted.from,
             wanted.to,
+            stretch.entries,
         ])?;
     }
     Ok(Some(stretches))
@@ -142,6 +154,7 @@ pub fn next(db: &Connection, sink: &str) -> Result<Option<Replay>, StoreError> {
 /// As [`outbox::read_after`], of the stretch; nothing once it is through.
 pub fn read_after(
     db: &Connection,
+    sink: &str,
     replay: &Replay,
     position: i64,
     max_bytes: usize,
@@ -150,7 +163,12 @@ pub fn read_after(
     let mut chunks = db.prepare_cached(
         "SELECT first, last, source, collected, body FROM outbox
          WHERE connection_id = ?1 AND lane = ?2 AND last > ?3 AND first <= ?4
-           AND collected >= ?5 AND collected < ?6 AND (?7 IS NULL OR source = ?7) ORDER BY last",
+           AND collected >= ?5 AND collected < ?6 AND (?7 IS NULL OR source = ?7)
+           AND NOT EXISTS (SELECT 1 FROM owed w WHERE w.sink = ?8 AND w.connection_id = ?1 AND w.lane = ?2
+                           AND w.number BETWEEN outbox.first AND outbox.last)
+           AND NOT EXISTS (SELECT 1 FROM refill r WHERE r.sink = ?8 AND r.connection_id = ?1 AND r.was_lane = ?2
+                           AND r.was_last = outbox.last)
+         ORDER BY last",
     )?;
     let mut rows = chunks.query(params![
         connection,
@@ -159,7 +177,8 @@ pub fn read_after(
         last,
         replay.from,
         replay.to,
-        replay.source
+        replay.source,
+        sink
     ])?;
     let (mut read, mut total) = (Vec::new(), 0_usize);
     while let Some(row) = rows.next()? {
@@ -174,11 +193,16 @@ pub fn read_after(
 }
 
 /// The sink has it again up to `number`; a stretch that is through is forgotten. Answers whether it is.
-pub fn delivered(db: &Connection, replay: &Replay, number: Option<i64>) -> Result<bool, StoreError> {
+pub fn delivered(
+    db: &Connection,
+    replay: &Replay,
+    number: Option<i64>,
+    entries: u64,
+) -> Result<bool, StoreError> {
     match number.filter(|number| *number < replay.pending.last) {
         Some(number) => {
-            db.prepare_cached("UPDATE replay SET number = ?2 WHERE id = ?1")?
-                .execute(params![replay.id, number])?;
+            db.prepare_cached("UPDATE replay SET number = ?2, entries = max(entries - ?3, 0) WHERE id = ?1")?
+                .execute(params![replay.id, number, entries])?;
             Ok(false)
         }
         None => {
@@ -193,9 +217,9 @@ pub fn give_up(db: &Connection, sink: &str) -> Result<bool, StoreError> {
     Ok(db.prepare_cached("DELETE FROM replay WHERE sink = ?1")?.execute([sink])? > 0)
 }
 
-/// Entries that each sink still has to deliver again, at most.
+/// Entries that each sink still has to deliver again, about.
 pub fn waiting(db: &Connection) -> Result<BTreeMap<String, u64>, StoreError> {
-    let mut waiting = db.prepare_cached("SELECT sink, sum(last - number) FROM replay GROUP BY sink")?;
+    let mut waiting = db.prepare_cached("SELECT sink, sum(entries) FROM replay GROUP BY sink")?;
     let waiting = waiting.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(waiting.collect::<Result<_, _>>()?)
 }

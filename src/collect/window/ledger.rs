@@ -11,6 +11,7 @@ use crate::coverage::Interval;
 use crate::model::{Lane, Micros, OrganizationId, RowIds, Seconds};
 use crate::record::enrichment::Sighting;
 use crate::store::StoreError;
+use crate::store::backfill::Again;
 
 /// A silence of so many expected gaps means something. Of rows that come by chance one gap in 400 is as
 /// long; three gaps, as the design had it, would be one in 20 and cry wolf at every other poll.
@@ -54,7 +55,7 @@ pub struct Commit {
     /// What an operator asked for and the notes and intervals now owe.
     pub taken_up: Option<(Seconds, Seconds)>,
     /// Covered time that was to be walked again, and how far down from its end it was.
-    pub walked_again: Option<((Seconds, Seconds), Seconds)>,
+    pub walked_again: Option<(Again, Seconds)>,
 }
 
 /// An organization that lists nothing although its rows are usual.
@@ -73,7 +74,7 @@ pub trait Ledger: Send + Sync {
     /// Time that an operator asks for and that was not taken up yet.
     fn asked_back(&self) -> impl Future<Output = Result<Option<(Seconds, Seconds)>, StoreError>> + Send;
     /// Covered time that is to be walked again, for what sinks are owed of it.
-    fn asked_again(&self) -> impl Future<Output = Result<Option<(Seconds, Seconds)>, StoreError>> + Send;
+    fn asked_again(&self) -> impl Future<Output = Result<Option<Again>, StoreError>> + Send;
     /// Rows held and not gone.
     fn held(&self, from: Micros, to: Micros) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// Marks held rows in the range that are not among `listed` as gone; answers how many.

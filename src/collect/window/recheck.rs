@@ -386,12 +386,12 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
 
     /// Walks one piece of the time whose rows a sink let go, in place as well.
     async fn walk_for_sinks(&mut self) -> Result<bool, CollectError> {
-        let Some((from, to)) = self.ledger.asked_again().await? else { return Ok(false) };
-        let reached = match self.last_covered(from.max(self.lasting()), to) {
+        let Some(asked) = self.ledger.asked_again().await? else { return Ok(false) };
+        let reached = match self.last_covered(asked.from.max(self.lasting()), asked.to) {
             Some((first, last)) => self.cover(first.max(last - self.piece()), last, Lane::Backfill).await?.1,
-            None => from,
+            None => asked.from,
         };
-        self.save(Commit { walked_again: Some(((from, to), reached)), ..Commit::default() }).await?;
+        self.save(Commit { walked_again: Some((asked, reached)), ..Commit::default() }).await?;
         Ok(true)
     }
 

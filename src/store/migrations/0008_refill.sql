@@ -28,6 +28,8 @@ CREATE TABLE owed (
   PRIMARY KEY (sink, connection_id, source, uid)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX owed_place ON owed (sink, connection_id, lane, number);
+
 -- How much of that there is, kept by triggers.
 CREATE TABLE owed_total (
   sink TEXT NOT NULL,
@@ -35,14 +37,14 @@ CREATE TABLE owed_total (
   source TEXT NOT NULL,
   entries INTEGER NOT NULL,
   oldest INTEGER NOT NULL,       -- the earliest time of any that were ever there together
-  newest INTEGER NOT NULL,       -- the latest time at which any was collected
+  newest INTEGER NOT NULL,       -- the latest time of any, or at which any was collected
   PRIMARY KEY (sink, connection_id, source)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER owed_added AFTER INSERT ON owed BEGIN
-  INSERT INTO owed_total VALUES (NEW.sink, NEW.connection_id, NEW.source, 1, NEW.time, NEW.collected)
+  INSERT INTO owed_total VALUES (NEW.sink, NEW.connection_id, NEW.source, 1, NEW.time, max(NEW.time, NEW.collected))
     ON CONFLICT DO UPDATE SET entries = entries + 1, oldest = min(oldest, NEW.time),
-                              newest = max(newest, NEW.collected);
+                              newest = max(newest, NEW.time, NEW.collected);
 END;
 CREATE TRIGGER owed_deleted AFTER DELETE ON owed BEGIN
   UPDATE owed_total SET entries = entries - 1
@@ -50,17 +52,6 @@ CREATE TRIGGER owed_deleted AFTER DELETE ON owed BEGIN
   DELETE FROM owed_total
     WHERE sink = OLD.sink AND connection_id = OLD.connection_id AND source = OLD.source AND entries = 0;
 END;
--- What is collected once more is bounded by itself, and must not keep collecting from going on.
-CREATE TRIGGER refill_added AFTER INSERT ON refill WHEN NEW.retried = 1 OR NEW.was_lane IS NOT NULL BEGIN
-  UPDATE usage SET rows = rows + 1, bytes = bytes + 128 + length(NEW.body) WHERE what = 'outbox';
-END;
-CREATE TRIGGER refill_cut AFTER UPDATE OF body ON refill WHEN NEW.retried = 1 OR NEW.was_lane IS NOT NULL BEGIN
-  UPDATE usage SET bytes = bytes + length(NEW.body) - length(OLD.body) WHERE what = 'outbox';
-END;
-CREATE TRIGGER refill_deleted AFTER DELETE ON refill WHEN OLD.retried = 1 OR OLD.was_lane IS NOT NULL BEGIN
-  UPDATE usage SET rows = rows - 1, bytes = bytes - 128 - length(OLD.body) WHERE what = 'outbox';
-END;
-
 -- What a sink had confirmed of a lane before it let go of entries; NULL where it has confirmed all up to `number`.
 ALTER TABLE position ADD COLUMN confirmed INTEGER;
 -- What it let go above this number it may have all the same, until it has recovered.
@@ -74,6 +65,7 @@ CREATE TABLE replay (
   lane INTEGER NOT NULL,
   number INTEGER NOT NULL,       -- the last entry that it has delivered again, or passed over
   last INTEGER NOT NULL,         -- the last entry of the stretch
+  entries INTEGER NOT NULL,      -- that are left of it, about
   source TEXT,                   -- only this one
   from_us INTEGER NOT NULL,      -- only what was collected from then on,
   to_us INTEGER NOT NULL         -- and before then
@@ -83,6 +75,7 @@ CREATE TABLE replay (
 -- others of its page. NULL for letters of older versions, and for rows that could not be read when they came.
 ALTER TABLE dead_letter ADD COLUMN entry BLOB;
 ALTER TABLE dead_letter ADD COLUMN collected INTEGER;
+ALTER TABLE dead_letter ADD COLUMN lane INTEGER;
 ALTER TABLE dead_letter ADD COLUMN whole INTEGER NOT NULL DEFAULT 1; -- 0 = of the entry, only the record `uid` was refused
 
 DROP TRIGGER dead_letter_added;
@@ -96,10 +89,11 @@ CREATE TRIGGER dead_letter_deleted AFTER DELETE ON dead_letter BEGIN
     WHERE what = 'dead_letter';
 END;
 
--- Covered time that a stream walks again, for what sinks are owed of it.
+-- Covered time that a stream walks again, for what a sink is owed of it.
 CREATE TABLE walk_again (
   stream_id INTEGER NOT NULL REFERENCES stream(id),
+  sink TEXT NOT NULL,
   from_s INTEGER NOT NULL,       -- inclusive
   to_s INTEGER NOT NULL,         -- exclusive
-  PRIMARY KEY (stream_id, from_s, to_s)
+  PRIMARY KEY (stream_id, sink, from_s, to_s)
 ) STRICT, WITHOUT ROWID;

@@ -7,8 +7,8 @@ use crate::model::{Change, Entry, Positions};
 use crate::record::enrichment::Enrichment;
 use crate::store::connections::register;
 use crate::store::outbox::NewEntry;
-use crate::store::sinks;
 use crate::store::tests::memory;
+use crate::store::{backfill, replays, sinks};
 
 /// What happens to a sink that keeps positions of its own.
 #[derive(Clone, Debug)]
@@ -117,9 +117,9 @@ impl World {
 
     fn list_again(&self) {
         for row in 1..=self.rows {
-            for (sink, collected) in release(&self.db, self.acme, "unified_audit", Self::uid(row)).unwrap() {
-                let (connection, source) = (self.acme, "unified_audit");
-                let shared = Shared { sink: &sink, connection, source, collected, retried: None };
+            let (connection, source) = (self.acme, "unified_audit");
+            if let Some(collected) = release(&self.db, "slow", connection, source, Self::uid(row)).unwrap() {
+                let shared = Shared { sink: "slow", connection, source, collected, retried: None };
                 let entry = Entry {
                     number: 0,
                     uid: Self::uid(row),
@@ -184,7 +184,7 @@ fn what_a_sink_let_go_pins_nothing_and_makes_room() {
     sinks::confirm(&world.db, "fast", &head, b"").unwrap();
     let full = outbox::usage(&world.db).unwrap().stored_bytes;
     assert!(!stands_in_the_way(&world.db, "fast", full).unwrap(), "it is owed nothing");
-    assert!(!stands_in_the_way(&world.db, "slow", 2 * full).unwrap(), "there is room");
+    assert!(!stands_in_the_way(&world.db, "slow", 2 * full).unwrap(), "it is not far behind");
     assert!(stands_in_the_way(&world.db, "slow", full).unwrap());
     let limit = outbox::pending(&world.db, "slow").unwrap()[0].bytes;
     let mut gone = 0;
@@ -197,6 +197,105 @@ fn what_a_sink_let_go_pins_nothing_and_makes_room() {
     assert_eq!(world.count("SELECT min(first) FROM outbox"), 51, "what it is still owed stays");
     let totals = totals(&world.db).unwrap();
     assert_eq!((totals["slow"][0].entries, totals["slow"][0].asked), (50, false));
+}
+
+#[test]
+fn what_is_collected_for_one_sink_neither_goes_to_nor_waits_for_another_that_nobody_asked_for() {
+    let mut world = World::new();
+    world.append(5, false, Lane::Live);
+    sinks::configure(&world.db, &[("slow", "kafka", "raw"), ("dead", "http", "raw")]).unwrap();
+    for sink in ["slow", "dead"] {
+        while let_go(&world.db, sink, 0, 0).unwrap() > 0 {}
+        sinks::recovered(&world.db, sink).unwrap();
+    }
+    world
+        .db
+        .execute_batch("INSERT INTO seen_set VALUES (1, 1, 'unified_audit', ''); INSERT INTO stream VALUES (7, 1, 'unified_audit', 'tree', '', 1, '{}');")
+        .unwrap();
+    assert_eq!(asked(&world.db, world.acme, "unified_audit").unwrap(), [""; 0]);
+    assert_eq!(ask(&world.db, "slow").unwrap(), Asked::Streams(1));
+    assert_eq!(ask(&world.db, "slow").unwrap(), Asked::Streams(1), "asked twice it is asked");
+    assert_eq!(asked(&world.db, world.acme, "unified_audit").unwrap(), ["slow"]);
+    let wish = backfill::asked_again(&world.db, 7).unwrap();
+    assert_eq!(wish.iter().map(|wish| wish.sink.as_str()).collect::<Vec<_>>(), ["slow"]);
+    // However much waits for the other one.
+    let big = vec![0; usize::try_from(MOST_WAITING).unwrap() + 1];
+    world
+        .db
+        .execute(
+            "INSERT INTO refill VALUES ('dead', 1, 1, 9, 'unified_audit', 0, 0, NULL, NULL, NULL, ?1)",
+            [big],
+        )
+        .unwrap();
+    assert!(is_backed_up(&world.db, "dead").unwrap() && !is_backed_up(&world.db, "slow").unwrap());
+    backfill::walked_again(&world.db, 7, &wish[0], wish[0].from).unwrap();
+    assert_eq!(asked(&world.db, world.acme, "unified_audit").unwrap(), [""; 0]);
+    // One that is configured no more is not collected for.
+    assert_eq!(ask(&world.db, "dead").unwrap(), Asked::Streams(1));
+    sinks::configure(&world.db, &[("slow", "kafka", "raw")]).unwrap();
+    assert_eq!(asked(&world.db, world.acme, "unified_audit").unwrap(), [""; 0]);
+    assert_eq!(backfill::asked_again(&world.db, 7).unwrap(), []);
+}
+
+#[test]
+fn what_a_sink_let_go_is_no_part_of_a_replay() {
+    let mut world = World::new();
+    world.append(3, false, Lane::Live);
+    world.append(3, true, Lane::Live);
+    world.append(3, false, Lane::Live);
+    let (connection, lane) = (world.acme, Lane::Live);
+    let wanted =
+        replays::Wanted { sink: "slow".to_owned(), from: 0, to: 2_000, sources: Vec::new(), site: None };
+    let planned = |world: &World| -> u64 {
+        replays::plan(&world.db, &wanted).unwrap().iter().map(|stretch| stretch.entries).sum()
+    };
+    assert_eq!(planned(&world), 0, "it never had any");
+    assert_eq!((let_go(&world.db, "slow", 0, 0).unwrap(), let_go(&world.db, "slow", 0, 0).unwrap()), (3, 3));
+    sinks::recovered(&world.db, "slow").unwrap();
+    assert_eq!(planned(&world), 0, "it let them go");
+    sinks::confirm(&world.db, "slow", &Positions::from([((connection, lane), 9)]), b"").unwrap();
+    assert_eq!(planned(&world), 3);
+    let stretches = replays::start(&world.db, &wanted).unwrap().unwrap();
+    assert_eq!(stretches.len(), 1);
+    assert_eq!(replays::start(&world.db, &wanted).unwrap(), None, "one at a time");
+    let replay = replays::next(&world.db, "slow").unwrap().unwrap();
+    let chunks = replays::read_after(&world.db, "slow", &replay, 0, 1 << 20).unwrap();
+    assert_eq!(chunks.iter().map(|chunk| (chunk.first, chunk.last)).collect::<Vec<_>>(), [(7, 9)]);
+    assert!(replays::give_up(&world.db, "slow").unwrap());
+}
+
+#[test]
+fn a_letter_whose_batch_never_came_to_its_end_is_forgotten_by_a_retry_since_its_entry_still_comes() {
+    let mut world = World::new();
+    world.append(3, false, Lane::Live);
+    let place = (world.acme, Lane::Live, 2);
+    let plant = |world: &World| {
+        let entry = dead_letters::entry(&world.db, "slow", place, true).unwrap();
+        assert!(entry.is_some());
+        let letter = NewDeadLetter {
+            sink: Some("slow"),
+            connection: world.acme,
+            source: "unified_audit",
+            organization_id: None,
+            number: Some(2),
+            uid: Some(World::uid(2)),
+            vendor_id: None,
+            reason: "no",
+            stored: 0,
+            body: b"",
+            entry,
+        };
+        dead_letters::insert(&world.db, &letter).unwrap();
+        dead_letters::numbers(&world.db, None, None).unwrap()[0]
+    };
+    let number = plant(&world);
+    assert_eq!(dead_letters::retry(&world.db, number).unwrap(), Ok(()));
+    assert_eq!(world.count("SELECT count(*) FROM refill"), 0, "it comes with its batch");
+    let number = plant(&world);
+    sinks::confirm(&world.db, "slow", &Positions::from([((world.acme, Lane::Live), 3)]), b"").unwrap();
+    assert_eq!(dead_letters::retry(&world.db, number).unwrap(), Ok(()));
+    assert_eq!(world.count("SELECT count(*) FROM refill"), 1);
+    assert!(dead_letters::entry(&world.db, "slow", (world.acme, Lane::Backfill, 2), true).unwrap().is_none());
 }
 
 #[test]

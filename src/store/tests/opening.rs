@@ -91,12 +91,11 @@ async fn a_state_of_a_newer_version_is_left_alone() {
 
 /// Takes back what the eighth version added.
 const BEFORE_THE_EIGHTH: &str = "
-    DROP TRIGGER owed_added; DROP TRIGGER owed_deleted; DROP TRIGGER refill_added; DROP TRIGGER refill_cut;
-    DROP TRIGGER refill_deleted;
+    DROP TRIGGER owed_added; DROP TRIGGER owed_deleted;
     DROP TABLE refill; DROP TABLE owed; DROP TABLE owed_total; DROP TABLE replay; DROP TABLE walk_again;
     ALTER TABLE position DROP COLUMN confirmed; ALTER TABLE position DROP COLUMN doubtful;
     DROP TRIGGER dead_letter_added; DROP TRIGGER dead_letter_deleted;
-    ALTER TABLE dead_letter DROP COLUMN entry; ALTER TABLE dead_letter DROP COLUMN collected;
+    ALTER TABLE dead_letter DROP COLUMN entry; ALTER TABLE dead_letter DROP COLUMN collected; ALTER TABLE dead_letter DROP COLUMN lane;
     ALTER TABLE dead_letter DROP COLUMN whole;
     CREATE TRIGGER dead_letter_added AFTER INSERT ON dead_letter BEGIN
       UPDATE usage SET rows = rows + 1, bytes = bytes + 128 + length(NEW.body) WHERE what = 'dead_letter';

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use lockstep::cli::Cli;
 use lockstep::clock::Clock;
-use lockstep::model::{Change, Chunk, Entry, Kind};
+use lockstep::model::{Change, Chunk, Entry, Kind, Lane};
 use lockstep::record::enrichment::Known;
 use lockstep::simulator::world::{World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
@@ -123,7 +123,7 @@ impl Desk {
                 reason: "planted",
                 stored: 0,
                 body: b"{}",
-                entry: Some(LetterEntry { body, collected: 0, whole: true }),
+                entry: Some(LetterEntry { body, collected: 0, lane: Lane::Refill, whole: true }),
             };
             dead_letters::insert(db, &letter)?;
             db.execute("UPDATE dead_letter SET id = 17", [])?;

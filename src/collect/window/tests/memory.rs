@@ -22,6 +22,7 @@ use crate::simulator::dialect::Dialect;
 use crate::simulator::dice::Dice;
 use crate::source::{Filter, Query, Scope};
 use crate::store::StoreError;
+use crate::store::backfill::Again;
 
 /// When every test begins.
 pub(super) const BEGIN: Seconds = 1_800_000_000;
@@ -414,7 +415,7 @@ impl Ledger for Store {
         Ok(self.book().asked_back.first().copied())
     }
 
-    async fn asked_again(&self) -> Result<Option<(Seconds, Seconds)>, StoreError> {
+    async fn asked_again(&self) -> Result<Option<Again>, StoreError> {
         Ok(None)
     }
 
