@@ -1,6 +1,7 @@
-//! The direction of the arrows: what a module may know of, read off the source.
+//! The house itself: what a module may know of, read off the source, and that the planted faults fit it.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom up: a module may name those of lower floors, and its own family.
@@ -103,4 +104,31 @@ fn no_module_names_one_of_a_higher_floor() {
     }
     assert!(arrows > 100, "{arrows} arrows found: does it still read them?");
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// `make proofs-bite` takes long; that its faults still fit the code shows at once.
+#[test]
+fn every_fault_of_the_mutants_fits_the_code_and_names_a_test_that_there_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    files(&root.join("src"), &mut sources);
+    let code: String = sources.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let mut wrong = Vec::new();
+    for mutant in fs::read_dir(root.join("tests/mutants")).unwrap() {
+        let mutant = mutant.unwrap().path();
+        let patch = fs::read_to_string(&mutant).unwrap();
+        let test = patch.lines().find_map(|line| line.strip_prefix("test: ")).expect("it names a test");
+        let name = test.rsplit("::").next().unwrap();
+        let target = patch.lines().find_map(|line| line.strip_prefix("--- a/")).expect("it names a file");
+        let target = fs::read_to_string(root.join(target)).unwrap();
+        let fits = patch.split("\n@@ ").skip(1).all(|hunk| {
+            let before: Vec<&str> =
+                hunk.lines().skip(1).filter_map(|line| line.strip_prefix([' ', '-'])).collect();
+            target.contains(&before.join("\n"))
+        });
+        if !fits || !code.contains(&format!("fn {name}(")) {
+            wrong.push(mutant);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
