@@ -7,18 +7,21 @@
 //! the store holds, as after a crash; [`crate::sink`] says what a sink makes of that.
 
 mod assemble;
+mod error;
 pub mod inventory;
+mod letters;
 mod refusals;
+mod room;
 mod status;
 #[cfg(test)]
 mod tests;
+mod today;
+mod work;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::NaiveDate;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,21 +29,24 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::{Budget, Reservation};
 use crate::clock::Clock;
 use crate::epitaph::{Epitaph, REMEDY};
-use crate::format::{Encoded, Format, Origin};
-use crate::model::{Entry, Lane, Micros, Positions};
-use crate::record::enrichment::Enrichment;
-use crate::redact::{Redact, RedactError};
+use crate::format::Format;
+use crate::model::{Lane, Positions};
+use crate::redact::Redact;
 use crate::select::Select;
-use crate::sink::{Batch, Refusal, Remedy, Sink, SinkConfig, SinkError, SinkState};
-use crate::store::dead_letters::{self, NewDeadLetter};
-use crate::store::outbox::{self, PendingLane};
+use crate::sink::{Remedy, Sink, SinkConfig, SinkState};
+use crate::store::outbox;
 use crate::store::replays::{self, Replay};
 use crate::store::sink_days::{self, Given};
-use crate::store::{Store, StoreError, connections, owed, refill, sinks};
-use assemble::{Assembled, Bounds, MEMORY_FACTOR, Outcome, Refused};
+use crate::store::{Store, StoreError, sinks};
+use assemble::{Assembled, MEMORY_FACTOR};
+pub use error::DeliverError;
 use inventory::Inventory;
+use letters::by_sink;
 use refusals::Refusals;
+use room::{FULL, SHORT};
 pub use status::{Notice, PendingStatus, SinkCondition, SinkStatus, Today};
+use today::day_number;
+use work::Work;
 
 /// How a worker behaves; the same for every sink unless its configuration says otherwise.
 #[derive(Clone, Debug)]
@@ -82,67 +88,6 @@ impl Default for Settings {
 /// The fault point between a confirmed batch and whatever comes next.
 pub const FAULT_POINTS: &[&str] = &["deliver.confirm.after"];
 
-/// Why a round failed.
-#[derive(Debug, thiserror::Error)]
-pub enum DeliverError {
-    #[error(transparent)]
-    Sink(#[from] SinkError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Redact(#[from] RedactError),
-    #[error(
-        "`select.organizations` names {name}, and no organization is known by that id, name or short name: correct it; \
-         until then nothing is passed over"
-    )]
-    UnknownOrganization { name: String },
-    #[error(
-        "{refused} of the last 1,000 records were refused, the last because: {reason}; none of this \
-         batch was given up. The fault is hardly in the records: look at the reason, and at what changed"
-    )]
-    Refused { refused: usize, reason: String },
-    #[error(
-        "the far side knows less than it confirmed: the {lane} lane up to entry {number}. Its positions were lost, or it is \
-         another one. Bring back what it had; or deliver to it under another name of the sink, from the oldest entry that \
-         is kept"
-    )]
-    PositionsLost { lane: &'static str, number: i64 },
-    #[error(transparent)]
-    Inventory(#[from] inventory::InventoryError),
-    #[error("the dead letters fill their {limit} bytes: look at them and prune them, or raise the limit")]
-    DeadLettersFull { limit: u64 },
-}
-
-impl DeliverError {
-    /// What to do about it.
-    pub fn remedy(&self) -> Remedy {
-        match self {
-            DeliverError::Sink(error) => error.remedy(),
-            DeliverError::Redact(_)
-            | DeliverError::UnknownOrganization { .. }
-            | DeliverError::Inventory(_) => Remedy::Retry,
-            DeliverError::Store(error) if error.is_transient() => Remedy::Retry,
-            DeliverError::Store(_)
-            | DeliverError::Refused { .. }
-            | DeliverError::PositionsLost { .. }
-            | DeliverError::DeadLettersFull { .. } => Remedy::Hold,
-        }
-    }
-
-    /// How long the far side asks to be left alone.
-    fn wait(&self) -> Option<Duration> {
-        match self {
-            DeliverError::Sink(error) => error.wait(),
-            _ => None,
-        }
-    }
-}
-
-/// Percent of its bound from which on the outbox has no room: a sink that works is left alone until others have to
-/// wait, and one that does not makes room before.
-const FULL: u64 = 100;
-const SHORT: u64 = 95;
-
 /// Delivers to one sink.
 pub struct Worker {
     name: String,
@@ -166,23 +111,6 @@ pub struct Worker {
     settings: Settings,
     appended: watch::Receiver<()>,
     status: watch::Sender<SinkStatus>,
-}
-
-/// What a round delivers.
-#[derive(Clone, Debug)]
-enum Work {
-    Pending(Vec<PendingLane>),
-    /// Once nothing is pending: what it had before.
-    Again(Replay),
-}
-
-impl Work {
-    fn lanes(&self) -> &[PendingLane] {
-        match self {
-            Work::Pending(lanes) => lanes,
-            Work::Again(replay) => std::slice::from_ref(&replay.pending),
-        }
-    }
 }
 
 /// What a round came to.
@@ -426,49 +354,6 @@ impl Worker {
         Ok(Round::Delivered)
     }
 
-    /// Where this sink is so far behind that the outbox is full, and another one is not, it lets go of the oldest
-    /// entries: for the other one collecting has to go on.
-    async fn make_room(&mut self, percent: u64) -> Result<(), StoreError> {
-        let (name, limit) = (self.name.clone(), self.settings.outbox_bytes);
-        let look = move |db: &rusqlite::Connection| {
-            if outbox::usage(db)?.stored_bytes / percent < limit / 100 {
-                return Ok(None);
-            }
-            let replays = replays::next(db, &name)?.is_some();
-            Ok(Some((replays, owed::stands_in_the_way(db, &name, limit)?)))
-        };
-        let Some((replays, behind)) = self.store.read(look).await? else { return Ok(()) };
-        if replays {
-            // What is kept for it takes the room of what is new.
-            let name = self.name.clone();
-            self.store.write(move |db| replays::give_up(db, &name)).await?;
-            self.note(
-                "the outbox is full: what this sink was still to deliver again was given up".to_owned(),
-            );
-        }
-        if !behind {
-            return Ok(());
-        }
-        let mut let_go = 0;
-        loop {
-            let (name, now) = (self.name.clone(), self.clock.now().timestamp_micros());
-            match self.store.write(move |db| owed::let_go(db, &name, limit, now)).await? {
-                0 => break,
-                entries => let_go += entries,
-            }
-        }
-        let (name, nothing_in_doubt) = (self.name.clone(), self.recovered);
-        if nothing_in_doubt {
-            self.store.write(move |db| sinks::recovered(db, &name)).await?;
-        }
-        self.note(format!(
-            "the outbox is full and this sink is far behind: it let {let_go} entries go, so that collecting goes on for \
-             the others. Once it works, `lockstep backfill --sink {}` collects them for it again",
-            self.name
-        ));
-        Ok(())
-    }
-
     async fn recover(&mut self) -> Result<(), DeliverError> {
         if !self.missed_said {
             let name = self.name.clone();
@@ -509,99 +394,6 @@ impl Worker {
         }
         self.confirm(theirs, self.saved.clone(), Given::default()).await?;
         Ok(())
-    }
-
-    /// What there is to do, and what comes first of it.
-    async fn pending(&mut self) -> Result<Option<Work>, StoreError> {
-        let (name, chosen) = (self.name.clone(), !self.select.sites.is_empty());
-        let pending = move |db: &rusqlite::Connection| {
-            let all = outbox::pending(db, &name)?;
-            let heirs = if chosen { connections::heirs(db)? } else { HashMap::new() };
-            // Whether the sink wants what a renamed site has still to deliver shows once that site is known.
-            let decided = all.iter().filter(|lane| heirs.get(&lane.site) != Some(&None));
-            let lanes: Vec<PendingLane> = decided.cloned().collect();
-            let replay = if lanes.is_empty() { replays::next(db, &name)? } else { None };
-            Ok((all, lanes, replay))
-        };
-        let (all, lanes, replay) = self.store.read(pending).await?;
-        self.status.send_modify(|status| status.set_pending(&all));
-        Ok(match replay {
-            Some(replay) => Some(Work::Again(replay)),
-            None => (!lanes.is_empty()).then_some(Work::Pending(lanes)),
-        })
-    }
-
-    /// None when stopped while waiting for memory.
-    async fn assemble(
-        &mut self,
-        work: &Work,
-        mut memory: usize,
-        stop: &CancellationToken,
-    ) -> Result<Option<(Assembled, Reservation)>, DeliverError> {
-        self.turn = self.turn.wrapping_add(1);
-        // Read for every batch, so that a key that was changed counts at once.
-        let redaction = match &self.redact {
-            Some(redact) => Some(redact.ready().await?),
-            None => None,
-        };
-        loop {
-            let wanted = u64::try_from(memory).expect("memory is smaller");
-            let mut reservation = tokio::select! {
-                () = stop.cancelled() => return Ok(None),
-                reservation = self.budget.reserve(wanted) => reservation,
-            };
-            let (work, turn, format, name) = (work.clone(), self.turn, self.format, self.name.clone());
-            let (redaction, select) = (redaction.clone(), Arc::clone(&self.select));
-            let bounds = Bounds { batch: self.settings.batch_bytes, memory };
-            let assemble = move |db: &rusqlite::Connection| {
-                let wanted = match connections::ids_of_organizations(db, &select.organizations)? {
-                    Ok(wanted) => wanted,
-                    Err(name) => return Ok(Err(DeliverError::UnknownOrganization { name })),
-                };
-                let heirs = if select.sites.is_empty() { HashMap::new() } else { connections::heirs(db)? };
-                let encode = |origin: Origin<'_>,
-                              entry: &Entry<'_>,
-                              known: Enrichment<'_>,
-                              out: &mut Vec<u8>,
-                              records: &mut Vec<Encoded>| {
-                    let mut labels = heirs.get(origin.site).into_iter().flatten().flatten();
-                    let takes = select.takes_source(origin.site, origin.source)
-                        || labels.any(|site| select.takes_source(site, origin.source));
-                    if !takes || !select.takes_entry(entry, &wanted) {
-                        return Ok(());
-                    }
-                    #[cfg(feature = "failpoints")]
-                    crate::fault::refuse(entry.row)?;
-                    let start = out.len();
-                    match &redaction {
-                        None => format.encode(origin, entry, known, out, records),
-                        Some(redaction) => {
-                            let redacted = redaction.apply(origin.source, entry, &known)?;
-                            let known = redacted.known(&known);
-                            format.encode(origin, &redacted.entry(entry), known, out, records)
-                        }
-                    }?;
-                    select.retain(start, out, records);
-                    Ok(())
-                };
-                let read = |db: &rusqlite::Connection, lane: &PendingLane, position, bytes| match &work {
-                    Work::Again(replay) => replays::read_after(db, &name, replay, position, bytes),
-                    Work::Pending(_) if lane.lane == Lane::Refill => {
-                        refill::read_after(db, &name, lane.connection, position, bytes)
-                    }
-                    Work::Pending(_) => outbox::read_after(db, lane.connection, lane.lane, position, bytes),
-                };
-                assemble::assemble(db, work.lanes(), turn, bounds, read, encode).map(Ok)
-            };
-            match self.store.read(assemble).await?? {
-                Outcome::Batch(assembled) => {
-                    // A far side may take its time: meanwhile the others have what this batch does not need.
-                    reservation.shrink(u64::try_from(assembled.memory()).expect("memory is smaller"));
-                    return Ok(Some((assembled, reservation)));
-                }
-                Outcome::NeedsMemory(bytes) => memory = bytes,
-            }
-        }
     }
 
     /// Nothing is confirmed before the sink has it, and nothing given up before its dead letter is safe.
@@ -652,33 +444,6 @@ impl Worker {
             status.unmapped_action_types += unknown;
             status.delivered_bytes += u64::try_from(batch.buffer.len()).expect("memory is smaller");
         });
-        Ok(())
-    }
-
-    /// Commits dead letters, unless there are too many.
-    async fn bury(&mut self, refused: Vec<Refused>, refusals: &Refusals) -> Result<(), DeliverError> {
-        let Some(last) = refused.last() else { return Ok(()) };
-        if self.settings.most_refused.is_some_and(|percent| refusals.too_many(percent)) {
-            return Err(DeliverError::Refused { refused: refusals.count(), reason: last.reason.clone() });
-        }
-        tracing::warn!(count = refused.len(), reason = last.reason, "entries became dead letters");
-        let (name, limit) = (self.name.clone(), self.settings.dead_letter_bytes);
-        let stored: Micros = self.clock.now().timestamp_micros();
-        let buried = self.store.write(move |db| {
-            let mut buried = 0;
-            for letter in &refused {
-                if dead_letters::usage(db)?.1 >= limit {
-                    return Ok(None);
-                }
-                let place = (letter.connection, letter.lane, letter.number);
-                let entry = dead_letters::entry(db, &name, place, letter.whole)?;
-                let letter = NewDeadLetter { entry, ..new_letter(letter, &name, stored) };
-                buried += u64::from(dead_letters::insert(db, &letter)?);
-            }
-            Ok(Some(buried))
-        });
-        let buried = buried.await?.ok_or(DeliverError::DeadLettersFull { limit })?;
-        self.status.send_modify(|status| status.dead_letters += buried);
         Ok(())
     }
 
@@ -735,23 +500,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Tells what the sink was given today, and once a day that it is more than the operator wants.
-    fn tell_today(&self, day: NaiveDate, Given { records, bytes }: Given) {
-        let today = Today { day, records, bytes, max_per_day: self.max_per_day };
-        let now = self.clock.now();
-        self.status.send_modify(|status| {
-            let told = status.today.and_then(|before| before.passed(now));
-            if let (Some(max), None) = (today.passed(now), told) {
-                tracing::warn!(
-                    bytes,
-                    max,
-                    "the sink was given more than max_per_day today; delivering goes on"
-                );
-            }
-            status.today = Some(today);
-        });
-    }
-
     fn well(&self) {
         let now = self.clock.now();
         self.status.send_modify(|status| {
@@ -773,44 +521,6 @@ impl Worker {
     }
 }
 
-/// Days since 1970.
-fn day_number(day: NaiveDate) -> i64 {
-    (day - NaiveDate::default()).num_days()
-}
-
 fn count(number: usize) -> u64 {
     u64::try_from(number).expect("memory is smaller")
-}
-
-/// The dead letter of a record that the sink refused.
-fn by_sink(batch: &Batch, refusal: &Refusal) -> Refused {
-    let record = &batch.records[refusal.record];
-    Refused {
-        connection: record.connection,
-        lane: record.lane,
-        source: record.source.to_string(),
-        number: record.number,
-        uid: Some(record.uid),
-        whole: false,
-        organization: (!record.organization.is_none()).then(|| record.organization.to_string()),
-        vendor_id: None,
-        reason: refusal.reason.clone(),
-        body: batch.bytes(record).to_vec(),
-    }
-}
-
-fn new_letter<'a>(letter: &'a Refused, sink: &'a str, stored: Micros) -> NewDeadLetter<'a> {
-    NewDeadLetter {
-        sink: Some(sink),
-        connection: letter.connection,
-        source: &letter.source,
-        organization_id: letter.organization.as_deref(),
-        number: Some(letter.number),
-        uid: letter.uid,
-        vendor_id: letter.vendor_id.as_deref(),
-        reason: &letter.reason,
-        stored,
-        body: &letter.body,
-        entry: None,
-    }
 }

@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 use super::*;
 use crate::credentials::SecretSource;
-use crate::model::{Change, Chunk, ConnectionId, Kind, Lane, OrganizationId, Retried};
+use crate::model::{Change, Chunk, ConnectionId, Kind, Lane, Micros, OrganizationId, Retried};
 use crate::redact::class::{Class, Classes, How};
 use crate::sink::SinkKind;
 use crate::sinks::file::{Compression, PathTemplate};
-use crate::store::connections;
 use crate::store::outbox::NewEntry;
 use crate::store::refill::Shared;
+use crate::store::{connections, dead_letters, refill};
 
 /// A real store in a directory, and file sinks beside it.
 struct Bench {
@@ -411,10 +411,13 @@ mod assembling {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::deliver::assemble::assemble;
+    use crate::deliver::assemble::{Bounds, Outcome, assemble};
+    use crate::format::{Encoded, Origin};
     use crate::formats::ocsf::Version;
-    use crate::record::enrichment::{Computer, Facts, Sighting};
+    use crate::model::Entry;
+    use crate::record::enrichment::{Computer, Enrichment, Facts, Sighting};
     use crate::store::devices::{self, Told};
+    use crate::store::outbox::PendingLane;
     use crate::store::tests::memory;
 
     const PLENTY: usize = 1 << 30;
