@@ -1,8 +1,9 @@
 //! What a sink far behind lets go, so that the outbox has room and collecting goes on for the other sinks.
 //!
 //! Events leave the outbox and only their ids stay: once an operator asks for them ([`ask`]), that time is walked again,
-//! and what the portal lists of them is collected for that sink ([`release`]), and for no other. What the portal cannot list a second time, such as the state of a
-//! device that has changed since, stays whole and waits for the sink in its refill lane.
+//! and what the portal lists of them is collected for that sink ([`release`]), and for no other. What the portal cannot
+//! list a second time, such as the state of a device that has changed since, stays whole and waits for the sink in its
+//! refill lane.
 
 use std::collections::BTreeMap;
 
