@@ -338,6 +338,8 @@ impl Worker {
         self.appended.mark_unchanged();
         self.make_room(FULL).await?;
         if !self.recovered {
+            // A far side that is away is owed no less for it.
+            self.pending().await?;
             self.recover().await?;
         }
         let Some(work) = self.pending().await? else {

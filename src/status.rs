@@ -35,7 +35,7 @@ use crate::portal::{CredentialHealth, OwnReadsReport, Portal};
 use crate::store::backfill::AskedBack;
 use crate::store::connections::{self, ClaimedElsewhere};
 use crate::store::vendor_fields::{self, FieldNotice};
-use crate::store::{Store, StoreError, backfill, dead_letters, outbox, owed, replays};
+use crate::store::{Store, StoreError, backfill, dead_letters, outbox, owed, replays, sinks};
 pub use failing::Failing;
 pub use pace::Owed;
 use pace::Pace;
@@ -350,13 +350,16 @@ impl Board {
     /// Takes the picture.
     pub async fn status(&self) -> Result<Status, StoreError> {
         let inner = &self.0;
-        let (outbox, dead, mut claims, mut fields, mut asked, mut besides) = inner
+        let (outbox, dead, mut claims, mut fields, mut asked, (mut besides, pending)) = inner
             .store
             .read(|db| {
                 let (outbox, dead) = (outbox::usage(db)?, dead_letters::usage(db)?);
                 let (claims, fields) = (connections::claimed_elsewhere(db)?, vendor_fields::notices(db)?);
                 let besides = (owed::totals(db)?, replays::waiting(db)?);
-                Ok((outbox, dead, claims, fields, backfill::waiting(db)?, besides))
+                let names = sinks::configured(db)?.into_iter().map(|(name, ..)| name);
+                let pending = names.map(|name| Ok((name.clone(), outbox::pending(db, &name)?)));
+                let pending: BTreeMap<_, _> = pending.collect::<Result<_, StoreError>>()?;
+                Ok((outbox, dead, claims, fields, backfill::waiting(db)?, (besides, pending)))
             })
             .await?;
         let taken = inner.clock.now();
@@ -375,7 +378,14 @@ impl Board {
             .lock()
             .expect("no holder of the board panics")
             .iter()
-            .map(|sink| sink.borrow().clone().with(&mut besides.0, &besides.1))
+            .map(|sink| {
+                let mut sink = sink.borrow().clone().with(&mut besides.0, &besides.1);
+                // What its worker saw last may be long ago.
+                if let Some(lanes) = pending.get(&sink.name) {
+                    sink.set_pending(lanes);
+                }
+                sink
+            })
             .collect();
         let limit = inner.outbox_limit.load(Ordering::Relaxed);
         let outbox = OutboxStatus {

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lockstep::control;
+use lockstep::deliver::SinkCondition;
 use lockstep::order::{Done, Order};
 use lockstep::simulator::world::{Source, WorldOptions};
+use lockstep::store::replays::Wanted;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::support::app::{HOUR, MINUTE, SOON, Setup, TestApp, fresh_seed};
+use crate::support::app::{HOUR, MINUTE, SOON, Setup, TestApp, delivered, fresh_seed};
 use crate::support::gate::{Effect, Gate};
+use crate::support::kafka::Kafka;
 use crate::support::receiver::{Receiver, Wants};
 use crate::support::say;
 
@@ -145,4 +148,58 @@ async fn a_poisoned_record_is_the_only_one_refused_and_comes_by_a_retry_once_it_
     let came = uids(&receiver.lines());
     assert!(came.values().all(|count| *count == 1), "SEED={seed}");
     assert_eq!(came.len(), output.records.len(), "SEED={seed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_reaches_kafka_under_the_same_keys_and_its_positions_go_on_as_they_were() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let seed = fresh_seed();
+    let name = format!("again{seed:x}");
+    for topic in ["events", "devices"] {
+        kafka.client_tool(&["create", &format!("{name}-{topic}"), "1", "retention.ms=-1"]);
+    }
+    kafka.client_tool(&["create", &format!("{name}-positions"), "1", "cleanup.policy=compact"]);
+    let lake = format!(
+        "{{ name: lake, type: kafka, format: raw, brokers: [\"{}\"], positions_topic: {name}-positions, \
+         topics: {{ events: {name}-events, devices: {name}-devices }} }}",
+        kafka.plain()
+    );
+    let world = WorldOptions { seed, rows_per_day: 1_000, ..WorldOptions::default() };
+    let mut app = TestApp::start(Setup { world, sinks: vec![lake], ..Setup::default() }).await;
+    app.wait_caught_up(SOON).await;
+    let all = |status: &lockstep::status::Status| {
+        sink(status, "lake").delivered_records > 1_000 && sink(status, "lake").pending_bytes == 0
+    };
+    app.wait("delivered", SOON, all).await;
+    let wanted = Wanted {
+        sink: "lake".to_owned(),
+        from: 0,
+        to: i64::MAX,
+        sources: vec!["unified_audit".to_owned()],
+        site: None,
+    };
+    let done = give(&app, Order::Replay(wanted)).await;
+    let entries: u64 = done.stretches.iter().map(|stretch| stretch.entries).sum();
+    assert!(entries > 500, "{done:?}");
+    app.wait("replayed", SOON, |status| sink(status, "lake").replaying == 0).await;
+    // What Kafka says of the positions is what the state knows.
+    app.restart().await;
+    app.advance(HOUR);
+    app.quiet();
+    app.wait_caught_up(SOON).await;
+    app.wait("delivered", SOON, delivered).await;
+    assert_eq!(sink(&app.status().await, "lake").state, SinkCondition::Ok);
+    let output = app.stopped().await;
+    let topics = [format!("{name}-events"), format!("{name}-devices")];
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let messages = tokio::task::block_in_place(|| kafka.read(&topics));
+    let lines: Vec<String> = messages.into_iter().map(|message| message.value).collect();
+    let came = uids(&lines);
+    let audit = |uid: &String| {
+        output.records.iter().any(|record| record.uid == *uid && record.source == "unified_audit")
+    };
+    assert_eq!(came.len(), output.records.len(), "SEED={seed}");
+    let twice: Vec<&String> = came.iter().filter(|(_, count)| **count == 2).map(|(uid, _)| uid).collect();
+    assert_eq!(twice.len() as u64, entries, "SEED={seed}");
+    assert!(came.values().all(|count| *count <= 2) && twice.into_iter().all(audit), "SEED={seed}");
 }
