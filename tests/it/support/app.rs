@@ -18,6 +18,7 @@ use lockstep::simulator::stats::Logged;
 use lockstep::simulator::truth::TruthRow;
 use lockstep::simulator::world::{Source, World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
+use lockstep::source::SOURCES;
 use lockstep::status::{Board, Status, StreamCondition, StreamStatus};
 use lockstep::store::{Store, StoreError, backfill, connections, dead_letters, streams as stored};
 use tempfile::TempDir;
@@ -31,6 +32,14 @@ use super::verdict::{Truth, Verdict, compare, micros};
 pub(crate) const MINUTE: Micros = 60 * SECOND;
 pub(crate) const HOUR: Micros = 60 * MINUTE;
 pub(crate) const DAY: Micros = 24 * HOUR;
+
+/// The sources that tests collect where they say nothing else.
+pub(crate) const USUAL: [&str; 3] = ["unified_audit", "system_audit", "computers"];
+
+/// The names of all other sources.
+pub(crate) fn beside_the_usual() -> impl Iterator<Item = &'static str> {
+    SOURCES.into_iter().map(|source| source.name()).filter(|name| !USUAL.contains(name))
+}
 
 /// How long a test waits for what should come soon.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -64,8 +73,10 @@ pub(crate) struct Setup {
     pub(crate) settle: u64,
     pub(crate) backfill: u64,
     pub(crate) page_size: u32,
-    /// Sources that are not collected.
+    /// Of [`USUAL`], the sources that are not collected.
     pub(crate) without: Vec<&'static str>,
+    /// Sources that are collected besides [`USUAL`].
+    pub(crate) with: Vec<&'static str>,
     /// Further lines at the top level.
     pub(crate) more: String,
     /// How far our own clock is ahead of the portal's.
@@ -97,6 +108,7 @@ impl Default for Setup {
             backfill: 86_400,
             page_size: 500,
             without: Vec::new(),
+            with: Vec::new(),
             more: String::new(),
             clock_ahead: 0,
             names_organization: false,
@@ -181,7 +193,7 @@ impl TestApp {
 
     /// Writes the configuration again, after the set-up was changed.
     pub(crate) fn configure(&self) {
-        let Setup { sites, every, settle, backfill, page_size, without, more, .. } = &self.setup;
+        let Setup { sites, every, settle, backfill, page_size, without, with, more, .. } = &self.setup;
         let here = self.folder.path().display();
         let mut yaml = String::from("connections:\n");
         if self.setup.folders {
@@ -228,6 +240,10 @@ impl TestApp {
             "  computers: {{ enabled: {enabled}, every: {}ms, page_size: {page_size}, restate: off }}\n",
             2 * every
         );
+        for source in beside_the_usual() {
+            let enabled = with.contains(&source);
+            yaml += &format!("  {source}: {{ enabled: {enabled}, every: {every}ms }}\n");
+        }
         let (state, out) = (self.state_folder(), self.out_folder());
         yaml += &format!(
             "state: {{ dir: {} }}\nserver: {{ ops: off }}\n{more}\nsinks:\n  - {{ name: out, type: file, path: \"{}/{{site}}/{{source}}-{{date}}.ndjson\", format: raw{} }}\n",

@@ -12,6 +12,8 @@ pub(crate) use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use super::app::beside_the_usual;
+
 /// A place to run the program in.
 pub(crate) struct Place {
     directory: TempDir,
@@ -44,6 +46,8 @@ impl Place {
     pub(crate) fn with_sink(portal: &Simulator, sinks: &str) -> Self {
         let place = Self { directory: tempfile::tempdir().unwrap(), lives: AtomicU32::new(0) };
         let at = |name: &str| place.path(name).display().to_string();
+        let others: String =
+            beside_the_usual().map(|source| format!("      {source}: {{ enabled: false }}\n")).collect();
         let config = format!(
             "connections:
   - site: acme
@@ -55,7 +59,7 @@ impl Place {
       unified_audit: {{ every: 1s, settle: 2s, page_size: 250, backfill: 28d }}
       system_audit: {{ every: 1s, settle: 2s, page_size: 100, backfill: 28d }}
       computers: {{ every: 2s, page_size: 50, restate: off }}
-state: {{ dir: {state} }}
+{others}state: {{ dir: {state} }}
 server: {{ ops: off }}
 log: {{ level: warn }}
 sinks:
