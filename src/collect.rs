@@ -7,6 +7,7 @@
 
 pub mod ledger;
 pub mod listing;
+pub mod per_computer;
 pub mod snapshot;
 pub mod window;
 
@@ -14,15 +15,17 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rusqlite::Connection;
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::coverage::walk::RowId;
-use crate::model::{Kind, Micros, OrganizationId, uid};
+use crate::model::{ConnectionId, Kind, Micros, OrganizationId, uid};
+use crate::normalise::digest;
 use crate::portal::{PortalError, Remedy};
 use crate::record::enrichment::Sighting;
 use crate::source::Query;
-use crate::store::StoreError;
+use crate::store::{StoreError, dead_letters};
 
 /// What can be asked for pages of one source.
 pub trait Listing: Send + Sync {
@@ -79,6 +82,35 @@ pub fn content_uid(
 ) -> Uuid {
     let key = format!("#{:032x}/{ordinal}", u128::from_be_bytes(hash));
     uid(organization.as_str(), source, &key, kind.as_str(), "0")
+}
+
+/// Keeps rows that nobody can read.
+fn bury(
+    db: &Connection,
+    connection: ConnectionId,
+    source: &str,
+    stored: Micros,
+    undecodable: &[(Bytes, String)],
+) -> Result<(), StoreError> {
+    for (body, reason) in undecodable {
+        dead_letters::insert(
+            db,
+            &dead_letters::NewDeadLetter {
+                sink: None,
+                connection,
+                source,
+                organization_id: None,
+                number: None,
+                uid: Some(Uuid::from_bytes(digest(&[body]))),
+                vendor_id: None,
+                reason,
+                stored,
+                body,
+                entry: None,
+            },
+        )?;
+    }
+    Ok(())
 }
 
 /// Why a poll stopped. What was committed before stays.

@@ -224,14 +224,19 @@ fn encoded(record: &Record<'_>, end: usize) -> Encoded {
         About::Event(event) => (Some(event.severity), event.action == Action::Other),
         About::Change(change) => (Some(change.what.severity()), false),
         About::Device(_) => (None, false),
+        About::Remediation(remediation) => (Some(remediation.severity()), false),
     };
     let (host, device) = match &record.about {
         About::Event(event) => (event.host.name, event.host.id),
         About::Device(device) => (device.hostname, device.id),
         About::Change(change) => (change.hostname, change.id),
+        About::Remediation(_) => (None, None),
     };
     let host = host.map(|host| host.text().into());
-    let device = device.map(|id| folded(&id.text()).into());
+    let device = match &record.about {
+        About::Remediation(remediation) => remediation.computer_id.map(|id| folded(id).into()),
+        _ => device.map(|id| folded(&id.text()).into()),
+    };
     Encoded { end, uid: record.uid, kind: record.kind, severity, time: record.time, host, device, unknown }
 }
 

@@ -54,15 +54,20 @@ pub enum Endpoint {
     ComputersByParameters,
     ChildOrganizations,
     OrganizationsForMove,
+    MaintenanceByComputer,
+    /// The same at older portals, without pages.
+    MaintenanceByComputerUnpaged,
 }
 
 impl Endpoint {
-    pub const ALL: [Endpoint; 5] = [
+    pub const ALL: [Endpoint; 7] = [
         Endpoint::ActionLogByParameters,
         Endpoint::SystemAuditByParameters,
         Endpoint::ComputersByParameters,
         Endpoint::ChildOrganizations,
         Endpoint::OrganizationsForMove,
+        Endpoint::MaintenanceByComputer,
+        Endpoint::MaintenanceByComputerUnpaged,
     ];
 
     /// The path under `/portalapi/` (contract section 0.3).
@@ -73,12 +78,22 @@ impl Endpoint {
             Endpoint::ComputersByParameters => "Computer/ComputerGetByAllParameters",
             Endpoint::ChildOrganizations => "Organization/OrganizationGetChildOrganizationsByParameters",
             Endpoint::OrganizationsForMove => "Organization/OrganizationGetForMoveComputers",
+            Endpoint::MaintenanceByComputer => "MaintenanceMode/MaintenanceModeGetByComputerIdV2",
+            Endpoint::MaintenanceByComputerUnpaged => "MaintenanceMode/MaintenanceModeGetByComputerId",
         }
     }
 
     /// Whether it is asked with GET and a query; the others with POST and a body.
     pub fn is_get(self) -> bool {
-        matches!(self, Endpoint::OrganizationsForMove)
+        match self {
+            Endpoint::OrganizationsForMove
+            | Endpoint::MaintenanceByComputer
+            | Endpoint::MaintenanceByComputerUnpaged => true,
+            Endpoint::ActionLogByParameters
+            | Endpoint::SystemAuditByParameters
+            | Endpoint::ComputersByParameters
+            | Endpoint::ChildOrganizations => false,
+        }
     }
 
     /// Whether `usenewsearch: true` is sent. Without it the legacy search answers, which can be empty although

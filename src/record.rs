@@ -8,6 +8,7 @@ pub mod device;
 pub mod enrichment;
 pub mod event;
 pub mod path;
+pub mod remediation;
 pub mod row;
 pub mod vendor_fields;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use crate::model::{Entry, Kind, Micros};
 use device::{Device, DeviceChange};
 use event::Event;
+use remediation::Remediation;
 use row::{Field, Row};
 
 /// One thing that an entry tells. Most entries give one, a changed computer several.
@@ -74,4 +76,6 @@ pub enum About<'a> {
     Device(Box<Device<'a>>),
     /// What became different on a device.
     Change(DeviceChange<'a>),
+    /// One moment of a maintenance of a device.
+    Remediation(Box<Remediation<'a>>),
 }

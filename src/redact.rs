@@ -29,7 +29,7 @@ use crate::model::{Entry, Kind};
 use crate::normalise::{is_zero_guid, parse_time};
 use crate::record::enrichment::{Enrichment, KnownDevice, LastUser};
 use crate::record::row::tidy;
-use crate::source::SOURCES;
+use crate::source::{self, SOURCES, Source, by_name};
 use class::{Class, Classes, How, is_account, is_word};
 use pseudonym::{Key, LEAST_KEY, SEPARATORS, is_email, mac_address, written};
 use text::{Needles, Shape, folded, profiles};
@@ -154,6 +154,7 @@ impl Redaction {
             (known.user.map(|user| user.name), Class::User),
             (device.name, Class::Device),
             (device.organization, Class::Organization),
+            (computer_asked(source, entry), Class::Device),
         ] {
             if let Some(value) = value.filter(|_| self.how(class).is_some()) {
                 pass.gather_value(value, class);
@@ -199,6 +200,13 @@ impl Redaction {
     fn replacement(&self, class: Class, value: &str) -> String {
         self.stand_in(class, value).unwrap_or_else(|| REMOVED.to_owned())
     }
+}
+
+/// The computer that was asked about, which the row itself need not name.
+fn computer_asked<'a>(source: &str, entry: &Entry<'a>) -> Option<&'a str> {
+    let per_computer = |one: &&dyn Source| matches!(one.shape(), source::Shape::PerComputer { .. });
+    by_name(source).filter(per_computer)?;
+    Some(entry.vendor_id?.split_once('/')?.0)
 }
 
 /// One entry in hand.

@@ -3,6 +3,7 @@
 //! A source does no I/O; `collect` does the paging, pace, coverage and storing for all of them alike.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use crate::portal::{Endpoint, PageRequest, Reader};
 use crate::record::Record;
 use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
-use crate::sources::{computers, system_audit, unified_audit};
+use crate::sources::{computers, remediations, system_audit, unified_audit};
 
 /// One kind of portal row.
 pub trait Source: Sync {
@@ -30,6 +31,18 @@ pub trait Source: Sync {
     fn endpoint(&self) -> Endpoint;
     /// The request body that asks `query`.
     fn body(&self, query: &Query) -> serde_json::Value;
+    /// Where an older portal is asked the same, without pages.
+    fn older_endpoint(&self) -> Option<Endpoint> {
+        None
+    }
+    /// The query string that asks `query`, of an endpoint that is asked with GET.
+    fn query_string(&self, _query: &Query) -> String {
+        String::new()
+    }
+    /// From when to when lasts what a row tells, for sources whose rows tell of more than a moment.
+    fn lasting(&self, _row: &str, _now: Micros) -> Lasting {
+        Lasting::default()
+    }
     /// What collecting needs to know of a row without reading all of it.
     fn key<'a>(&self, row: &'a str, part: u8) -> Result<RowKey<'a>, Rejected>;
     /// The members of a row that are known by name.
@@ -48,8 +61,12 @@ pub trait Source: Sync {
 }
 
 /// Every source that this version collects.
-pub static SOURCES: [&dyn Source; 3] =
-    [&unified_audit::UnifiedAudit, &system_audit::SystemAudit, &computers::Computers];
+pub static SOURCES: [&dyn Source; 4] = [
+    &unified_audit::UnifiedAudit,
+    &system_audit::SystemAudit,
+    &computers::Computers,
+    &remediations::Remediations,
+];
 
 /// The source of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Source> {
@@ -64,6 +81,21 @@ pub enum Shape {
     Window { splits: &'static [&'static str], has_imported: bool },
     /// As a whole, compared with what is known; `volatile` fields do not count as a change.
     Snapshot { volatile: &'static [&'static str] },
+    /// For each computer, where its row changed and once in a while. Of a computer's row `signs` are the members that
+    /// tell that there may be something new; where each of them is off, empty or `quiet`, there is hardly anything.
+    PerComputer { signs: &'static [&'static str], quiet: &'static str },
+}
+
+/// From when to when lasts what a row tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lasting {
+    pub from: Option<Micros>,
+    /// When it ended, or is to end.
+    pub to: Option<Micros>,
+    /// Who ended it.
+    pub ended_by: Option<String>,
+    /// It is over.
+    pub has_ended: bool,
 }
 
 /// Whose rows are asked for.
@@ -113,6 +145,10 @@ pub struct Query {
     pub deleted: bool,
     /// Narrowing at the source as the operator asked for it.
     pub filter: Filter,
+    /// Only what is of this computer, by the vendor's id; for sources that are asked per computer.
+    pub computer: Option<Arc<str>>,
+    /// Asked where older portals answer.
+    pub older: bool,
 }
 
 /// What the operator leaves out at the source; another filter is another stream.
@@ -125,15 +161,32 @@ pub struct Filter {
 }
 
 impl Query {
+    /// A page of all that there is in a scope.
+    pub fn whole(scope: Scope, page: u32, size: u32) -> Self {
+        Self {
+            scope,
+            part: 0,
+            span: None,
+            page,
+            size,
+            split: None,
+            deleted: false,
+            filter: Filter::default(),
+            computer: None,
+            older: false,
+        }
+    }
+
     /// The HTTP request that asks this of `source`.
     pub fn request(&self, source: &dyn Source, timeout: Duration) -> PageRequest {
-        PageRequest {
-            endpoint: source.endpoint(),
-            organization: Some(self.scope.organization().clone()),
-            body: Bytes::from(self.body(source)),
-            query: String::new(),
-            timeout,
-        }
+        let older = source.older_endpoint().filter(|_| self.older);
+        let endpoint = older.unwrap_or_else(|| source.endpoint());
+        let (body, query) = match endpoint.is_get() {
+            true => (Bytes::new(), source.query_string(self)),
+            false => (Bytes::from(self.body(source)), String::new()),
+        };
+        let organization = Some(self.scope.organization().clone());
+        PageRequest { endpoint, organization, body, query, timeout }
     }
 
     fn body(&self, source: &dyn Source) -> Vec<u8> {

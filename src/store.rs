@@ -8,6 +8,7 @@
 //! The functions in the modules below take the connection that a job is given, so that a caller
 //! composes what must stand or fall together.
 
+pub mod asked;
 pub mod backfill;
 mod compress;
 pub mod connections;

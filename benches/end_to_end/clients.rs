@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use lockstep::source::{Filter, Query, Scope, Source, request_time};
+use lockstep::source::{Query, Scope, Source, request_time};
 use lockstep::sources::unified_audit::UnifiedAudit;
 use reqwest::Client;
 use serde::Deserialize;
@@ -79,14 +79,9 @@ async fn each_page(held: &Held, mut take: impl FnMut(Page) -> anyhow::Result<()>
 
 async fn fetch(client: &Client, held: &Held, span: (i64, i64), page: u32) -> anyhow::Result<Page> {
     let query = Query {
-        scope: Scope::Tree(held.organization.clone().into()),
         part: 1,
         span: Some(span),
-        page,
-        size: PAGE_SIZE,
-        split: None,
-        deleted: false,
-        filter: Filter::default(),
+        ..Query::whole(Scope::Tree(held.organization.clone().into()), page, PAGE_SIZE)
     };
     let response = client
         .post(format!("{}/portalapi/{}", held.url, UnifiedAudit.endpoint().path()))

@@ -1,7 +1,7 @@
 //! `lockstep try`: what a token reads, before anything is configured.
 
 mod page;
-mod probe;
+pub(super) mod probe;
 mod report;
 #[cfg(test)]
 mod tests;

@@ -13,13 +13,13 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use self::page::Page;
-use super::{CollectError, ListedRow, Listing};
+use super::{CollectError, ListedRow, Listing, bury};
 use crate::clock::Clock;
 use crate::coverage::walk::{Next, RowId, Walk};
 use crate::model::{ConnectionId, Kind, Micros, OrganizationId, RowIds};
 use crate::normalise::{digest, fields};
 use crate::portal::SAFE_PAGE_SIZE;
-use crate::source::{Filter, Query, Scope, Shape, by_name};
+use crate::source::{Query, Scope, Shape, by_name};
 use crate::store::{Store, StoreError, connections, streams};
 
 /// How a snapshot stream is asked.
@@ -43,6 +43,8 @@ pub struct SnapshotSettings {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SnapshotNotes {
+    /// When the stream polled first, for sources that leave out what ended long before.
+    pub began: Option<Micros>,
     /// When the last complete walk ended.
     pub complete: Option<Micros>,
     /// Rows that it listed.
@@ -136,16 +138,8 @@ impl<L: Listing> SnapshotStream<L> {
         let mut page = 1;
         let mut unusable = 0;
         loop {
-            let query = Query {
-                scope: self.settings.scope.clone(),
-                part: 0,
-                span: None,
-                page,
-                size: self.settings.page_size,
-                split: None,
-                deleted,
-                filter: Filter::default(),
-            };
+            let (scope, size) = (self.settings.scope.clone(), self.settings.page_size);
+            let query = Query { deleted, ..Query::whole(scope, page, size) };
             self.requests += 1;
             let answer = match self.listing.list(&query).await {
                 Err(CollectError::PageTooLarge(error)) if self.settings.page_size > SAFE_PAGE_SIZE => {
@@ -199,7 +193,8 @@ impl<L: Listing> SnapshotStream<L> {
             .store
             .write(move |db| {
                 notes.rows += page.apply(db, &rows)?;
-                page.bury(db, &undecodable)?;
+                let SnapshotSettings { connection, source, .. } = &page.settings;
+                bury(db, *connection, source, page.stored, &undecodable)?;
                 save_notes(db, page.settings.stream, &notes)?;
                 Ok(notes.rows)
             })
@@ -270,7 +265,7 @@ impl<L: Listing> SnapshotStream<L> {
     }
 }
 
-fn save_notes(db: &Connection, stream: i64, notes: &SnapshotNotes) -> Result<(), StoreError> {
+pub(super) fn save_notes(db: &Connection, stream: i64, notes: &SnapshotNotes) -> Result<(), StoreError> {
     let notes = serde_json::to_string(notes).expect("notes hold only numbers and text");
     streams::set_notes(db, stream, &notes)
 }

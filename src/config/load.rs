@@ -138,7 +138,9 @@ fn polling(connection: &Connection) -> f64 {
     };
     let sources = connection.sources.values().filter(|source| source.enabled).map(|source| {
         let streams = walks * source.tables.len().max(1) * source.filters().len();
-        REQUESTS_PER_POLL * f64::from(u32::try_from(streams).unwrap_or(u32::MAX)) / source.every.as_secs_f64()
+        // What is asked per computer asks for nothing where no computer changed; how many there are is not known.
+        let every = if source.sweep.is_zero() { source.every } else { source.sweep };
+        REQUESTS_PER_POLL * f64::from(u32::try_from(streams).unwrap_or(u32::MAX)) / every.as_secs_f64()
     });
     sources.sum()
 }

@@ -13,10 +13,10 @@ use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
-pub const SOURCE_NAMES: [&str; 3] = ["unified_audit", "system_audit", "computers"];
+pub const SOURCE_NAMES: [&str; 4] = ["unified_audit", "system_audit", "computers", "remediations"];
 
 /// Sources of the design that are not collected yet.
-const LATER: [&str; 5] = ["reports", "threats", "policies", "remediations", "approval_requests"];
+const LATER: [&str; 4] = ["reports", "threats", "policies", "approval_requests"];
 
 /// Discovery of organizations: built in, only its interval can be set.
 const DISCOVERY: &str = "organizations";
@@ -42,6 +42,8 @@ pub struct SourceConfig {
     pub retention: Duration,
     /// Snapshot sources: how often every row is sent again; `None` for `off`.
     pub restate: Option<Duration>,
+    /// Sources that are asked per computer: how often each is asked about; zero for others.
+    pub sweep: Duration,
     /// `unified_audit`: values of `sourceTableId`, 1 to 4, none twice.
     pub tables: Vec<u8>,
     /// `unified_audit`: actions and action types that are asked for; empty for all.
@@ -111,7 +113,12 @@ pub(super) fn of_connection(
     let own = connection.section("sources")?;
     let tree = merged(common.0.clone(), own.values().clone());
     let section = own.over(&tree);
-    let (each, discover_every) = check(&section, &common.0)?;
+    let (mut each, discover_every) = check(&section, &common.0)?;
+    // Which computers there are, the computers tell.
+    let lists_computers = each.get("computers").is_some_and(|source| source.enabled);
+    if let Some(remediations) = each.get_mut("remediations") {
+        remediations.enabled &= lists_computers;
+    }
     let floor = Duration::from_secs(10);
     for (name, source) in each.iter().filter(|(_, source)| source.every < floor) {
         if base_url.is_some_and(|base_url| !is_loopback(base_url)) {
@@ -170,6 +177,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
     let retention = span("retention", Duration::from_secs(3600), days(400));
     let backfill = span("backfill", Duration::ZERO, days(400));
     if let (Some(backfill), Some(retention)) = (backfill, retention)
+        && has("retention")
         && backfill > retention
     {
         let kept = super::human(retention);
@@ -180,6 +188,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         true if section.is_word("restate", "off") => Some(None),
         true => section.duration("restate", Duration::from_secs(60), days(365)).map(Some),
     };
+    let sweep = span("sweep", Duration::from_secs(60), days(365));
     let words = |key: &'static str, known: &[&'static str]| {
         if !has(key) {
             return Some(Vec::new());
@@ -200,6 +209,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         backfill: backfill?,
         retention: retention?,
         restate: restate?,
+        sweep: sweep?,
         tables: tables?,
         only: only?,
         skip_types: skip_types?,

@@ -98,7 +98,7 @@ fn a_site_an_instance_a_token_and_a_sink_are_enough() {
     assert_eq!(connection.rate, Rate { per_second: Some(5.0), concurrent: 2, stretch: false });
     assert_eq!(
         connection.sources.keys().copied().collect::<Vec<_>>(),
-        ["computers", "system_audit", "unified_audit"]
+        ["computers", "remediations", "system_audit", "unified_audit"]
     );
     let audit = &connection.sources["unified_audit"];
     assert_eq!(

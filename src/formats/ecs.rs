@@ -12,6 +12,7 @@ mod device;
 mod event;
 mod front;
 mod objects;
+mod remediation;
 mod rest;
 
 use super::out::Out;
@@ -45,5 +46,6 @@ pub(crate) fn write(out: &mut impl Out, context: &format::Context<'_>, record: &
         About::Event(event) => event::write(out, context, event),
         About::Device(device) => device::write(out, context, device),
         About::Change(change) => device::write_change(out, context, change),
+        About::Remediation(remediation) => remediation::write(out, context, remediation),
     }
 }

@@ -10,6 +10,7 @@ mod common;
 mod device;
 mod event;
 mod objects;
+mod remediation;
 
 use std::fmt;
 use std::str::FromStr;
@@ -121,5 +122,6 @@ pub(crate) fn write(
         About::Event(event) => event::write(out, context, event),
         About::Device(device) => device::write(out, context, device),
         About::Change(change) => device::write_change(out, context, change),
+        About::Remediation(remediation) => remediation::write(out, context, remediation),
     }
 }

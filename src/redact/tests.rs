@@ -259,6 +259,23 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
+#[test]
+fn the_computer_that_was_asked_about_is_spared_although_its_row_does_not_name_it() {
+    let redaction = pseudonyms(&[Class::Device]);
+    let row = r#"{"maintenanceModeId":"m1","maintenanceTypeId":14}"#;
+    let entry = Entry { vendor_id: Some("zqcomputer/m1"), kind: Kind::Event, ..entry(row, None) };
+    let known = Enrichment::default();
+    let origin =
+        Origin { site: "acme", source: "remediations", lane: Lane::Live, collected: 1_772_366_400_000_001 };
+    let redacted = redaction.apply("remediations", &entry, &known).unwrap();
+    for format in formats() {
+        let (mut out, mut records) = (Vec::new(), Vec::new());
+        format.encode(origin, &redacted.entry(&entry), known, &mut out, &mut records).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains("zqcomputer") && text.contains("m1"), "{format}: {text}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -110,7 +110,9 @@ impl Site {
                             let span = stream.span();
                             let first = match stream.source.shape() {
                                 source::Shape::Snapshot { .. } => First::Listing(Arc::clone(&listing)),
-                                source::Shape::Window { .. } => First::After(listed.clone()),
+                                source::Shape::Window { .. } | source::Shape::PerComputer { .. } => {
+                                    First::After(listed.clone())
+                                }
                             };
                             streams.spawn(stream.run(around.clone(), first).instrument(span));
                         }
@@ -153,11 +155,12 @@ impl Site {
         };
         let (found, unknown) = found.inspect_err(|error| self.say(&around, began, Some(error)))?;
         self.say(&around, began, unknown.as_ref());
-        // Snapshots first: they witness whether an empty window is plausible. The windows share the pace.
-        let (windows, snapshots): (Vec<Stream>, Vec<Stream>) = self
+        // Snapshots first: they witness whether an empty window is plausible, and list the computers. The others share
+        // the pace.
+        let (others, snapshots): (Vec<Stream>, Vec<Stream>) = self
             .streams(&found)
             .into_iter()
-            .partition(|stream| matches!(stream.source.shape(), source::Shape::Window { .. }));
+            .partition(|stream| !matches!(stream.source.shape(), source::Shape::Snapshot { .. }));
         let mut unfinished = Vec::new();
         if let Some(unknown) = unknown {
             let (site, error) = (self.config.site.clone(), Some(unknown.to_string()));
@@ -172,7 +175,7 @@ impl Site {
             let span = stream.span();
             streams.spawn(stream.once(around.clone()).instrument(span))
         };
-        let passes: Vec<_> = windows.into_iter().map(start).collect();
+        let passes: Vec<_> = others.into_iter().map(start).collect();
         for pass in passes {
             unfinished.push(pass.await.map_err(|error| SiteError::Broken(error.to_string()))?);
         }

@@ -12,6 +12,7 @@ use super::{Surroundings, verdict};
 use crate::collect::CollectError;
 use crate::collect::ledger::{Packing, StreamLedger};
 use crate::collect::listing::{OwnRows, PortalListing};
+use crate::collect::per_computer::{PerComputerSettings, PerComputerStream};
 use crate::collect::snapshot::{SnapshotNotes, SnapshotSettings, SnapshotStream};
 use crate::collect::window::{Notes, WindowSettings, WindowStream};
 use crate::config::SourceConfig;
@@ -69,6 +70,18 @@ pub struct Unfinished {
 enum Loaded {
     Window(Box<WindowStream<PortalListing, StreamLedger>>),
     Snapshot(Box<SnapshotStream<PortalListing>>),
+    PerComputer(Box<PerComputerStream<PortalListing>>),
+}
+
+impl Loaded {
+    /// One poll of what is not asked by time; with `all` nothing is left for a later one.
+    async fn poll_whole(&mut self, all: bool) -> Result<u64, CollectError> {
+        match self {
+            Loaded::Window(_) => Ok(0),
+            Loaded::Snapshot(snapshot) => snapshot.poll().await,
+            Loaded::PerComputer(stream) => stream.poll(all).await,
+        }
+    }
 }
 
 impl Stream {
@@ -153,11 +166,11 @@ impl Stream {
             None => loaded.insert(self.load(&around.store, around).await?),
         };
         match stream {
-            Loaded::Snapshot(snapshot) => {
+            Loaded::Snapshot(_) | Loaded::PerComputer(_) => {
                 // The listing refuses further pages by itself; this ends whatever else takes too long.
                 tokio::select! {
                     biased;
-                    done = snapshot.poll() => drop(done?),
+                    done = stream.poll_whole(false) => drop(done?),
                     () = stopped_for(around) => return Ok(()),
                 }
                 around.tell_deliver();
@@ -232,7 +245,7 @@ impl Stream {
         let slack = (2 * self.config.every).max(Duration::from_secs(60));
         let edge = self.portal.now() - seconds(self.config.settle + slack) * SECOND;
         let waits = |one: &Unproven| ["pending", "empty_unconfirmed"].contains(&one.state.as_str());
-        let whole = matches!(self.source.shape(), Shape::Snapshot { .. });
+        let whole = !matches!(self.source.shape(), Shape::Window { .. });
         let owed = |one: &Unproven| whole || !waits(one) || one.from.timestamp_micros() < edge;
         Unfinished {
             site: self.connection.site.clone(),
@@ -259,7 +272,7 @@ impl Stream {
                 };
                 window.everything(told).await?;
             }
-            Loaded::Snapshot(snapshot) => drop(snapshot.poll().await?),
+            Loaded::Snapshot(_) | Loaded::PerComputer(_) => drop(stream.poll_whole(true).await?),
         }
         self.note_fields(stream, around).await
     }
@@ -269,6 +282,7 @@ impl Stream {
         let (changes, set) = match loaded {
             Loaded::Window(window) => (window.listing.take_field_changes(), window.ledger.set),
             Loaded::Snapshot(snapshot) => (snapshot.listing.take_field_changes(), snapshot.settings.set),
+            Loaded::PerComputer(stream) => (stream.listing.take_field_changes(), stream.settings.set),
         };
         if changes.is_empty() {
             return Ok(());
@@ -351,6 +365,10 @@ impl Stream {
                 status.of_snapshot(&snapshot.notes, self.portal.now());
                 status.rows = snapshot.notes.rows;
                 status.requests = snapshot.requests;
+            }
+            Some(Loaded::PerComputer(stream)) => {
+                status.of_snapshot(&stream.notes, self.portal.now());
+                status.requests = stream.requests;
             }
             None if matches!(self.source.shape(), Shape::Window { .. }) => {
                 status.of_nothing(self.portal.now().div_euclid(SECOND) - seconds(self.config.settle));
@@ -442,6 +460,33 @@ impl Stream {
                     clock,
                     notes,
                     requests: 0,
+                }))
+            }
+            Shape::PerComputer { signs, quiet } => {
+                let settings = PerComputerSettings {
+                    connection,
+                    epoch: self.connection.epoch,
+                    source: self.source,
+                    scope: self.scope.clone(),
+                    signs,
+                    quiet,
+                    page_size: config.page_size,
+                    every: config.every,
+                    sweep: config.sweep,
+                    backfill: seconds(config.backfill) * SECOND,
+                    stream: row.id,
+                    set: row.set,
+                };
+                let notes: SnapshotNotes = read_notes(&row.notes, &self.connection.site, source)?;
+                let (store, clock) = (store.clone(), around.clock.clone());
+                Loaded::PerComputer(Box::new(PerComputerStream {
+                    settings,
+                    listing,
+                    store,
+                    clock,
+                    notes,
+                    requests: 0,
+                    older: false,
                 }))
             }
         })

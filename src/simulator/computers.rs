@@ -18,6 +18,8 @@ pub struct State {
     pub user: Option<&'static str>,
     pub minor: i64,
     pub removed: bool,
+    pub isolated: bool,
+    pub locked: bool,
 }
 
 /// One change.
@@ -27,6 +29,8 @@ pub enum Patch {
     User(Option<&'static str>),
     Version(i64),
     Removed(bool),
+    Isolated(bool),
+    Locked(bool),
 }
 
 /// A computer and its history.
@@ -69,6 +73,8 @@ impl Computer {
                 user: dice.pick(&USERS),
                 minor: 10 + dice.below(3),
                 removed: false,
+                isolated: false,
+                locked: false,
             },
             changes: BTreeMap::new(),
         }
@@ -151,7 +157,13 @@ impl Computer {
         object.members(r#""newThreatLockerVersion":"","uploadBaseFile":false,"restartComputerNeeded":false"#);
         object.text("serviceVersion", format_args!("9.{}.4.2210", state.minor)).value("shouldRestart", false);
         object.text("serialNumber", format_args!("EX{:06}SN", self.number));
-        object.value("maintenanceTypeId", if learning { 3 } else { 0 });
+        let maintenance = match (state.isolated, state.locked, learning) {
+            (true, ..) => 14,
+            (_, true, _) => 15,
+            (_, _, true) => 3,
+            _ => 0,
+        };
+        object.value("maintenanceTypeId", maintenance);
         object.members(r#""isTamperProtectionDisabled":false,"isLearningMoreThanFourDays":false"#);
         object.text("mode", state.mode).value("versionMajor", 9).value("versionMinor", state.minor);
         object.members(concat!(
@@ -165,8 +177,9 @@ impl Computer {
         object.value("lastCheckinLocalIPAddresses", format_args!(r#"["198.51.100.{}"]"#, self.number % 250));
         object.value("denyCountOneDay", denied).value("denyCountThreeDays", denied + 2);
         object.value("denyCountSevenDays", denied + 5).value("totalRows", total);
-        object.members(r#""isInheritFromGroup":true,"hasUnknownVersion":false,"isIsolated":false"#);
-        object.members(r#""isLockedOut":false,"hasConfigManagerProduct":true,"maintenenceBannerIds":[]"#);
+        object.members(r#""isInheritFromGroup":true,"hasUnknownVersion":false"#);
+        object.value("isIsolated", state.isolated).value("isLockedOut", state.locked);
+        object.members(r#""hasConfigManagerProduct":true,"maintenenceBannerIds":[]"#);
         object.text("targetThreatLockerVersion", format_args!("9.{}.4", state.minor));
         object.value("isDeleted", state.removed).maybe("username", state.user);
         object.time("fullCheckinDateTime", checkin, Spelling::Ticks);
@@ -189,6 +202,8 @@ impl State {
             Patch::User(user) => self.user = user,
             Patch::Version(minor) => self.minor = minor,
             Patch::Removed(removed) => self.removed = removed,
+            Patch::Isolated(isolated) => self.isolated = isolated,
+            Patch::Locked(locked) => self.locked = locked,
         }
     }
 }
@@ -248,6 +263,14 @@ impl Fleet {
             1 => computer.patch(at, Patch::Removed(true)),
             2 => computer.patch(at, Patch::Version(10 + dice.below(6))),
             3..8 => computer.patch(at, Patch::User(dice.pick(&USERS))),
+            8 => {
+                let (begun, ended) = match dice.chance(0.6) {
+                    true => (Patch::Isolated(true), Patch::Isolated(false)),
+                    false => (Patch::Locked(true), Patch::Locked(false)),
+                };
+                computer.patch(at, begun);
+                computer.patch(at + (600 + dice.below(7_200)) * SECOND, ended);
+            }
             _ => {
                 // Back to where it was, so that equal states come more than once.
                 let mode = computer.state(at).map_or(MODES[0], |state| state.mode);

@@ -160,6 +160,8 @@ pub struct Dialect {
     pub revoked_status: u16,
     /// Bodies are compressed for clients that accept it.
     pub gzip: bool,
+    /// Only the older path of the maintenances is there, which has no pages (contract section 6.3).
+    pub unpaged_maintenance: bool,
 }
 
 impl Default for Dialect {
@@ -186,6 +188,7 @@ impl Default for Dialect {
             no_organization: NoOrganization::Own,
             revoked_status: 403,
             gzip: false,
+            unpaged_maintenance: false,
         }
     }
 }
@@ -274,6 +277,7 @@ impl Dialect {
             no_organization: if rng.random() { NoOrganization::Own } else { NoOrganization::Empty },
             revoked_status: if rng.random() { 403 } else { 440 },
             gzip: one_in(rng, 3),
+            unpaged_maintenance: one_in(rng, 3),
         }
     }
 

@@ -17,16 +17,20 @@ pub enum Endpoint {
     ChildOrganizations,
     OrganizationsForMove,
     ApprovalCount,
+    Maintenance,
+    MaintenanceUnpaged,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::UnifiedAudit,
         Self::SystemAudit,
         Self::Computers,
         Self::ChildOrganizations,
         Self::OrganizationsForMove,
         Self::ApprovalCount,
+        Self::Maintenance,
+        Self::MaintenanceUnpaged,
     ];
 
     /// The verb and the path below `/portalapi/`, in lower case: the portal's routing ignores case
@@ -41,6 +45,8 @@ impl Endpoint {
             }
             Self::OrganizationsForMove => ("GET", "organization/organizationgetformovecomputers"),
             Self::ApprovalCount => ("GET", "approvalrequest/approvalrequestgetcount"),
+            Self::Maintenance => ("GET", "maintenancemode/maintenancemodegetbycomputeridv2"),
+            Self::MaintenanceUnpaged => ("GET", "maintenancemode/maintenancemodegetbycomputerid"),
         }
     }
 
@@ -56,7 +62,7 @@ impl Endpoint {
         match self {
             Self::UnifiedAudit => "View Unified Audit",
             Self::SystemAudit => "View System Audit",
-            Self::Computers => "View Computers",
+            Self::Computers | Self::Maintenance | Self::MaintenanceUnpaged => "View Computers",
             Self::ChildOrganizations | Self::OrganizationsForMove => "View Organizations",
             Self::ApprovalCount => "View Approvals",
         }

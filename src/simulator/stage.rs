@@ -28,6 +28,8 @@ pub struct Request<'a> {
     /// `ManagedOrganizationId`.
     pub organization: Option<&'a str>,
     pub new_search: bool,
+    /// Of the address, behind the question mark.
+    pub query: &'a str,
     pub body: &'a [u8],
 }
 
@@ -179,6 +181,9 @@ impl Stage {
         match endpoint {
             Endpoint::OrganizationsForMove => return Ok(self.organizations_for_move()),
             Endpoint::ApprovalCount => return Ok(Reply::json(b"3".to_vec())),
+            Endpoint::Maintenance | Endpoint::MaintenanceUnpaged => {
+                return self.maintenances(endpoint, organization, request, logged);
+            }
             _ => {}
         }
         let body: Body = serde_json::from_slice(request.body).map_err(|_| Reply::binding_failed())?;

@@ -49,6 +49,8 @@ pub struct TruthComputer {
     pub mode: &'static str,
     pub username: Option<&'static str>,
     pub version_minor: i64,
+    pub isolated: bool,
+    pub locked: bool,
     /// The same for two states exactly if they do not differ in what changes a device.
     pub state: String,
 }
@@ -112,6 +114,8 @@ impl Stage {
             mode: state.mode,
             username: state.user,
             version_minor: state.minor,
+            isolated: state.isolated,
+            locked: state.locked,
             state: format!("{:016x}", key.bytes().fold(0, |sum, byte| mix(sum ^ u64::from(byte)))),
         }
     }

@@ -112,6 +112,7 @@ pub mod purpose {
     pub const TOKEN: u64 = 11;
     pub const PERSON: u64 = 12;
     pub const FAULT: u64 = 13;
+    pub const MAINTENANCE: u64 = 14;
 }
 
 const NAMES: [&str; 6] = [

@@ -155,7 +155,7 @@ fn stream(
                 DateTime::from_timestamp(notes.scrubbed, 0).filter(|at| *at > DateTime::UNIX_EPOCH);
             status.observed = Some(notes.observed);
         }
-        Shape::Snapshot { .. } => {
+        Shape::Snapshot { .. } | Shape::PerComputer { .. } => {
             status.of_snapshot(&serde_json::from_str::<SnapshotNotes>(&row.notes).unwrap_or_default(), now);
         }
     }

@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_refill.sql"),
     include_str!("migrations/0009_last_seen.sql"),
     include_str!("migrations/0010_sink_days.sql"),
+    include_str!("migrations/0011_asked.sql"),
 ];
 
 /// A write-ahead log above this is folded into the database, and the file cut back to it.

@@ -27,6 +27,7 @@ mod post;
 mod privacy;
 mod records;
 mod reload;
+mod remediations;
 mod rotation;
 mod schedules;
 mod select;

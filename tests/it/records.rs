@@ -78,7 +78,7 @@ fn entry<'a>(source: &str, row: &'a str, previous: Option<(Change, &'a str)>) ->
         kind: by_name(source).unwrap().kind(),
         change,
         organization: "0a",
-        vendor_id: None,
+        vendor_id: (source == "remediations").then_some("c/m"),
         time: Some(1_772_366_401_500_000),
         row,
         previous,
@@ -120,6 +120,11 @@ fn simulated(source: &str) -> Vec<String> {
 
 fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
     let audit = match source {
+        "remediations" => {
+            let computers = world.fleet.computers.iter();
+            let rows = computers.flat_map(|one| one.maintenances(world.options.seed, world.now()));
+            return rows.map(|one| one.text()).collect::<Vec<_>>().into_iter();
+        }
         "unified_audit" => Audit::UnifiedAudit,
         "system_audit" => Audit::SystemAudit,
         _ => {
@@ -341,6 +346,7 @@ fn what_is_not_mapped_is_a_small_part_of_every_kind_of_row() {
         let record = &encode(ocsf(Version::V1_5), source, &row, None, Enrichment::default())[0];
         let kind =
             whole["actionType"].as_str().or(whole["action"].as_str()).filter(|_| source != "computers");
+        let kind = kind.or(whole["displayName"].as_str().filter(|_| source == "remediations"));
         let key = (
             source,
             kind.unwrap_or("computer").to_owned(),
@@ -356,6 +362,7 @@ fn what_is_not_mapped_is_a_small_part_of_every_kind_of_row() {
         eprintln!("unmapped: {percent:>2} of 100 bytes of {source} {kind} ({class})");
         let bound = match source {
             "computers" => 37,
+            "remediations" => 34,
             "system_audit" => 28,
             _ => 30,
         };

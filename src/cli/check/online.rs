@@ -4,6 +4,7 @@
 use crate::app::portal_settings;
 use crate::budget::Budget;
 use crate::cli::out;
+use crate::cli::try_it::probe::of_first_computer;
 use crate::clock::Clock;
 use crate::config::{Config, Connection, Organizations};
 use crate::model::{Micros, SECOND};
@@ -11,7 +12,7 @@ use crate::portal::{Pacers, Portal, PortalError, Remedy};
 use crate::schedule::chosen;
 use crate::sink::{Sink, SinkKind};
 use crate::sinks::kafka;
-use crate::source::{Filter, Query, SOURCES, Scope, Shape, Source};
+use crate::source::{Query, SOURCES, Scope, Shape, Source};
 
 /// Clocks further apart than this are said to be (contract section 12).
 const CLOCK_APART: Micros = 120 * SECOND;
@@ -127,7 +128,22 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
         if !connection.sources.get(source.name()).is_some_and(|config| config.enabled) {
             continue;
         }
-        let request = first_row(source, &scope, portal.now()).request(source, connection.http.timeout);
+        let mut query = first_row(source, &scope, portal.now());
+        if matches!(source.shape(), Shape::PerComputer { .. }) {
+            match of_first_computer(portal, query).await {
+                Ok(Some(of_one)) => query = of_one,
+                Ok(None) => {
+                    line(source.name(), "there are no computers to ask about");
+                    continue;
+                }
+                Err(error) => {
+                    line(source.name(), &refusal(&error, source.permission()));
+                    wrong += 1;
+                    continue;
+                }
+            }
+        }
+        let request = query.request(source, connection.http.timeout);
         match portal.fetch(&request).await {
             Ok(page) => line(
                 source.name(),
@@ -156,10 +172,9 @@ fn first_row(source: &dyn Source, scope: &Scope, now: Micros) -> Query {
             let now = now.div_euclid(SECOND);
             (u8::from(source.name() == "unified_audit"), Some((now - 86_400, now)))
         }
-        Shape::Snapshot { .. } => (0, None),
+        Shape::Snapshot { .. } | Shape::PerComputer { .. } => (0, None),
     };
-    let filter = Filter::default();
-    Query { scope: scope.clone(), part, span, page: 1, size: 1, split: None, deleted: false, filter }
+    Query { part, span, ..Query::whole(scope.clone(), 1, 1) }
 }
 
 /// Why a source is not readable, with the permission to tick where that may be it.

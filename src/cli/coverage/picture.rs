@@ -165,7 +165,7 @@ fn site(
             query: row.fingerprint.clone(),
             covered: match by_name(&row.source)?.shape() {
                 Shape::Window { .. } => window(row, intervals, config, error, now),
-                Shape::Snapshot { .. } => snapshot(row, error),
+                Shape::Snapshot { .. } | Shape::PerComputer { .. } => snapshot(row, error),
             },
         })
     });

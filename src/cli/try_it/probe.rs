@@ -1,5 +1,6 @@
 //! Asking a portal one page of everything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -8,7 +9,7 @@ use super::report::{Child, Counted, Report, Tried};
 use crate::cli::check::online::refusal;
 use crate::model::{OrganizationId, SECOND};
 use crate::portal::{Failure, ListedOrganization, Portal, PortalError};
-use crate::source::{Filter, Query, SOURCES, Scope, Shape, Source};
+use crate::source::{Query, SOURCES, Scope, Shape, Source, by_name};
 
 /// The defaults of the configuration, which a test compares with these.
 pub(super) const RATE: f64 = 5.0;
@@ -99,14 +100,24 @@ async fn ask(portal: &Portal, source: &'static dyn Source, scope: &Scope) -> Tri
     };
     let now = portal.now().div_euclid(SECOND);
     let query = Query {
-        scope: scope.clone(),
         part: if source.name() == "unified_audit" { TABLE } else { 0 },
         span: by_time.then_some((now - 86_400, now)),
-        page: 1,
-        size: LOOKED_AT,
-        split: None,
-        deleted: false,
-        filter: Filter::default(),
+        ..Query::whole(scope.clone(), 1, LOOKED_AT)
+    };
+    let query = match source.shape() {
+        Shape::PerComputer { .. } => match of_first_computer(portal, query).await {
+            Ok(Some(query)) => query,
+            // Without computers there is nothing to be read.
+            Ok(None) => {
+                tried.readable = true;
+                return tried;
+            }
+            Err(error) => {
+                tried.trouble = Some(refusal(&error, source.permission()));
+                return tried;
+            }
+        },
+        _ => query,
     };
     let page = match portal.fetch(&query.request(source, TIMEOUT)).await {
         Ok(page) => page,
@@ -140,6 +151,20 @@ async fn ask(portal: &Portal, source: &'static dyn Source, scope: &Scope) -> Tri
         tried.minutes = tried.requests.map(minutes);
     }
     tried
+}
+
+/// The same of the first computer that is listed, if there is one.
+pub(in crate::cli) async fn of_first_computer(
+    portal: &Portal,
+    query: Query,
+) -> Result<Option<Query>, PortalError> {
+    let computers = by_name("computers").expect("a source of this version");
+    let first = Query { computer: None, ..Query::whole(query.scope.clone(), 1, 1) };
+    let page = portal.fetch(&first.request(computers, TIMEOUT)).await?;
+    let Some(key) = page.rows().next().and_then(|row| computers.key(row, 0).ok()) else { return Ok(None) };
+    let scope = Scope::Organization(key.organization);
+    let computer = key.vendor_id.map(|id| Arc::from(&*id));
+    Ok(computer.map(|computer| Query { scope, computer: Some(computer), ..query }))
 }
 
 /// Requests for so many rows a day over the default backfill, or of one walk of all.

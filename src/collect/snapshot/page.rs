@@ -16,7 +16,7 @@ use crate::source::Scope;
 use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::snapshots::{self, Known, Presence};
-use crate::store::{StoreError, connections, dead_letters, outbox};
+use crate::store::{StoreError, connections, outbox};
 
 /// What the jobs of one page or walk need to know.
 pub(super) struct Page {
@@ -204,33 +204,6 @@ impl Page {
             &entries,
         )?;
         Ok(entries.len() as u64)
-    }
-
-    /// Keeps rows that nobody can read.
-    pub(super) fn bury(
-        &self,
-        db: &Connection,
-        undecodable: &[(bytes::Bytes, String)],
-    ) -> Result<(), StoreError> {
-        for (body, reason) in undecodable {
-            dead_letters::insert(
-                db,
-                &dead_letters::NewDeadLetter {
-                    sink: None,
-                    connection: self.settings.connection,
-                    source: self.settings.source,
-                    organization_id: None,
-                    number: None,
-                    uid: Some(Uuid::from_bytes(digest(&[body]))),
-                    vendor_id: None,
-                    reason,
-                    stored: self.stored,
-                    body,
-                    entry: None,
-                },
-            )?;
-        }
-        Ok(())
     }
 
     /// Judges what a complete walk did not list. Answers how many entries that made.

@@ -257,19 +257,12 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         size: u32,
         split: Option<&'static str>,
     ) -> Query {
-        Query {
-            scope: match &self.settings.scope {
-                Scope::Organization(own) if self.notes.through_tree => Scope::Tree(own.clone()),
-                scope => scope.clone(),
-            },
-            part: self.settings.part,
-            span: Some(request),
-            page,
-            size,
-            split,
-            deleted: false,
-            filter: self.settings.filter.clone(),
-        }
+        let scope = match &self.settings.scope {
+            Scope::Organization(own) if self.notes.through_tree => Scope::Tree(own.clone()),
+            scope => scope.clone(),
+        };
+        let (part, filter) = (self.settings.part, self.settings.filter.clone());
+        Query { part, span: Some(request), split, filter, ..Query::whole(scope, page, size) }
     }
 
     /// Learns from a page about the portal's ways. Answers whether rows must now be filed by their other

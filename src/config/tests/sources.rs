@@ -30,14 +30,14 @@ sources:
       connections[0].sources.organizations.page_size: unknown key; known here: every
       connections[0].sources.threats: is not collected by this version yet; remove it
       connections[0].sources.polices: unknown source; did you mean "policies"?
-      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, reports, threats, policies, remediations, approval_requests
+      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, remediations, reports, threats, policies, approval_requests
     "#);
 }
 
 #[test]
 fn a_site_that_would_collect_nothing_or_an_organization_twice_is_a_mistake() {
-    let off = "sources: { unified_audit: { enabled: false }, system_audit: { enabled: false }, computers: { enabled: false } }";
-    assert_snapshot!(Folder::with_connection(&format!("instance: g\n{off}\n")).mistakes(), @"
+    let off = SOURCE_NAMES.map(|name| format!("{name}: {{ enabled: false }}")).join(", ");
+    assert_snapshot!(Folder::with_connection(&format!("instance: g\nsources: {{ {off} }}\n")).mistakes(), @"
     DIR/lockstep.yaml has 1 mistake:
       connections[0].sources: none is enabled, so nothing of this site would be collected
     ");

@@ -3,6 +3,7 @@
 
 use crate::record::device::Difference;
 use crate::record::event::{Action, Edit, FileAction};
+use crate::record::remediation::Moment;
 
 /// `event.category` and `event.type`.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,15 @@ pub(super) fn of(action: Action) -> Class {
         },
 
         Action::Other => to(&[], &[]),
+    }
+}
+
+/// The class of a moment of a maintenance.
+pub(super) fn of_maintenance(moment: Moment) -> Class {
+    match moment {
+        Moment::Begun => to(&["configuration", "host"], &["change", "start"]),
+        Moment::Altered => to(&["configuration", "host"], &["change"]),
+        Moment::Ended => to(&["configuration", "host"], &["change", "end"]),
     }
 }
 

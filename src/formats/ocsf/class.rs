@@ -21,6 +21,7 @@ pub(super) enum Class {
     Inventory,
     ConfigState,
     Api,
+    Remediation,
 }
 
 /// What the schema says of a class.
@@ -55,6 +56,7 @@ impl Class {
                 in_category(5, 5019, "Device Config State Change", [Plain, Control, Control])
             }
             Class::Api => in_category(6, 6003, "API Activity", [Plain; 3]),
+            Class::Remediation => in_category(7, 7001, "Remediation Activity", [Host; 3]),
         }
     }
 
@@ -71,6 +73,7 @@ fn in_category(category: i64, uid: i64, name: &'static str, profiles: [Profiles;
         4 => "Network Activity",
         5 => "Discovery",
         6 => "Application Activity",
+        7 => "Remediation",
         _ => "Uncategorized",
     };
     Facts { uid, name, category, category_name, profiles }

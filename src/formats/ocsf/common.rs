@@ -3,6 +3,7 @@
 use super::class::{Mapping, Profiles};
 use super::{Context, Version};
 use crate::formats::out::{From, Out, Value};
+use crate::record::About;
 use crate::record::event::{Outcome, Severity};
 use crate::record::row::{Field, Slots};
 
@@ -85,7 +86,13 @@ fn write_metadata(out: &mut impl Out, context: &Context<'_>, front: &Front<'_>) 
     out.text("original_time", front.time);
     let logged = Value::Integer(origin.collected.div_euclid(1_000));
     out.put("logged_time", logged, From::fixed("when it was collected, in milliseconds since 1970"));
-    out.text("tenant_uid", front.organization);
+    match &context.record.about {
+        About::Remediation(remediation) => {
+            let rule = "the computer's organization";
+            out.put("tenant_uid", Value::Text(remediation.organization), From::fixed(rule));
+        }
+        _ => out.text("tenant_uid", front.organization),
+    }
     out.put("log_name", Value::Text(origin.source), From::fixed("the source"));
     if let Some(profiles) = front.profiles.json() {
         out.put("profiles", Value::Json(profiles), From::fixed("of the class"));

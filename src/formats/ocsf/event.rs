@@ -86,8 +86,8 @@ fn write_subject(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, c
         Class::Entity => policy(out, event),
         Class::Api => api(out, event),
         Class::Base if context.version >= Version::V1_5 => actor_and_device(out, context, event),
-        // No event becomes an inventory.
-        Class::Base | Class::Inventory => {}
+        // No event becomes an inventory, or a maintenance.
+        Class::Base | Class::Inventory | Class::Remediation => {}
     }
 }
 

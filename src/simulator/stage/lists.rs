@@ -1,6 +1,11 @@
 //! The lists that are asked as a whole: computers and organizations.
 
-use super::Stage;
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::{Request, Stage};
 use crate::simulator::reply::Reply;
 use crate::simulator::requests::{Body, Endpoint};
 use crate::simulator::stats::Logged;
@@ -58,6 +63,42 @@ impl Stage {
             object.end();
         };
         self.whole(listed.len(), body, logged, number, write)
+    }
+
+    /// The history of one computer's maintenances (contract section 6.3), in pages only where it has them.
+    pub(super) fn maintenances(
+        &self,
+        endpoint: Endpoint,
+        organization: u16,
+        request: &Request<'_>,
+        logged: &mut Logged,
+    ) -> Result<Reply, Reply> {
+        let paged = endpoint == Endpoint::Maintenance;
+        if paged && self.dialect.unpaged_maintenance {
+            return Err(self.error(404, "Not Found", request.number));
+        }
+        let asked: HashMap<Cow<'_, str>, Cow<'_, str>> =
+            reqwest::Url::parse(&format!("http://portal/?{}", request.query))
+                .map(|url| {
+                    url.query_pairs().map(|(k, v)| (k.into_owned().into(), v.into_owned().into())).collect()
+                })
+                .unwrap_or_default();
+        let number = |name: &str| asked.get(name).and_then(|text| text.parse().ok());
+        let Some(id) = asked.get("computerId").and_then(|id| Uuid::try_parse(id).ok()) else {
+            return Err(self.error(400, "computerId is missing", request.number));
+        };
+        let now = self.world.now();
+        let computers = &self.world.fleet.computers;
+        // A computer of another organization is none.
+        let computer = computers.iter().find(|one| one.id == id && one.organization == organization);
+        let listed = computer.map_or_else(Vec::new, |one| one.maintenances(self.world.options.seed, now));
+        let body = Body {
+            page_number: number("pageNumber").filter(|_| paged),
+            page_size: if paged { number("pageSize") } else { Some(listed.len().max(1) as u64) },
+            ..Body::default()
+        };
+        (logged.page, logged.size) = (body.page_number.unwrap_or(1), body.page_size.unwrap_or(0));
+        self.whole(listed.len(), &body, logged, request.number, |index, out| listed[index].write(out))
     }
 
     /// Every organization that the token reaches, as a drop-down (contract section 7.2).

@@ -279,6 +279,8 @@ struct Shown {
     mode: String,
     username: Option<String>,
     minor: i64,
+    /// Isolated, and locked.
+    restricted: (bool, bool),
     removed: bool,
 }
 
@@ -290,6 +292,7 @@ impl Shown {
             mode: state.mode.to_owned(),
             username: state.username.map(spelt),
             minor: state.version_minor,
+            restricted: (state.isolated, state.locked),
             removed: state.removed,
         }
     }
@@ -301,15 +304,18 @@ impl Shown {
             mode: String,
             username: Option<String>,
             version_minor: i64,
+            is_isolated: bool,
+            is_locked_out: bool,
             is_deleted: bool,
         }
-        let Row { mode, username, version_minor: minor, is_deleted: removed } =
+        let Row { mode, username, version_minor: minor, is_isolated, is_locked_out, is_deleted: removed } =
             serde_json::from_str(row.get()).unwrap();
-        Self { mode, username, minor, removed }
+        Self { mode, username, minor, restricted: (is_isolated, is_locked_out), removed }
     }
 
     /// The same but for being there.
     fn alike(&self, other: &Self) -> bool {
-        (&self.mode, &self.username, self.minor) == (&other.mode, &other.username, other.minor)
+        (&self.mode, &self.username, self.minor, self.restricted)
+            == (&other.mode, &other.username, other.minor, other.restricted)
     }
 }

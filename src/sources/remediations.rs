@@ -1,0 +1,134 @@
+//! Remediations: isolation, lockdown and the other maintenances of computers, as the history of each computer lists
+//! them. `GET MaintenanceMode/MaintenanceModeGetByComputerIdV2` (contract section 6.3); older portals know it
+//! without `V2` and without pages.
+//!
+//! The portal has no list for all computers, so each is asked, and only where its row changed, or once in a
+//! while. Rows may have no id, no computer, and dates of the year 1 for what is not set.
+
+mod read;
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::model::{Entry, Kind, Micros, OrganizationId};
+use crate::normalise::{fields, text, time};
+use crate::portal::Endpoint;
+use crate::record::Record;
+use crate::record::row::{Names, Row};
+use crate::source::{Lasting, Query, Rejected, RowKey, Shape, Source};
+use crate::sources::{content, id, query_string};
+
+pub struct Remediations;
+
+impl Source for Remediations {
+    fn name(&self) -> &'static str {
+        "remediations"
+    }
+
+    /// Signs: contract section 2.1.
+    fn shape(&self) -> Shape {
+        Shape::PerComputer {
+            signs: &[
+                "maintenanceTypeId",
+                "maintenanceEndDate",
+                "activeMaintenanceModes",
+                "isTamperProtectionDisabled",
+                "isOpsAlertsDisabled",
+                "isElevated",
+                "isIsolated",
+                "isIsolationMode",
+                "isLockedOut",
+                "isLockDownMode",
+                "appControlLearningModeActive",
+                "mode",
+            ],
+            quiet: "Secure",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Event
+    }
+
+    /// The history stands on the computer's page; no source names a permission of its own (contract section 1.8).
+    fn permission(&self) -> &'static str {
+        "View Computers"
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::MaintenanceByComputer
+    }
+
+    fn older_endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::MaintenanceByComputerUnpaged)
+    }
+
+    fn body(&self, _query: &Query) -> Value {
+        Value::Null
+    }
+
+    fn query_string(&self, query: &Query) -> String {
+        let computer = query.computer.as_deref().unwrap_or_default();
+        let (page, size) = (query.page.to_string(), query.size.to_string());
+        query_string(&[("computerId", computer), ("pageNumber", &page), ("pageSize", &size)])
+    }
+
+    fn names(&self) -> &'static Names {
+        static NAMES: Names = read::NAMES;
+        &NAMES
+    }
+
+    fn examples(&self) -> Vec<String> {
+        vec![include_str!("remediations/example.json").to_owned()]
+    }
+
+    fn read<'a>(
+        &self,
+        entry: &Entry<'a>,
+        row: &'a Row<'a>,
+        previous: Option<&'a Row<'a>>,
+        emit: &mut dyn FnMut(Record<'a>),
+    ) {
+        emit(read::read(entry, row, previous));
+    }
+
+    /// A row without an id is named by what it is and when it began.
+    fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {
+        let [vendor_id, kind, start] =
+            fields(row, &["maintenanceModeId", "maintenanceTypeId", "startDateTime"])?;
+        let at = time(start);
+        let vendor_id = id(vendor_id).unwrap_or_else(|| {
+            let kind = text(kind).unwrap_or_default();
+            match at {
+                Some(at) => Cow::Owned(format!("{kind}@{at}")),
+                None => Cow::Owned(format!("{kind}#{:032x}", u128::from_be_bytes(content(row, None, &[])))),
+            }
+        });
+        Ok(RowKey {
+            organization: OrganizationId::none(),
+            organization_name: None,
+            vendor_id: Some(vendor_id),
+            content: [0; 16],
+            at,
+            imported: None,
+            reader: None,
+            computer: None,
+            host: None,
+            user: None,
+            facts: None,
+        })
+    }
+
+    fn lasting(&self, row: &str, now: Micros) -> Lasting {
+        let Ok([start, end, ended_by]) = fields(row, &["startDateTime", "endDateTime", "endedBy"]) else {
+            return Lasting::default();
+        };
+        let (from, to) = (time(start), time(end));
+        let by = text(ended_by).map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+        Lasting { from, to, has_ended: by.is_some() || to.is_some_and(|to| to <= now), ended_by: by }
+    }
+}
+
+#[cfg(test)]
+mod tests;
