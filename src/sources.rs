@@ -2,6 +2,7 @@
 
 pub mod computers;
 pub mod system_audit;
+pub mod threats;
 pub mod unified_audit;
 
 use std::borrow::Cow;

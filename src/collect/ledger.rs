@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use rusqlite::Connection;
+use uuid::Uuid;
 
 use super::window::{Commit, EXPECTED_GAPS, Ledger, Notes, RowCommit, Silent};
 use crate::clock::Clock;
+use crate::coverage::Axis;
 use crate::model::{
     Change, ConnectionId, Entry, Kind, Lane, Micros, OrganizationId, RowIds, SECOND, Seconds,
 };
@@ -16,7 +18,7 @@ use crate::store::backfill::Again;
 use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::refill::{self, Shared};
-use crate::store::seen::SeenRow;
+use crate::store::seen::{ListedBy, SeenRow};
 use crate::store::{
     Store, StoreError, backfill, connections, dead_letters, outbox, owed, seen, streams, withheld,
 };
@@ -47,6 +49,51 @@ pub struct StreamLedger {
     /// The one organization that the stream asks for; absent for a tree.
     pub organization: Option<OrganizationId>,
     pub packing: Packing,
+    /// Where rated rows are entered, too.
+    pub also: Option<Box<Also>>,
+}
+
+/// The ledger of another source's stream of the same scope, in which rated rows are entered with the page that
+/// lists them, whether or not its own query ever does. They count there only once it does.
+#[derive(Clone)]
+pub struct Also {
+    pub ledger: StreamLedger,
+    /// Where that stream will begin, as long as it has not: older rows do not enter.
+    pub start: Seconds,
+}
+
+impl Also {
+    /// Enters the rated ones of a page.
+    fn enter(&self, db: &Connection, page: &Commit, stored: Micros) -> Result<(), StoreError> {
+        let mut rated = page.rows.iter().filter_map(|row| Some((row, row.also?))).peekable();
+        if rated.peek().is_none() {
+            return Ok(());
+        }
+        let stream = self.ledger.stream;
+        // Notes that cannot be read are told of by the stream that loads them.
+        let notes: Notes =
+            serde_json::from_str(&streams::notes(db, stream)?.unwrap_or_default()).unwrap_or_default();
+        let start = notes.start.unwrap_or(self.start);
+        let start =
+            backfill::earliest(db, stream)?.map_or(start, |asked| asked.min(start)).saturating_mul(SECOND);
+        let is_imported = |notes: &Notes| notes.observed.axis == Axis::Imported;
+        let other_axis = page.notes.as_ref().is_some_and(|own| is_imported(own) != is_imported(&notes));
+        let of = |(row, uid): (&RowCommit, Uuid)| {
+            let (at, other) = match row.other {
+                Some(other) if other_axis => (other, Some(row.at)),
+                other => (row.at, other),
+            };
+            let enter = row.enter && other.map_or(at, |other| other.max(at)) >= start;
+            // What the other query withheld, since it begins later, is owed all the same.
+            RowCommit { uid, at, other, enter, owed: true, ..row.clone() }
+        };
+        let rows = rated.map(of).collect();
+        let mut rated = Commit { lane: page.lane, collected: page.collected, rows, ..Commit::default() };
+        self.ledger.refill(db, &rated)?;
+        rated.rows.retain(|row| row.enter);
+        self.ledger.enter(db, &rated, stored, ListedBy::Another)?;
+        Ok(())
+    }
 }
 
 /// How far a stream's seen rows are packed, as far as this life of the program knows.
@@ -91,25 +138,11 @@ impl StreamLedger {
         if commit.swap_axis {
             seen::swap_axis(db, self.set)?;
         }
-        let fresh = self.new_rows(db, &commit.rows, commit.collected)?;
-        let told: Vec<Option<Told>> = fresh.iter().map(|row| told(row, commit.collected)).collect();
-        let known = devices::note_seen(db, &told, commit.collected)?;
-        let entries: Vec<NewEntry<'_>> =
-            fresh.iter().enumerate().map(|(place, (row, _))| self.entry(row, known.of(place))).collect();
-        if !entries.is_empty() {
-            let lane = commit.lane.unwrap_or(Lane::Backfill);
-            outbox::append(
-                db,
-                self.connection,
-                self.epoch,
-                lane,
-                self.source,
-                commit.collected,
-                stored,
-                &entries,
-            )?;
-        }
+        let entered = self.enter(db, &commit, stored, ListedBy::TheSet)?;
         self.refill(db, &commit)?;
+        if let Some(also) = &self.also {
+            also.enter(db, &commit, stored)?;
+        }
         for (uid, body, reason) in &commit.dead {
             dead_letters::insert(
                 db,
@@ -132,7 +165,7 @@ impl StreamLedger {
             streams::replace_intervals(db, self.stream, *range, intervals)?;
         }
         if let Some(notes) = commit.notes {
-            let notes = Notes { rows: notes.rows + entries.len() as u64, ..notes };
+            let notes = Notes { rows: notes.rows + entered, ..notes };
             let notes = serde_json::to_string(&notes).expect("notes hold only numbers and text");
             streams::set_notes(db, self.stream, &notes)?;
         }
@@ -141,6 +174,35 @@ impl StreamLedger {
         }
         if let Some((asked, reached)) = &commit.walked_again {
             backfill::walked_again(db, self.stream, asked, *reached)?;
+        }
+        Ok(entered)
+    }
+
+    /// Remembers the rows of a page and makes entries of the new ones. Answers how many.
+    fn enter(
+        &self,
+        db: &Connection,
+        commit: &Commit,
+        stored: Micros,
+        listed_by: ListedBy,
+    ) -> Result<u64, StoreError> {
+        let fresh = self.new_rows(db, &commit.rows, commit.collected, listed_by)?;
+        let told: Vec<Option<Told>> = fresh.iter().map(|row| told(row, commit.collected)).collect();
+        let known = devices::note_seen(db, &told, commit.collected)?;
+        let entries: Vec<NewEntry<'_>> =
+            fresh.iter().enumerate().map(|(place, (row, _))| self.entry(row, known.of(place))).collect();
+        if !entries.is_empty() {
+            let lane = commit.lane.unwrap_or(Lane::Backfill);
+            outbox::append(
+                db,
+                self.connection,
+                self.epoch,
+                lane,
+                self.source,
+                commit.collected,
+                stored,
+                &entries,
+            )?;
         }
         Ok(entries.len() as u64)
     }
@@ -184,6 +246,7 @@ impl StreamLedger {
         db: &Connection,
         rows: &'r [RowCommit],
         now: Micros,
+        listed_by: ListedBy,
     ) -> Result<Vec<(&'r RowCommit, i64)>, StoreError> {
         let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
         let mut seen_rows = Vec::with_capacity(rows.len());
@@ -203,7 +266,7 @@ impl StreamLedger {
         }
         let mut hours: BTreeMap<(i64, i64), (u64, Micros)> = BTreeMap::new();
         let (mut fresh, mut fresh_rows) = (Vec::new(), Vec::new());
-        let new = seen::insert(db, self.set, &seen_rows)?;
+        let new = seen::insert(db, self.set, &seen_rows, listed_by)?;
         for ((row, seen_row), new) in rows.iter().zip(seen_rows).zip(new) {
             let (organization, ours) = organizations[&row.organization];
             if new {
@@ -224,7 +287,9 @@ impl StreamLedger {
             fresh.push(row);
             fresh_rows.push(seen_row);
         }
-        for ((organization, hour), (rows, last_at)) in hours {
+        // What the stream's own query may never list must not make its silence unusual.
+        let hours = Some(hours).filter(|_| listed_by == ListedBy::TheSet);
+        for ((organization, hour), (rows, last_at)) in hours.into_iter().flatten() {
             seen::add_hour(db, self.set, organization, hour, rows, last_at)?;
         }
         let mut elsewhere = vec![false; fresh.len()];

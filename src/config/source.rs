@@ -13,10 +13,10 @@ use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
-pub const SOURCE_NAMES: [&str; 3] = ["unified_audit", "system_audit", "computers"];
+pub const SOURCE_NAMES: [&str; 4] = ["unified_audit", "system_audit", "computers", "threats"];
 
 /// Sources of the design that are not collected yet.
-const LATER: [&str; 5] = ["reports", "threats", "policies", "remediations", "approval_requests"];
+const LATER: [&str; 4] = ["reports", "policies", "remediations", "approval_requests"];
 
 /// Discovery of organizations: built in, only its interval can be set.
 const DISCOVERY: &str = "organizations";

@@ -34,4 +34,5 @@ mod sites;
 mod smoke;
 mod stopping;
 mod support;
+mod threats;
 mod transport;

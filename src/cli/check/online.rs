@@ -151,14 +151,9 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
 
 /// One row: of the last day for sources that are asked by time.
 fn first_row(source: &dyn Source, scope: &Scope, now: Micros) -> Query {
-    let (part, span) = match source.shape() {
-        Shape::Window { .. } => {
-            let now = now.div_euclid(SECOND);
-            (u8::from(source.name() == "unified_audit"), Some((now - 86_400, now)))
-        }
-        Shape::Snapshot { .. } => (0, None),
-    };
-    let filter = Filter::default();
+    let now = now.div_euclid(SECOND);
+    let span = matches!(source.shape(), Shape::Window { .. }).then_some((now - 86_400, now));
+    let (part, filter) = (source.part(), Filter::default());
     Query { scope: scope.clone(), part, span, page: 1, size: 1, split: None, deleted: false, filter }
 }
 
