@@ -46,6 +46,8 @@ pub struct Row {
 pub struct Threat {
     /// Listed where only known threats are asked for.
     pub known: bool,
+    /// Whether engines rated it (`engineRatings`).
+    pub ratings: bool,
     /// `threatSeverityLevel`, and from when on the row says so.
     pub level: Option<(&'static str, Micros)>,
 }

@@ -69,6 +69,7 @@ impl World {
         let level = dice.pick(&["Severe", "Warning", "Warning"]);
         Threat {
             known,
+            ratings: known,
             level: has_level.then_some((level, imported + (after - 60 * i64::from(!late)) * SECOND)),
         }
     }

@@ -265,9 +265,9 @@ impl World {
     }
 }
 
-/// How bad the portal says it is, and what engines said: known threats have ratings, some of them empty.
+/// How bad the portal says it is, and what engines said; some said nothing.
 fn write_threat(object: &mut Object<'_>, row: &Row, now: Micros) {
-    let ratings = match (row.threat.known, row.id.unwrap_or(0) % 4) {
+    let ratings = match (row.threat.ratings, row.id.unwrap_or(0) % 4) {
         (false, _) => "null",
         (true, 0) => "[]",
         (true, 1) => r#"[{"name":"示例引擎","rating":null}]"#,

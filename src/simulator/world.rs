@@ -237,7 +237,7 @@ impl World {
     /// Says of a row that it is a threat, or another one than before, from now on.
     pub fn judge(&mut self, id: u64, known: bool, level: Option<&'static str>) {
         let level = level.map(|level| (level, self.now));
-        self.unified.judge(id, Threat { known, level });
+        self.unified.judge(id, Threat { known, ratings: false, level });
     }
 
     /// Puts equal rows without an id into the system audit.

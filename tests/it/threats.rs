@@ -138,6 +138,7 @@ async fn without_the_permission_both_say_which_one_and_the_others_go_on() {
 async fn where_threats_are_not_collected_the_audit_gives_none() {
     let app = TestApp::start(Setup { with: Vec::new(), ..setup() }).await;
     app.wait_caught_up(LONG).await;
+    app.settle(1, LONG).await;
     app.finish("threats left out").await;
 }
 

@@ -36,7 +36,8 @@ sources:
 
 #[test]
 fn a_site_that_would_collect_nothing_or_an_organization_twice_is_a_mistake() {
-    let off = "sources: { unified_audit: { enabled: false }, system_audit: { enabled: false }, computers: { enabled: false } }";
+    let off = SOURCE_NAMES.map(|name| format!("{name}: {{ enabled: false }}")).join(", ");
+    let off = format!("sources: {{ {off} }}");
     assert_snapshot!(Folder::with_connection(&format!("instance: g\n{off}\n")).mistakes(), @"
     DIR/lockstep.yaml has 1 mistake:
       connections[0].sources: none is enabled, so nothing of this site would be collected
