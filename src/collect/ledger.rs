@@ -1,15 +1,16 @@
 //! The ledger of a stream, kept in the store.
 
+mod also;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use rusqlite::Connection;
-use uuid::Uuid;
 
+pub use self::also::Also;
 use super::window::{Commit, EXPECTED_GAPS, Ledger, Notes, RowCommit, Silent};
 use crate::clock::Clock;
-use crate::coverage::Axis;
 use crate::model::{
     Change, ConnectionId, Entry, Kind, Lane, Micros, OrganizationId, RowIds, SECOND, Seconds,
 };
@@ -51,49 +52,6 @@ pub struct StreamLedger {
     pub packing: Packing,
     /// Where rated rows are entered, too.
     pub also: Option<Box<Also>>,
-}
-
-/// The ledger of another source's stream of the same scope, in which rated rows are entered with the page that
-/// lists them, whether or not its own query ever does. They count there only once it does.
-#[derive(Clone)]
-pub struct Also {
-    pub ledger: StreamLedger,
-    /// Where that stream will begin, as long as it has not: older rows do not enter.
-    pub start: Seconds,
-}
-
-impl Also {
-    /// Enters the rated ones of a page.
-    fn enter(&self, db: &Connection, page: &Commit, stored: Micros) -> Result<(), StoreError> {
-        let mut rated = page.rows.iter().filter_map(|row| Some((row, row.also?))).peekable();
-        if rated.peek().is_none() {
-            return Ok(());
-        }
-        let stream = self.ledger.stream;
-        // Notes that cannot be read are told of by the stream that loads them.
-        let notes: Notes =
-            serde_json::from_str(&streams::notes(db, stream)?.unwrap_or_default()).unwrap_or_default();
-        let start = notes.start.unwrap_or(self.start);
-        let start =
-            backfill::earliest(db, stream)?.map_or(start, |asked| asked.min(start)).saturating_mul(SECOND);
-        let is_imported = |notes: &Notes| notes.observed.axis == Axis::Imported;
-        let other_axis = page.notes.as_ref().is_some_and(|own| is_imported(own) != is_imported(&notes));
-        let of = |(row, uid): (&RowCommit, Uuid)| {
-            let (at, other) = match row.other {
-                Some(other) if other_axis => (other, Some(row.at)),
-                other => (row.at, other),
-            };
-            let enter = row.enter && other.map_or(at, |other| other.max(at)) >= start;
-            // What the other query withheld, since it begins later, is owed all the same.
-            RowCommit { uid, at, other, enter, owed: true, ..row.clone() }
-        };
-        let rows = rated.map(of).collect();
-        let mut rated = Commit { lane: page.lane, collected: page.collected, rows, ..Commit::default() };
-        self.ledger.refill(db, &rated)?;
-        rated.rows.retain(|row| row.enter);
-        self.ledger.enter(db, &rated, stored, ListedBy::Another)?;
-        Ok(())
-    }
 }
 
 /// How far a stream's seen rows are packed, as far as this life of the program knows.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::coverage::Axis;
 
 const THINGS: u128 = 6;
 /// Where the query for threats begins.
@@ -204,11 +205,10 @@ async fn findings_from_before_the_query_for_threats_begins_do_not_enter_until_as
 async fn a_rated_row_is_filed_by_the_time_by_which_the_query_for_threats_files() {
     let store = store();
     let pair = Pair::open(&store).await;
-    let rows = vec![audited(1, true, OWED)];
     let mut notes = Notes::default();
     notes.observed.axis = Axis::Imported;
     // The audit has learned that the portal files by the time of import, the other stream has not.
-    let row = RowCommit { at: 2_000 * SECOND, other: Some(1_000 * SECOND), ..rows[0].clone() };
+    let row = RowCommit { at: 2_000 * SECOND, other: Some(1_000 * SECOND), ..audited(1, true, OWED) };
     let commit = Commit { rows: vec![row], notes: Some(notes), ..Commit::default() };
     pair.audit.commit(commit).await.unwrap();
     entered(&pair.threats, [known(1, OWED)]).await;
