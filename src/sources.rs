@@ -80,6 +80,24 @@ mod tests {
     }
 
     #[test]
+    fn a_row_is_a_threat_where_the_portal_says_how_severe_and_not_where_it_says_none() {
+        for name in ["unified_audit", "threats"] {
+            let source = by_name(name).unwrap();
+            let is_rated = |level: serde_json::Value| {
+                source.key(&json!({ "ThreatSeverityLevel": level }).to_string(), 1).unwrap().rated
+            };
+            for none in [json!(null), json!(""), json!(" "), json!("None"), json!(0), json!(false), json!([])]
+            {
+                assert!(!is_rated(none.clone()), "{name} {none}");
+            }
+            for level in [json!("Severe"), json!("warning"), json!("of a later portal"), json!(2)] {
+                assert!(is_rated(level.clone()), "{name} {level}");
+            }
+            assert!(!source.key(r#"{"eActionLogId":"a"}"#, 1).unwrap().rated);
+        }
+    }
+
+    #[test]
     fn a_row_names_its_computer_and_user_and_one_of_the_computers_all_that_is_kept_of_it() {
         let row = json!({
             "computerId": "A2E2E158-86F0-49A1-AB86-30C3D8829690", "username": "ACME\\alice", "computerName": "",
