@@ -15,7 +15,7 @@ use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
 use lockstep::source::Source;
 use lockstep::sources::unified_audit::UnifiedAudit;
 use lockstep::store::devices::{self, Told};
-use lockstep::store::seen::{self, SeenRow};
+use lockstep::store::seen::{self, ListedBy, SeenRow};
 use lockstep::store::streams::{self, StreamKey};
 use lockstep::store::{Store, StoreError, connections};
 use tokio::runtime::Runtime;
@@ -78,7 +78,7 @@ fn packing(c: &mut Criterion) {
     let mut sets = 0;
     let mut young = || {
         sets += 1;
-        write(|db, set, rows| seen::insert(db, set, rows).map(drop), sets, rows);
+        write(|db, set, rows| seen::insert(db, set, rows, ListedBy::TheSet).map(drop), sets, rows);
         sets
     };
     let pack = |set| write(|db, set, _| seen::pack(db, set, 3_600 * SECOND).map(drop), set, rows);
@@ -133,6 +133,7 @@ fn stream(runtime: &Runtime, rows: &[RowCommit], user: Option<&'static str>) -> 
         set: stream.set,
         organization: None,
         packing: Packing::default(),
+        also: None,
     }
 }
 
@@ -152,6 +153,7 @@ fn committed(row: &str) -> RowCommit {
         enter: true,
         owed: false,
         sighting: Some(Arc::new(Sighting { computer, user, facts: None })),
+        also: None,
         body: Bytes::copy_from_slice(row.as_bytes()),
     }
 }

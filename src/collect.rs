@@ -68,6 +68,8 @@ pub struct ListedRow {
     pub own: bool,
     /// What the row tells of a computer.
     pub sighting: Option<Arc<Sighting>>,
+    /// Whether it says how severe a threat it tells of.
+    pub rated: bool,
     /// The vendor's bytes; valid UTF-8.
     pub body: Bytes,
 }

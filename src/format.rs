@@ -222,12 +222,14 @@ impl Format {
 fn encoded(record: &Record<'_>, end: usize) -> Encoded {
     let (severity, unknown) = match &record.about {
         About::Event(event) => (Some(event.severity), event.action == Action::Other),
+        About::Finding(finding) => (Some(finding.event.severity), false),
         About::Change(change) => (Some(change.what.severity()), false),
         About::Device(_) => (None, false),
         About::Remediation(remediation) => (Some(remediation.severity()), false),
     };
     let (host, device) = match &record.about {
         About::Event(event) => (event.host.name, event.host.id),
+        About::Finding(finding) => (finding.event.host.name, finding.event.host.id),
         About::Device(device) => (device.hostname, device.id),
         About::Change(change) => (change.hostname, change.id),
         About::Remediation(_) => (None, None),

@@ -269,6 +269,13 @@ pub fn uid(organization: &str, source: &str, vendor_key: &str, kind: &str, occur
     Uuid::new_v5(&NAMESPACE, &name)
 }
 
+/// ◆ What names a row within its organization and source: the vendor's id and, where a source has parts,
+/// the part, since ids may repeat across them (contract section 14, row 12).
+pub fn vendor_key(part: u8, vendor_id: &str) -> String {
+    let id = folded(vendor_id);
+    if part == 0 { id.into_owned() } else { format!("{part}/{id}") }
+}
+
 /// A GUID in lower case; any other text as it is.
 pub fn folded(id: &str) -> Cow<'_, str> {
     if is_guid(id) && id.bytes().any(|byte| byte.is_ascii_uppercase()) {

@@ -7,6 +7,7 @@
 pub mod device;
 pub mod enrichment;
 pub mod event;
+pub mod finding;
 pub mod path;
 pub mod remediation;
 pub mod row;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use crate::model::{Entry, Kind, Micros};
 use device::{Device, DeviceChange};
 use event::Event;
+use finding::Finding;
 use remediation::Remediation;
 use row::{Field, Row};
 
@@ -72,6 +74,8 @@ impl<'a> Record<'a> {
 pub enum About<'a> {
     /// Something that happened once.
     Event(Box<Event<'a>>),
+    /// A threat that was found.
+    Finding(Box<Finding<'a>>),
     /// A device as it is now.
     Device(Box<Device<'a>>),
     /// What became different on a device.

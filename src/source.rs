@@ -15,7 +15,7 @@ use crate::portal::{Endpoint, PageRequest, Reader};
 use crate::record::Record;
 use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
-use crate::sources::{computers, remediations, system_audit, unified_audit};
+use crate::sources::{computers, remediations, system_audit, threats, unified_audit};
 
 /// One kind of portal row.
 pub trait Source: Sync {
@@ -27,6 +27,14 @@ pub trait Source: Sync {
     fn kind(&self) -> Kind;
     /// The portal permission that the API user's role needs (contract section 1.8).
     fn permission(&self) -> &'static str;
+    /// The part that is asked where the configuration chooses none (`sourceTableId`); 0 where there are no parts.
+    fn part(&self) -> u8 {
+        0
+    }
+    /// The source whose rows are listed here, too: those that are [`RowKey::rated`].
+    fn also(&self) -> Option<&'static dyn Source> {
+        None
+    }
     /// Where to ask.
     fn endpoint(&self) -> Endpoint;
     /// The request body that asks `query`.
@@ -61,10 +69,11 @@ pub trait Source: Sync {
 }
 
 /// Every source that this version collects.
-pub static SOURCES: [&dyn Source; 4] = [
+pub static SOURCES: [&dyn Source; 5] = [
     &unified_audit::UnifiedAudit,
     &system_audit::SystemAudit,
     &computers::Computers,
+    &threats::Threats,
     &remediations::Remediations,
 ];
 
@@ -226,6 +235,8 @@ pub struct RowKey<'a> {
     pub user: Option<Cow<'a, str>>,
     /// What the row tells of the computer.
     pub facts: Option<Box<Facts>>,
+    /// Whether it says how severe a threat it tells of (contract section 6.1).
+    pub rated: bool,
 }
 
 /// A row that no source can use, and why.

@@ -3,6 +3,7 @@
 pub mod computers;
 pub mod remediations;
 pub mod system_audit;
+pub mod threats;
 pub mod unified_audit;
 
 use std::borrow::Cow;
@@ -84,6 +85,24 @@ mod tests {
             for some in ["1", "00", "opaque==", "a2e2e158-86f0-49a1-ab86-30c3d8829690"] {
                 assert_eq!(key(json!(some)).as_deref(), Some(some), "{}", source.name());
             }
+        }
+    }
+
+    #[test]
+    fn a_row_is_a_threat_where_the_portal_says_how_severe_and_not_where_it_says_none() {
+        for name in ["unified_audit", "threats"] {
+            let source = by_name(name).unwrap();
+            let is_rated = |level: serde_json::Value| {
+                source.key(&json!({ "ThreatSeverityLevel": level }).to_string(), 1).unwrap().rated
+            };
+            for none in [json!(null), json!(""), json!(" "), json!("None"), json!(0), json!(false), json!([])]
+            {
+                assert!(!is_rated(none.clone()), "{name} {none}");
+            }
+            for level in [json!("Severe"), json!("warning"), json!("of a later portal"), json!(2)] {
+                assert!(is_rated(level.clone()), "{name} {level}");
+            }
+            assert!(!source.key(r#"{"eActionLogId":"a"}"#, 1).unwrap().rated);
         }
     }
 

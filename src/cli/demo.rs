@@ -118,6 +118,7 @@ connections:
       unified_audit: {{ every: 2s, settle: 65s }}
       system_audit: {{ every: 2s, settle: 5s }}
       computers: {{ every: 10s }}
+      threats: {{ every: 2s, settle: 65s }}
 state: {{ dir: {FOLDER}/state }}
 server: {{ ops: off }}
 log: {{ level: warn }}

@@ -1,11 +1,14 @@
 //! The ledger of a stream, kept in the store.
 
+mod also;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use rusqlite::Connection;
 
+pub use self::also::Also;
 use super::window::{Commit, EXPECTED_GAPS, Ledger, Notes, RowCommit, Silent};
 use crate::clock::Clock;
 use crate::model::{
@@ -16,7 +19,7 @@ use crate::store::backfill::Again;
 use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::refill::{self, Shared};
-use crate::store::seen::SeenRow;
+use crate::store::seen::{ListedBy, SeenRow};
 use crate::store::{
     Store, StoreError, backfill, connections, dead_letters, outbox, owed, seen, streams, withheld,
 };
@@ -47,6 +50,8 @@ pub struct StreamLedger {
     /// The one organization that the stream asks for; absent for a tree.
     pub organization: Option<OrganizationId>,
     pub packing: Packing,
+    /// Where rated rows are entered, too.
+    pub also: Option<Box<Also>>,
 }
 
 /// How far a stream's seen rows are packed, as far as this life of the program knows.
@@ -91,25 +96,11 @@ impl StreamLedger {
         if commit.swap_axis {
             seen::swap_axis(db, self.set)?;
         }
-        let fresh = self.new_rows(db, &commit.rows, commit.collected)?;
-        let told: Vec<Option<Told>> = fresh.iter().map(|row| told(row, commit.collected)).collect();
-        let known = devices::note_seen(db, &told, commit.collected)?;
-        let entries: Vec<NewEntry<'_>> =
-            fresh.iter().enumerate().map(|(place, (row, _))| self.entry(row, known.of(place))).collect();
-        if !entries.is_empty() {
-            let lane = commit.lane.unwrap_or(Lane::Backfill);
-            outbox::append(
-                db,
-                self.connection,
-                self.epoch,
-                lane,
-                self.source,
-                commit.collected,
-                stored,
-                &entries,
-            )?;
-        }
+        let entered = self.enter(db, &commit, stored, ListedBy::TheSet)?;
         self.refill(db, &commit)?;
+        if let Some(also) = &self.also {
+            also.enter(db, &commit, stored)?;
+        }
         for (uid, body, reason) in &commit.dead {
             dead_letters::insert(
                 db,
@@ -132,7 +123,7 @@ impl StreamLedger {
             streams::replace_intervals(db, self.stream, *range, intervals)?;
         }
         if let Some(notes) = commit.notes {
-            let notes = Notes { rows: notes.rows + entries.len() as u64, ..notes };
+            let notes = Notes { rows: notes.rows + entered, ..notes };
             let notes = serde_json::to_string(&notes).expect("notes hold only numbers and text");
             streams::set_notes(db, self.stream, &notes)?;
         }
@@ -141,6 +132,35 @@ impl StreamLedger {
         }
         if let Some((asked, reached)) = &commit.walked_again {
             backfill::walked_again(db, self.stream, asked, *reached)?;
+        }
+        Ok(entered)
+    }
+
+    /// Remembers the rows of a page and makes entries of the new ones. Answers how many.
+    fn enter(
+        &self,
+        db: &Connection,
+        commit: &Commit,
+        stored: Micros,
+        listed_by: ListedBy,
+    ) -> Result<u64, StoreError> {
+        let fresh = self.new_rows(db, &commit.rows, commit.collected, listed_by)?;
+        let told: Vec<Option<Told>> = fresh.iter().map(|row| told(row, commit.collected)).collect();
+        let known = devices::note_seen(db, &told, commit.collected)?;
+        let entries: Vec<NewEntry<'_>> =
+            fresh.iter().enumerate().map(|(place, (row, _))| self.entry(row, known.of(place))).collect();
+        if !entries.is_empty() {
+            let lane = commit.lane.unwrap_or(Lane::Backfill);
+            outbox::append(
+                db,
+                self.connection,
+                self.epoch,
+                lane,
+                self.source,
+                commit.collected,
+                stored,
+                &entries,
+            )?;
         }
         Ok(entries.len() as u64)
     }
@@ -184,6 +204,7 @@ impl StreamLedger {
         db: &Connection,
         rows: &'r [RowCommit],
         now: Micros,
+        listed_by: ListedBy,
     ) -> Result<Vec<(&'r RowCommit, i64)>, StoreError> {
         let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
         let mut seen_rows = Vec::with_capacity(rows.len());
@@ -203,7 +224,7 @@ impl StreamLedger {
         }
         let mut hours: BTreeMap<(i64, i64), (u64, Micros)> = BTreeMap::new();
         let (mut fresh, mut fresh_rows) = (Vec::new(), Vec::new());
-        let new = seen::insert(db, self.set, &seen_rows)?;
+        let new = seen::insert(db, self.set, &seen_rows, listed_by)?;
         for ((row, seen_row), new) in rows.iter().zip(seen_rows).zip(new) {
             let (organization, ours) = organizations[&row.organization];
             if new {
@@ -224,7 +245,9 @@ impl StreamLedger {
             fresh.push(row);
             fresh_rows.push(seen_row);
         }
-        for ((organization, hour), (rows, last_at)) in hours {
+        // What the stream's own query may never list must not make its silence unusual.
+        let hours = Some(hours).filter(|_| listed_by == ListedBy::TheSet);
+        for ((organization, hour), (rows, last_at)) in hours.into_iter().flatten() {
             seen::add_hour(db, self.set, organization, hour, rows, last_at)?;
         }
         let mut elsewhere = vec![false; fresh.len()];

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CollectError, Listed, ListedRow, Listing};
 use crate::coverage::walk::RowId;
-use crate::model::{Micros, folded, uid};
+use crate::model::{Micros, folded, uid, vendor_key};
 use crate::portal::{Page, Portal, Reader};
 use crate::record::enrichment::{Computer, LONGEST_NAME, Sighting, is_person};
 use crate::record::vendor_fields::{FieldChange, VendorFields};
@@ -172,15 +172,9 @@ fn listed_row(source: &dyn Source, part: u8, key: RowKey<'_>, body: Bytes) -> Li
         imported: key.imported,
         own: false,
         sighting: None,
+        rated: key.rated,
         body,
     }
-}
-
-/// ◆ What names a row within its organization and source: the vendor's id and, where a source has parts,
-/// the part, since ids may repeat across them (contract section 14, row 12).
-fn vendor_key(part: u8, vendor_id: &str) -> String {
-    let id = folded(vendor_id);
-    if part == 0 { id.into_owned() } else { format!("{part}/{id}") }
 }
 
 #[cfg(test)]

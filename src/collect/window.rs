@@ -44,6 +44,8 @@ pub struct WindowSettings {
     pub live_span: Seconds,
     /// Whether rows say when the portal received them.
     pub has_imported: bool,
+    /// The source, and its kind, to which rated rows belong, too.
+    pub also: Option<(&'static str, Kind)>,
 }
 
 /// What a stream remembers beside its intervals; one JSON document in the store.

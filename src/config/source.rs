@@ -13,10 +13,10 @@ use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
-pub const SOURCE_NAMES: [&str; 4] = ["unified_audit", "system_audit", "computers", "remediations"];
+pub const SOURCE_NAMES: [&str; 5] = ["unified_audit", "system_audit", "computers", "threats", "remediations"];
 
 /// Sources of the design that are not collected yet.
-const LATER: [&str; 4] = ["reports", "threats", "policies", "approval_requests"];
+const LATER: [&str; 3] = ["reports", "policies", "approval_requests"];
 
 /// Discovery of organizations: built in, only its interval can be set.
 const DISCOVERY: &str = "organizations";

@@ -44,6 +44,7 @@ pub(crate) fn write(out: &mut impl Out, context: &format::Context<'_>, record: &
     let context = &Context { origin, known, raw, record };
     match &record.about {
         About::Event(event) => event::write(out, context, event),
+        About::Finding(finding) => event::write_finding(out, context, finding),
         About::Device(device) => device::write(out, context, device),
         About::Change(change) => device::write_change(out, context, change),
         About::Remediation(remediation) => remediation::write(out, context, remediation),

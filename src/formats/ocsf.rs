@@ -3,12 +3,14 @@
 //! value in `unmapped`; it never changes a version string.
 //!
 //! `ocsf/class.rs` says which action becomes which class, as a table; `common.rs` writes what all classes
-//! share, `objects.rs` what several do, `event.rs` and `device.rs` the rest of a record.
+//! share, `objects.rs` what several do, `event.rs`, `finding.rs` and `device.rs`
+//! the rest of a record.
 
 mod class;
 mod common;
 mod device;
 mod event;
+mod finding;
 mod objects;
 mod remediation;
 
@@ -120,6 +122,7 @@ pub(crate) fn write(
     let context = &Context { version, origin, known, raw, record };
     match &record.about {
         About::Event(event) => event::write(out, context, event),
+        About::Finding(finding) => finding::write(out, context, finding),
         About::Device(device) => device::write(out, context, device),
         About::Change(change) => device::write_change(out, context, change),
         About::Remediation(remediation) => remediation::write(out, context, remediation),

@@ -15,7 +15,7 @@ use super::{LONGEST_PAUSE, Surroundings};
 use crate::config::{Connection, Organizations, SourceConfig};
 use crate::model::OrganizationId;
 use crate::portal::{ListedOrganization, Portal, PortalError, Remedy};
-use crate::source::{self, Filter, Scope};
+use crate::source::{self, Filter, Scope, Source};
 use crate::status::Failing;
 use crate::store::connections::{self, ConnectionRow};
 use crate::store::{Store, StoreError, devices};
@@ -297,8 +297,10 @@ impl Site {
             if !self.only.is_empty() && !self.only.iter().any(|name| name == source.name()) {
                 continue;
             }
+            let also = source.also().and_then(|also| self.config.sources.get(also.name()));
+            let also = also.filter(|also| also.enabled);
             for scope in scopes {
-                for (part, filter) in parts(config) {
+                for (part, filter) in parts(source, config) {
                     streams.push(Stream {
                         connection: self.row.clone(),
                         portal: self.portal.clone(),
@@ -309,6 +311,7 @@ impl Site {
                         scope: scope.clone(),
                         part,
                         filter,
+                        also: also.cloned(),
                     });
                 }
             }
@@ -318,17 +321,23 @@ impl Site {
 }
 
 /// Every part of a source with every narrowing, each a stream of its own.
-fn parts(config: &SourceConfig) -> Vec<(u8, Filter)> {
-    let tables = if config.tables.is_empty() { vec![0] } else { config.tables.clone() };
+fn parts(source: &dyn Source, config: &SourceConfig) -> Vec<(u8, Filter)> {
+    let tables = if config.tables.is_empty() { vec![source.part()] } else { config.tables.clone() };
     let filters = config.filters();
     tables.iter().flat_map(|table| filters.iter().map(|filter| (*table, filter.clone()))).collect()
 }
 
 /// Whether a stream of the state is one that this configuration collects, as far as can be told without
 /// asking the portal which organizations there are.
-pub fn is_configured(connection: &Connection, source: &SourceConfig, scope: &str, query: &str) -> bool {
+pub fn is_configured(
+    connection: &Connection,
+    (source, config): (&dyn Source, &SourceConfig),
+    scope: &str,
+    query: &str,
+) -> bool {
     let tree = matches!(connection.organizations, Organizations::All);
-    tree == (scope == "tree") && parts(source).iter().any(|(part, filter)| query_name(*part, filter) == query)
+    let asks = |(part, filter): &(u8, Filter)| query_name(*part, filter) == query;
+    tree == (scope == "tree") && parts(source, config).iter().any(asks)
 }
 
 /// The organizations that were asked for by name or id, each alone, and what is wrong with the others.

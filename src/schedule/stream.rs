@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Surroundings, verdict};
 use crate::collect::CollectError;
-use crate::collect::ledger::{Packing, StreamLedger};
+use crate::collect::ledger::{Also, Packing, StreamLedger};
 use crate::collect::listing::{OwnRows, PortalListing};
 use crate::collect::per_computer::{PerComputerSettings, PerComputerStream};
 use crate::collect::snapshot::{SnapshotNotes, SnapshotSettings, SnapshotStream};
@@ -24,7 +24,7 @@ use crate::record::vendor_fields::{FieldState, VendorFields};
 use crate::source::{Filter, Scope, Shape, Source};
 use crate::status::{Failing, StreamCondition, StreamStatus, Unproven};
 use crate::store::connections::ConnectionRow;
-use crate::store::streams::{self, StreamKey};
+use crate::store::streams::{self, StreamKey, StreamRow};
 use crate::store::{Store, StoreError, vendor_fields};
 
 /// The longest stretch that counts as live.
@@ -46,6 +46,8 @@ pub struct Stream {
     /// Part of the source, 0 where it has none.
     pub part: u8,
     pub filter: Filter,
+    /// The settings of the source to which rated rows belong, too, where the site collects it.
+    pub also: Option<SourceConfig>,
 }
 
 /// When a stream polls first: events are told with their devices where those were listed before.
@@ -391,6 +393,44 @@ impl Stream {
         status.scrubbed = utc(window.notes.scrubbed).filter(|_| window.notes.scrubbed > 0);
     }
 
+    fn ledger(
+        &self,
+        source: &'static dyn Source,
+        row: &StreamRow,
+        store: &Store,
+        around: &Surroundings,
+    ) -> StreamLedger {
+        StreamLedger {
+            store: store.clone(),
+            clock: around.clock.clone(),
+            connection: self.connection.id,
+            epoch: self.connection.epoch,
+            source: source.name(),
+            kind: source.kind(),
+            stream: row.id,
+            set: row.set,
+            organization: single(&self.scope),
+            packing: Packing::default(),
+            also: None,
+        }
+    }
+
+    /// The ledger of the stream that rated rows are entered for, too.
+    async fn also(&self, store: &Store, around: &Surroundings) -> Result<Option<Box<Also>>, StoreError> {
+        let (Some(source), Some(config)) = (self.source.also(), &self.also) else { return Ok(None) };
+        let (connection, scope) = (self.connection.id, self.scope.name().to_owned());
+        let fingerprint = query_name(source.part(), &Filter::default());
+        let row = store
+            .write(move |db| {
+                let (source, scope, fingerprint) = (source.name(), scope.as_str(), fingerprint.as_str());
+                streams::open(db, &StreamKey { connection, source, scope, fingerprint })
+            })
+            .await?;
+        let edge = self.portal.now().div_euclid(SECOND) - seconds(config.settle);
+        let ledger = self.ledger(source, &row, store, around);
+        Ok(Some(Box::new(Also { ledger, start: edge - seconds(config.backfill) })))
+    }
+
     async fn load(&self, store: &Store, around: &Surroundings) -> Result<Loaded, StoreError> {
         let (connection, source) = (self.connection.id, self.source.name());
         let (scope, fingerprint) = (self.scope.name().to_owned(), self.name());
@@ -422,18 +462,11 @@ impl Stream {
                     retention: seconds(config.retention),
                     live_span: seconds(LIVE_SPAN.max(config.every.saturating_mul(5))),
                     has_imported,
+                    also: self.source.also().map(|also| (also.name(), also.kind())),
                 };
                 let ledger = StreamLedger {
-                    store: store.clone(),
-                    clock: around.clock.clone(),
-                    connection,
-                    epoch: self.connection.epoch,
-                    source,
-                    kind: self.source.kind(),
-                    stream: row.id,
-                    set: row.set,
-                    organization: single(&self.scope),
-                    packing: Packing::default(),
+                    also: self.also(store, around).await?,
+                    ..self.ledger(self.source, &row, store, around)
                 };
                 let notes: Notes = read_notes(&row.notes, &self.connection.site, source)?;
                 Loaded::Window(Box::new(WindowStream::new(settings, listing, ledger, row.intervals, notes)))

@@ -38,6 +38,30 @@ pub struct Row {
     pub action: u8,
     /// `sourceTableId`.
     pub table: u8,
+    pub threat: Threat,
+}
+
+/// What the portal thinks of the file of a row (contract section 6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Threat {
+    /// Listed where only known threats are asked for.
+    pub known: bool,
+    /// Whether engines rated it (`engineRatings`).
+    pub ratings: bool,
+    /// `threatSeverityLevel`, and from when on the row says so.
+    pub level: Option<(&'static str, Micros)>,
+}
+
+impl Threat {
+    /// The level that the row says at this moment.
+    pub fn level(&self, now: Micros) -> Option<&'static str> {
+        self.level.filter(|(_, from)| *from <= now).map(|(level, _)| level)
+    }
+
+    /// Whether the row is a threat at this moment, for either reason.
+    pub fn is_one(&self, now: Micros) -> bool {
+        self.known || self.level(now).is_some()
+    }
 }
 
 /// Whose rows are asked for.
@@ -63,6 +87,8 @@ pub struct Query {
     /// `sortDescending`.
     pub descending: bool,
     pub table: u8,
+    /// `showKnownThreatsOnly`.
+    pub known_threats: bool,
     /// `showTotalCount`.
     pub with_total: bool,
 }
@@ -79,6 +105,7 @@ impl Query {
             actions: u32::MAX,
             descending: true,
             table: 1,
+            known_threats: false,
             with_total: true,
         }
     }
@@ -163,6 +190,7 @@ fn matching(rows: &[Row], query: &Query, dialect: &Dialect, moment: &Moment<'_>)
     let end = rows.partition_point(before_end).max(start);
     let wanted = |row: &Row| {
         row.table == query.table
+            && (row.threat.known || !query.known_threats)
             && query.actions & (1 << (row.action & 31)) != 0
             && (query.scope == Scope::Tree || query.scope == Scope::Organization(row.organization))
             && !moment.silent.contains(&row.organization)

@@ -169,6 +169,7 @@ async fn truth(
     let source = match source.as_str() {
         "unified_audit" => Source::UnifiedAudit,
         "system_audit" => Source::SystemAudit,
+        "threats" => Source::Threats,
         "computers" => {
             let computers = {
                 let mut stage = shared.lock();
@@ -179,7 +180,10 @@ async fn truth(
             computers.iter().for_each(|computer| write_line(&mut lines, computer));
             return lines.into_response();
         }
-        _ => return (StatusCode::NOT_FOUND, "unified_audit, system_audit or computers").into_response(),
+        _ => {
+            return (StatusCode::NOT_FOUND, "unified_audit, system_audit, threats or computers")
+                .into_response();
+        }
     };
     let (writer, reader) = tokio::io::duplex(256 << 10);
     tokio::spawn(write_truth(shared, source, asked, writer));

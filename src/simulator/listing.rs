@@ -1,6 +1,6 @@
 //! The rows of one source, kept in the order that the dialect's date filter works on.
 
-use super::answer::{Content, Row};
+use super::answer::{Content, Row, Threat};
 use super::dialect::Axis;
 use crate::model::Micros;
 
@@ -60,6 +60,11 @@ impl Listing {
         deleted
     }
 
+    /// Gives a row another threat.
+    pub fn judge(&mut self, id: u64, threat: Threat) {
+        self.rows.iter_mut().filter(|row| row.id == Some(id)).for_each(|row| row.threat = threat);
+    }
+
     /// Ends the listing of the row at this place.
     pub fn delete_at(&mut self, index: usize, now: Micros) {
         self.rows[index].deleted_at.get_or_insert(now);
@@ -88,6 +93,7 @@ mod tests {
                         organization: 0,
                         action: 0,
                         table: 1,
+                        threat: Threat::default(),
                     })
                     .collect();
                 plain.extend(batch.clone());

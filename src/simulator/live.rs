@@ -1,6 +1,6 @@
 //! The world goes on: rows and changes of each second, the same whatever the steps of the clock.
 
-use super::answer::{Content, Row};
+use super::answer::{Content, Row, Threat};
 use super::dice::Dice;
 use super::rows::{AUDIT_READ, UNIFIED_WEIGHTS};
 use super::world::{Source, World, purpose};
@@ -52,6 +52,25 @@ impl World {
             organization: self.any_organization(&mut dice),
             action: dice.pick(&UNIFIED_WEIGHTS),
             table,
+            threat: self.threat(number, imported),
+        }
+    }
+
+    /// What the portal thinks of a row's file: of its own dice, so that whoever has none sees the same rows.
+    fn threat(&self, number: u64, imported: Micros) -> Threat {
+        let mut dice = Dice::new(self.options.seed, purpose::THREAT, number);
+        if !dice.chance(self.options.threat_share) {
+            return Threat::default();
+        }
+        let (known, has_level) =
+            dice.pick(&[(true, true), (true, true), (true, true), (true, false), (false, true)]);
+        let late = dice.chance(self.options.late_level_share);
+        let after = if late { 60 + dice.below(6 * 3_600) } else { 0 };
+        let level = dice.pick(&["Severe", "Warning", "Warning"]);
+        Threat {
+            known,
+            ratings: known,
+            level: has_level.then_some((level, imported + (after - 60 * i64::from(!late)) * SECOND)),
         }
     }
 
@@ -70,6 +89,7 @@ impl World {
             organization: self.any_organization(&mut dice),
             action: dice.pick(&[0, 1, 2, 2, 2, 3, 4, 4, AUDIT_READ, AUDIT_READ]),
             table: 1,
+            threat: Threat::default(),
         }
     }
 

@@ -146,8 +146,8 @@ impl Body {
             Some("actionId")
         } else if given(&self.hostname) || given(&self.full_path) || given(&self.policy_id) {
             Some("hostname, fullPath or policyId")
-        } else if self.show_known_threats_only || self.skip_paging || given(&self.search_text) {
-            Some("showKnownThreatsOnly, skipPaging or searchText")
+        } else if self.skip_paging || given(&self.search_text) {
+            Some("skipPaging or searchText")
         } else {
             None
         }

@@ -8,6 +8,7 @@ use super::computers::Computer;
 use super::dice::{Dice, mix};
 use super::text::{NO_GUID, Object, Spelling, guid};
 use super::world::{Source, World, purpose};
+use crate::model::Micros;
 
 /// `actionType` of a unified-audit row by [`Row::action`], in mixed case as portals write them (5.3).
 pub const UNIFIED_ACTIONS: [&str; 15] = [
@@ -88,7 +89,7 @@ const UNIFIED_CONSTANT: &str = concat!(
     r#""batchId":null,"isProtectedProcess":false,"memoryBytes":0,"processName":null,"parentProcessId":0,"#,
     r#""parentProcessName":null,"hasViewComputerPermission":true,"allowFileUpload":true,"#,
     r#""canViewOnSystemLookup":false,"systemLookupUrl":null,"hasPolicyData":true,"integrationTypeId":null,"#,
-    r#""isCloudActionType":false,"threatSeverityLevel":null,"engineRatings":null,"#,
+    r#""isCloudActionType":false,"#,
     r#""isVirusTotalUnavailable":false,"deleteFileRequestSent":false,"isAccessDevice":false"#
 );
 
@@ -98,7 +99,9 @@ impl World {
         let mut text = String::with_capacity(2_700);
         match (row.content, source) {
             (Content::Raw(index), _) => return out.extend_from_slice(self.raw(index)),
-            (Content::Generated(number), Source::UnifiedAudit) => self.write_unified(row, number, &mut text),
+            (Content::Generated(number), Source::UnifiedAudit | Source::Threats) => {
+                self.write_unified(row, number, &mut text)
+            }
             (Content::Generated(number), Source::SystemAudit) => self.write_audit(row, number, &mut text),
             (Content::Own(endpoint), _) => self.write_own(row, endpoint, &mut text),
         }
@@ -111,8 +114,10 @@ impl World {
         let seed = self.options.seed;
         Some(match source {
             // The id is a GUID or opaque text (contract section 5.2).
-            Source::UnifiedAudit if id % 4 == 3 => format!("{:016X}{id:x}alog==", mix(seed ^ id)),
-            Source::UnifiedAudit => guid(seed, purpose::UNIFIED_ROW, id).to_string(),
+            Source::UnifiedAudit | Source::Threats if id % 4 == 3 => {
+                format!("{:016X}{id:x}alog==", mix(seed ^ id))
+            }
+            Source::UnifiedAudit | Source::Threats => guid(seed, purpose::UNIFIED_ROW, id).to_string(),
             Source::SystemAudit => guid(seed, purpose::AUDIT_ROW, id).to_string(),
         })
     }
@@ -147,6 +152,7 @@ impl World {
         if odd == Some(2) {
             // Portal versions leave members out.
             object.value("username", "null").value("fullPath", "null").text("actionType", action_type);
+            write_threat(&mut object, row, self.now());
             return object.end();
         }
         object.text("username", person);
@@ -195,6 +201,7 @@ impl World {
         if !self.options.short_rows {
             object.members(UNIFIED_CONSTANT);
         }
+        write_threat(&mut object, row, self.now());
         object.members(r#""threatLockerItem":{"u":null,"pid":null,"pn":null,"at":0,"aid":0,"a":[]}"#);
         object.end();
     }
@@ -256,6 +263,23 @@ impl World {
         object.members(r#""systemAuditObjectTypeId":null,"ticketNumber":null,"notes":null"#);
         object.end();
     }
+}
+
+/// How bad the portal says it is, and what engines said; some said nothing.
+fn write_threat(object: &mut Object<'_>, row: &Row, now: Micros) {
+    let ratings = match (row.threat.ratings, row.id.unwrap_or(0) % 4) {
+        (false, _) => "null",
+        (true, 0) => "[]",
+        (true, 1) => r#"[{"name":"示例引擎","rating":null}]"#,
+        (true, _) => {
+            r#"[{"name":"ExampleAV","rating":"Malicious"},{"name":"Other Engine","rating":"Suspicious"}]"#
+        }
+    };
+    match row.threat.level(now) {
+        Some(level) => object.text("threatSeverityLevel", level),
+        None => object.value("threatSeverityLevel", "null"),
+    };
+    object.value("engineRatings", ratings);
 }
 
 /// A command line of some 25 kilobytes; of 100 once in a while.

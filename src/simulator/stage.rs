@@ -240,6 +240,7 @@ impl Stage {
             actions: if unified { body.unified_actions() } else { body.audit_actions() },
             descending: body.sort_descending.unwrap_or(true),
             table: if unified { body.source_table_id.unwrap_or(1) } else { 1 },
+            known_threats: unified && body.show_known_threats_only,
             with_total: !unified || body.show_total_count == Some(true),
         };
         let source = if unified { Source::UnifiedAudit } else { Source::SystemAudit };

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::answer::{Content, Row};
+use super::answer::{Content, Row, Threat};
 use super::computers::{Computer, State};
 use super::dice::mix;
 use super::stage::Stage;
@@ -31,6 +31,9 @@ pub struct TruthRow {
     pub raw: bool,
     /// BLAKE3 of the bytes served.
     pub hash: String,
+    /// The same of those that were served before the row had its level of severity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub former: Option<String>,
     /// The row as served; bytes that are no UTF-8 are in `hex` instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<String>,
@@ -60,7 +63,8 @@ impl Stage {
     pub fn true_rows(&self, source: Source, ever: bool) -> Vec<Row> {
         let now = self.world.now();
         let wanted = |row: &&Row| {
-            if ever { row.listed_from <= now } else { self.dialect().lists(row, now) }
+            let listed = if ever { row.listed_from <= now } else { self.dialect().lists(row, now) };
+            listed && (source != Source::Threats || row.threat.is_one(now))
         };
         self.world.rows(source).iter().filter(wanted).copied().collect()
     }
@@ -70,6 +74,13 @@ impl Stage {
         let now = self.world.now();
         let mut bytes = Vec::new();
         self.world.write_row(source, row, &mut bytes);
+        let former =
+            row.threat.level.filter(|(_, from)| (row.listed_from + 1..=now).contains(from)).map(|_| {
+                let mut bytes = Vec::new();
+                let threat = Threat { level: None, ..row.threat };
+                self.world.write_row(source, &Row { threat, ..*row }, &mut bytes);
+                blake3::hash(&bytes).to_string()
+            });
         let text = std::str::from_utf8(&bytes).ok();
         TruthRow {
             id: self.world.vendor_id(source, row),
@@ -83,6 +94,7 @@ impl Stage {
             own: matches!(row.content, Content::Own(_)),
             raw: matches!(row.content, Content::Raw(_)),
             hash: blake3::hash(&bytes).to_string(),
+            former,
             row: text.filter(|_| with_row).map(str::to_owned),
             hex: (with_row && text.is_none())
                 .then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),

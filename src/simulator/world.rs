@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::answer::{Content, Row};
+use super::answer::{Content, Row, Threat};
 use super::computers::Fleet;
 use super::dialect::{Axis, DAY};
 use super::dice::Dice;
@@ -21,6 +21,8 @@ use crate::model::{Micros, SECOND};
 pub enum Source {
     UnifiedAudit,
     SystemAudit,
+    /// Of the unified audit, the rows that are threats.
+    Threats,
 }
 
 /// How a world is made and how it goes on.
@@ -50,6 +52,10 @@ pub struct WorldOptions {
     pub skew_seconds: i64,
     /// Share of rows that stand in another source table than 1.
     pub other_table_share: f64,
+    /// Share of unified-audit rows that are threats: known ones with or without a level, and others with one.
+    pub threat_share: f64,
+    /// Share of the levels that come hours after their row.
+    pub late_level_share: f64,
     /// Share of unified-audit rows of odd shapes (contract section 15): long lines, cloud rows, missing members.
     pub odd_share: f64,
     /// Share of system-audit rows whose id is null.
@@ -77,6 +83,8 @@ impl Default for WorldOptions {
             future_share: 0.0,
             skew_seconds: 20,
             other_table_share: 0.0,
+            threat_share: 0.004,
+            late_level_share: 0.0,
             odd_share: 0.01,
             no_id_share: 0.02,
             own_noise: true,
@@ -113,6 +121,7 @@ pub mod purpose {
     pub const PERSON: u64 = 12;
     pub const FAULT: u64 = 13;
     pub const MAINTENANCE: u64 = 14;
+    pub const THREAT: u64 = 15;
 }
 
 const NAMES: [&str; 6] = [
@@ -226,6 +235,12 @@ impl World {
         id
     }
 
+    /// Says of a row that it is a threat, or another one than before, from now on.
+    pub fn judge(&mut self, id: u64, known: bool, level: Option<&'static str>) {
+        let level = level.map(|level| (level, self.now));
+        self.unified.judge(id, Threat { known, ratings: false, level });
+    }
+
     /// Puts equal rows without an id into the system audit.
     pub fn add_equal_rows(&mut self, organization: u16, at: Micros, copies: usize) {
         let text = self.next_id();
@@ -303,19 +318,20 @@ impl World {
             organization: organization.min(self.options.organizations.max(1) - 1),
             action: 0,
             table: 1,
+            threat: Threat::default(),
         }
     }
 
     fn listing(&self, source: Source) -> &Listing {
         match source {
-            Source::UnifiedAudit => &self.unified,
+            Source::UnifiedAudit | Source::Threats => &self.unified,
             Source::SystemAudit => &self.audit,
         }
     }
 
     fn listing_mut(&mut self, source: Source) -> &mut Listing {
         match source {
-            Source::UnifiedAudit => &mut self.unified,
+            Source::UnifiedAudit | Source::Threats => &mut self.unified,
             Source::SystemAudit => &mut self.audit,
         }
     }

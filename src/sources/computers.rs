@@ -146,6 +146,7 @@ impl Source for Computers {
             reader: None,
             user: users.into_iter().filter_map(text).find(|name| is_person(name)),
             facts: Some(Box::new(facts)),
+            rated: false,
         })
     }
 }

@@ -117,6 +117,7 @@ impl Source for Remediations {
             host: None,
             user: None,
             facts: None,
+            rated: false,
         })
     }
 

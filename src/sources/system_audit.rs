@@ -124,6 +124,7 @@ impl Source for SystemAudit {
             host: None,
             user: None,
             facts: None,
+            rated: false,
         })
     }
 }

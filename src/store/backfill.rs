@@ -78,6 +78,13 @@ pub fn asked(db: &Connection, stream: i64) -> Result<Option<(Seconds, Seconds)>,
         .optional()?)
 }
 
+/// Where the oldest time begins that a stream is asked for and has not taken up.
+pub fn earliest(db: &Connection, stream: i64) -> Result<Option<Seconds>, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT min(from_s) FROM backfill WHERE stream_id = ?1")?
+        .query_row([stream], |row| row.get(0))?)
+}
+
 /// Covered time that a stream is asked to walk again, for what a sink is owed of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Again {

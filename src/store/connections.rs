@@ -394,12 +394,12 @@ mod tests {
         assert_eq!(claim(&db, &organization_id, "audit", acme.id).unwrap(), acme.id);
         for (set, key, row) in [(delivered, by_acme, 1), (counted, by_other, 1), (counted, by_other, 2)] {
             let row = SeenRow { uid: Uuid::from_u128(row), at: 5, other: None, organization: key };
-            assert_eq!(seen::insert(&db, set, &[row]).unwrap(), [true]);
+            assert_eq!(seen::insert(&db, set, &[row], seen::ListedBy::TheSet).unwrap(), [true]);
         }
         assert_eq!(seen::pack(&db, delivered, SECOND).unwrap(), 1);
         assert_eq!(seen::pack(&db, counted, SECOND).unwrap(), 2);
         let young = SeenRow { uid: Uuid::from_u128(3), at: 5, other: None, organization: by_other };
-        seen::insert(&db, counted, &[young]).unwrap();
+        seen::insert(&db, counted, &[young], seen::ListedBy::TheSet).unwrap();
         retire_all_but(&db, &["acme", "other"]).unwrap();
         assert_eq!(claim(&db, &organization_id, "audit", other.id).unwrap(), acme.id);
         assert_eq!(seen::held(&db, counted, None, 0, SECOND).unwrap(), 3);
@@ -435,7 +435,7 @@ mod tests {
             };
             let stream = open(acme.id);
             let row = SeenRow { uid: Uuid::from_u128(1), at: 5, other: None, organization: key };
-            assert_eq!(seen::insert(&db, stream.set, &[row]).unwrap(), [true]);
+            assert_eq!(seen::insert(&db, stream.set, &[row], seen::ListedBy::TheSet).unwrap(), [true]);
             let renamed = register(&db, "acme-de").unwrap().id;
             assert_eq!(inherit(&db, renamed, &own).unwrap(), None, "acme is configured still");
             retire_all_but(&db, &["acme-de", "other"]).unwrap();

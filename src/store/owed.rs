@@ -19,6 +19,10 @@ use super::{StoreError, compress};
 use crate::model::{Chunk, ConnectionId, Kind, Lane, Micros, Seconds};
 use crate::record::enrichment::Known;
 
+/// Whether a stream `s` lists rows of the source of an `o`: what the unified audit says of threats is entered with
+/// its own rows, whether or not the query for threats lists it.
+const LISTS: &str = "(s.source = o.source OR (o.source = 'threats' AND s.source = 'unified_audit'))";
+
 /// Stored bytes that wait for sinks in their refill lanes, from which on no more is collected for them.
 const MOST_WAITING: u64 = 4 << 20;
 
@@ -148,12 +152,12 @@ pub(super) fn was_delivered(
 
 /// The sinks for which rows of a source of a connection are being collected once more.
 pub fn asked(db: &Connection, connection: ConnectionId, source: &str) -> Result<Vec<String>, StoreError> {
-    let mut sinks = db.prepare_cached(
+    let mut sinks = db.prepare_cached(&format!(
         "SELECT o.sink FROM owed_total o JOIN sink k ON k.name = o.sink AND k.configured = 1
          WHERE o.connection_id = ?1 AND o.source = ?2 AND EXISTS (
            SELECT 1 FROM walk_again w JOIN stream s ON s.id = w.stream_id
-           WHERE w.sink = o.sink AND s.connection_id = ?1 AND s.source = ?2)",
-    )?;
+           WHERE w.sink = o.sink AND s.connection_id = ?1 AND {LISTS})"
+    ))?;
     let sinks = sinks.query_map(params![connection, source], |row| row.get(0))?;
     Ok(sinks.collect::<Result<_, _>>()?)
 }
@@ -242,12 +246,12 @@ pub struct Owed {
 
 /// What every sink has let go, by its name.
 pub fn totals(db: &Connection) -> Result<BTreeMap<String, Vec<Owed>>, StoreError> {
-    let mut totals = db.prepare_cached(
+    let mut totals = db.prepare_cached(&format!(
         "SELECT o.sink, c.site, o.source, o.entries, o.oldest, o.newest, EXISTS (
            SELECT 1 FROM walk_again w JOIN stream s ON s.id = w.stream_id
-           WHERE w.sink = o.sink AND s.connection_id = o.connection_id AND s.source = o.source)
-         FROM owed_total o JOIN connection c ON c.id = o.connection_id ORDER BY 1, 2, 3",
-    )?;
+           WHERE w.sink = o.sink AND s.connection_id = o.connection_id AND {LISTS})
+         FROM owed_total o JOIN connection c ON c.id = o.connection_id ORDER BY 1, 2, 3"
+    ))?;
     let mut found: BTreeMap<String, Vec<Owed>> = BTreeMap::new();
     let mut rows = totals.query([])?;
     while let Some(row) = rows.next()? {
@@ -281,13 +285,13 @@ pub fn ask(db: &Connection, sink: &str) -> Result<Asked, StoreError> {
     if doubtful.exists([sink])? {
         return Ok(Asked::InDoubt);
     }
-    db.prepare_cached(
+    db.prepare_cached(&format!(
         "INSERT OR IGNORE INTO walk_again (stream_id, sink, from_s, to_s)
          SELECT s.id, ?1, o.oldest / ?2 - 1, o.newest / ?2 + 1 FROM owed_total o
          JOIN connection c ON c.id = o.connection_id AND c.epoch > 0
-         JOIN stream s ON s.connection_id = o.connection_id AND s.source = o.source
-         WHERE o.sink = ?1 AND NOT EXISTS (SELECT 1 FROM walk_again w WHERE w.stream_id = s.id AND w.sink = ?1)",
-    )?
+         JOIN stream s ON s.connection_id = o.connection_id AND {LISTS}
+         WHERE o.sink = ?1 AND NOT EXISTS (SELECT 1 FROM walk_again w WHERE w.stream_id = s.id AND w.sink = ?1)"
+    ))?
     .execute(params![sink, SECOND])?;
     let streams: u64 = db
         .prepare_cached("SELECT count(*) FROM walk_again WHERE sink = ?1")?

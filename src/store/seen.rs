@@ -60,20 +60,36 @@ pub fn siblings(
     Ok(sets.collect::<Result<_, _>>()?)
 }
 
+/// By whom rows were listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListedBy {
+    /// A stream of the set: they count.
+    TheSet,
+    /// Another query of the portal: they are known, and count only once the set's own lists them.
+    Another,
+}
+
 /// Remembers rows. Answers which of them were not known; a row that was gone and is back is known.
-pub fn insert(db: &Connection, set: i64, rows: &[SeenRow]) -> Result<Vec<bool>, StoreError> {
+pub fn insert(
+    db: &Connection,
+    set: i64,
+    rows: &[SeenRow],
+    listed_by: ListedBy,
+) -> Result<Vec<bool>, StoreError> {
+    let counts = listed_by == ListedBy::TheSet;
     let mut insert = db.prepare_cached(
-        "INSERT INTO seen (set_id, at, uid, other, organization) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO seen (set_id, at, uid, other, organization, gone) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     let mut back = db
         .prepare_cached("UPDATE seen SET gone = 0 WHERE set_id = ?1 AND at = ?2 AND uid = ?3 AND gone = 1")?;
     let mut new = Vec::with_capacity(rows.len());
-    for (row, packed) in rows.iter().zip(packs::find(db, set, rows, true)?) {
+    for (row, packed) in rows.iter().zip(packs::find(db, set, rows, counts)?) {
         let uid = row.uid.as_bytes().as_slice();
         let mut is_new = !packed && lookup::add(db, set, row.uid, row.at)?;
         if !packed && !is_new {
             match young_at(db, set, row.uid)? {
-                Some(at) => drop(back.execute(params![set, at, uid])?),
+                Some(at) if counts => drop(back.execute(params![set, at, uid])?),
+                Some(_) => {}
                 None => {
                     lookup::put(db, set, row.uid, row.at)?;
                     is_new = true;
@@ -81,7 +97,7 @@ pub fn insert(db: &Connection, set: i64, rows: &[SeenRow]) -> Result<Vec<bool>, 
             }
         }
         if is_new {
-            insert.execute(params![set, row.at, uid, row.other, row.organization])?;
+            insert.execute(params![set, row.at, uid, row.other, row.organization, !counts])?;
         }
         new.push(is_new);
     }

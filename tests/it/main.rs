@@ -35,4 +35,5 @@ mod sites;
 mod smoke;
 mod stopping;
 mod support;
+mod threats;
 mod transport;

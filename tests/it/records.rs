@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep::format::{Encoded, Format, Origin};
 use lockstep::formats::ocsf::Version;
-use lockstep::model::{Change, Entry, Lane, Micros};
+use lockstep::model::{Change, Entry, Lane, Micros, uid};
 use lockstep::record::enrichment::{Enrichment, KnownDevice, LastUser, UserOrigin};
 use lockstep::redact::Redaction;
 use lockstep::redact::class::{Class, Classes, How};
@@ -60,7 +60,7 @@ fn ocsf(version: Version) -> Format {
 
 fn actions(source: &dyn Source) -> &'static [&'static str] {
     match source.name() {
-        "unified_audit" => &ACTION_TYPES,
+        "unified_audit" | "threats" => &ACTION_TYPES,
         "system_audit" => &SYSTEM_ACTIONS,
         _ => &[],
     }
@@ -127,6 +127,7 @@ fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
         }
         "unified_audit" => Audit::UnifiedAudit,
         "system_audit" => Audit::SystemAudit,
+        "threats" => Audit::Threats,
         _ => {
             let computers = world.fleet.listed(world.now(), None, true);
             return computers
@@ -307,6 +308,73 @@ fn verdict_and_effect_give_severity_action_disposition_and_status() {
     }
 }
 
+/// A row of the audit as a finding, with the uid that lockstep gives it.
+fn finding(format: Format, members: &str) -> Value {
+    let row = audit_row(members);
+    let entry = Entry {
+        uid: uid("0a", "threats", "1/a", "event", "0"),
+        vendor_id: Some("a"),
+        ..entry("threats", &row, None)
+    };
+    let (mut out, mut records) = (Vec::new(), Vec::new());
+    format.encode(origin("threats"), &entry, KNOWN, &mut out, &mut records).unwrap();
+    serde_json::from_slice(&out).unwrap()
+}
+
+#[test]
+fn a_threat_is_a_finding_with_its_level_its_evidence_and_the_event_it_was_found_by() {
+    let sha256 = "a".repeat(64);
+    let members = format!(
+        r#""actionType":"execute","actionId":2,"threatSeverityLevel":"Severe","fullPath":"c:\\x\\mimi.exe -q",
+        "sha256Hash":"{sha256}","engineRatings":[{{"name":"AV","rating":null}}],"notes":"Known threat","policyId":"p""#
+    );
+    for version in Version::ALL {
+        let record = &finding(ocsf(version), &members);
+        let number = |key: &str| record[key].as_u64().unwrap();
+        assert_eq!(
+            (number("class_uid"), number("type_uid"), number("severity_id")),
+            (2004, 200_401, 5),
+            "{version}"
+        );
+        assert_eq!((number("action_id"), number("disposition_id")), (2, 2));
+        let info = &record["finding_info"];
+        let event = uid("0a", "unified_audit", "1/a", "event", "0").to_string();
+        assert_eq!(info["uid"], record["metadata"]["uid"]);
+        assert_eq!(
+            (&info["title"], &info["desc"]),
+            (&"Severe threat: mimi.exe".into(), &"Known threat".into())
+        );
+        assert_eq!(info["related_events"], serde_json::json!([{ "uid": event }]));
+        let evidence = &record["evidences"][0];
+        assert_eq!(evidence["file"]["hashes"][0]["value"], sha256.as_str());
+        assert_eq!(evidence["process"]["cmd_line"], r"c:\x\mimi.exe -q");
+        assert_eq!(record["evidences"][1]["data"]["engineRatings"][0]["name"], "AV");
+        let device = if version >= Version::V1_5 { &record["device"] } else { &evidence["device"] };
+        assert_eq!((&device["uid"], &device["owner"]["name"]), (&"c".into(), &"a.muster".into()));
+    }
+    let record = &finding(Format::Ecs { row: false }, &members);
+    let event = &record["event"];
+    assert_eq!(
+        (&event["kind"], &event["category"][0], &event["severity"]),
+        (&"alert".into(), &"malware".into(), &5.into())
+    );
+    assert_eq!(event["dataset"], "threatlocker.threats");
+    assert_eq!(record["process"]["hash"]["sha256"], sha256.as_str());
+    let related = uid("0a", "unified_audit", "1/a", "event", "0").to_string();
+    assert_eq!(record["threatlocker"]["related_event"]["id"], related);
+}
+
+#[test]
+fn a_level_that_nobody_knows_is_unknown_and_stays_readable() {
+    let of = |level: &str| {
+        let record = finding(ocsf(Version::V1_5), &format!(r#""actionType":"execute","actionId":2,{level}"#));
+        (record["severity_id"].as_u64().unwrap(), record["unmapped"]["threatSeverityLevel"].clone())
+    };
+    assert_eq!(of(r#""threatSeverityLevel":"WARNING""#), (3, "WARNING".into()));
+    assert_eq!(of(r#""threatSeverityLevel":"Dire""#), (0, "Dire".into()));
+    assert_eq!(of(r#""threatSeverityLevel":null"#), (0, Value::Null), "whatever its policy said");
+}
+
 #[test]
 fn every_value_of_every_row_can_be_found_again() {
     for version in Version::ALL {
@@ -329,7 +397,7 @@ fn typical() -> Vec<(&'static str, String)> {
     let world = World::new(WorldOptions { odd_share: 0.0, computers: 60, ..WorldOptions::default() });
     let mut typical: Vec<(&str, String)> =
         simulated_by(&world, "computers").map(|row| ("computers", row)).collect();
-    for source in ["unified_audit", "system_audit"] {
+    for source in ["unified_audit", "system_audit", "threats"] {
         typical.extend(simulated_by(&world, source).map(|row| (source, row)));
     }
     for source in SOURCES {

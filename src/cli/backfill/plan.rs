@@ -109,8 +109,9 @@ impl Plan {
         let wanted = |(row, _): &&Stored| sources.is_empty() || sources.contains(&row.source);
         let streams = stored.iter().filter(wanted).filter_map(|(row, intervals)| {
             let config = connection.sources.get(row.source.as_str()).filter(|config| config.enabled)?;
-            let by_time = matches!(by_name(&row.source)?.shape(), Shape::Window { .. });
-            let configured = is_configured(connection, config, &row.scope, &row.fingerprint);
+            let source = by_name(&row.source)?;
+            let by_time = matches!(source.shape(), Shape::Window { .. });
+            let configured = is_configured(connection, (source, config), &row.scope, &row.fingerprint);
             let start =
                 serde_json::from_str::<Notes>(&row.notes).ok()?.start.filter(|_| by_time && configured)?;
             let coverage = Coverage::from_intervals(intervals.clone());

@@ -167,14 +167,9 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
 
 /// One row: of the last day for sources that are asked by time.
 fn first_row(source: &dyn Source, scope: &Scope, now: Micros) -> Query {
-    let (part, span) = match source.shape() {
-        Shape::Window { .. } => {
-            let now = now.div_euclid(SECOND);
-            (u8::from(source.name() == "unified_audit"), Some((now - 86_400, now)))
-        }
-        Shape::Snapshot { .. } | Shape::PerComputer { .. } => (0, None),
-    };
-    Query { part, span, ..Query::whole(scope.clone(), 1, 1) }
+    let now = now.div_euclid(SECOND);
+    let span = matches!(source.shape(), Shape::Window { .. }).then_some((now - 86_400, now));
+    Query { part: source.part(), span, ..Query::whole(scope.clone(), 1, 1) }
 }
 
 /// Why a source is not readable, with the permission to tick where that may be it.

@@ -155,7 +155,8 @@ fn site(
     let streams = known.iter().flat_map(|(_, streams)| streams).filter(|(row, _)| asked.wants(&row.source));
     let streams = streams.filter_map(|(row, intervals)| {
         let config = connection.sources.get(row.source.as_str()).filter(|config| config.enabled)?;
-        if !is_configured(connection, config, &row.scope, &row.fingerprint) {
+        let source = by_name(&row.source)?;
+        if !is_configured(connection, (source, config), &row.scope, &row.fingerprint) {
             return None;
         }
         let error = running.and_then(|status| last_error(status, &connection.site, row));
@@ -163,7 +164,7 @@ fn site(
             source: row.source.clone(),
             scope: row.scope.clone(),
             query: row.fingerprint.clone(),
-            covered: match by_name(&row.source)?.shape() {
+            covered: match source.shape() {
                 Shape::Window { .. } => window(row, intervals, config, error, now),
                 Shape::Snapshot { .. } | Shape::PerComputer { .. } => snapshot(row, error),
             },

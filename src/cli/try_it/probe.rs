@@ -15,7 +15,6 @@ use crate::source::{Query, SOURCES, Scope, Shape, Source, by_name};
 pub(super) const RATE: f64 = 5.0;
 pub(super) const PAGE_SIZE: u64 = 500;
 pub(super) const BACKFILL: Duration = Duration::from_secs(86_400);
-pub(super) const TABLE: u8 = 1;
 
 /// Rows looked at for their size; the first three are shown.
 const LOOKED_AT: u32 = 100;
@@ -100,7 +99,7 @@ async fn ask(portal: &Portal, source: &'static dyn Source, scope: &Scope) -> Tri
     };
     let now = portal.now().div_euclid(SECOND);
     let query = Query {
-        part: if source.name() == "unified_audit" { TABLE } else { 0 },
+        part: source.part(),
         span: by_time.then_some((now - 86_400, now)),
         ..Query::whole(scope.clone(), 1, LOOKED_AT)
     };

@@ -6,6 +6,7 @@ use crate::record::enrichment::{Computer, Known, LastUser, Sighting};
 use crate::store::streams::StreamKey;
 
 mod month;
+mod rated;
 
 /// Two narrowings of one source, which may both list a row.
 async fn two() -> [StreamLedger; 2] {
@@ -38,6 +39,7 @@ async fn stream(store: &Store, (site, fingerprint): (&'static str, &'static str)
         set: stream.set,
         organization: None,
         packing: Packing::default(),
+        also: None,
     }
 }
 
@@ -53,6 +55,7 @@ fn row(number: u128, (enter, owed): (bool, bool)) -> RowCommit {
         enter,
         owed,
         sighting: None,
+        also: None,
         body: Bytes::from_static(b"{}"),
     }
 }

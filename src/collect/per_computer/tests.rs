@@ -72,6 +72,7 @@ fn listed(row: &Value) -> ListedRow {
         at: key.at,
         imported: None,
         own: false,
+        rated: false,
         sighting: None,
         body: Bytes::from(text),
     }

@@ -81,6 +81,7 @@ fn row(organization: &str, id: &str, mode: &str, deleted: bool, now: Micros) -> 
         imported: None,
         own: false,
         sighting: Some(Arc::new(sighting)),
+        rated: false,
         body: Bytes::from(body.to_string()),
     }
 }

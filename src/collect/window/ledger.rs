@@ -35,6 +35,8 @@ pub struct RowCommit {
     pub owed: bool,
     /// What it tells of a computer.
     pub sighting: Option<Arc<Sighting>>,
+    /// Its uid as a row of the source to which rated rows belong, too.
+    pub also: Option<Uuid>,
     pub body: Bytes,
 }
 

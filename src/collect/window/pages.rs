@@ -12,7 +12,7 @@ use super::{Commit, DAY, Ledger, RowCommit, WindowStream};
 use crate::collect::{CollectError, Listed, ListedRow, Listing, content_uid};
 use crate::coverage::Axis;
 use crate::coverage::walk::{Next, RowId, Walk, Why};
-use crate::model::{Lane, Micros, RowIds, SECOND, Seconds};
+use crate::model::{Lane, Micros, RowIds, SECOND, Seconds, uid, vendor_key};
 use crate::normalise::digest;
 use crate::portal::SAFE_PAGE_SIZE;
 use crate::source::{Query, Scope};
@@ -162,7 +162,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             for row in listed.rows.iter().filter(|row| self.is_ours(row)) {
                 match row.id {
                     RowId::Vendor(id) => {
-                        commit.rows.push(self.row_commit(row, Uuid::from_u128(id), request, enter));
+                        commit.rows.push(self.row_commit(row, Uuid::from_u128(id), request, enter, 0));
                     }
                     RowId::Content(hash) => {
                         let equals = held.entry(hash).or_default();
@@ -195,12 +195,14 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             if matches!(end, End::Closed | End::Unproven) {
                 for (hash, equals) in &held {
                     let copies = walk.copies().get(hash).copied().unwrap_or(0);
+                    let mut rated = 0;
                     for (ordinal, row) in (0..copies).zip(equals.iter().cycle()) {
                         let settings = &self.settings;
                         let uid =
                             content_uid(&row.organization, settings.source, settings.kind, *hash, ordinal);
                         listed.insert(uid.as_u128());
-                        commit.rows.push(self.row_commit(row, uid, request, enter));
+                        commit.rows.push(self.row_commit(row, uid, request, enter, rated));
+                        rated += u32::from(row.rated);
                     }
                 }
             }
@@ -209,7 +211,15 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         }
     }
 
-    fn row_commit(&self, row: &ListedRow, uid: Uuid, request: (Seconds, Seconds), enter: Enter) -> RowCommit {
+    /// `rated`: how many of its equals before it are rated.
+    fn row_commit(
+        &self,
+        row: &ListedRow,
+        uid: Uuid,
+        request: (Seconds, Seconds),
+        enter: Enter,
+        rated: u32,
+    ) -> RowCommit {
         let (at, other) = match self.notes.observed.axis {
             Axis::Imported => (row.imported.or(row.at), row.at),
             _ => (row.at.or(row.imported), row.imported),
@@ -246,8 +256,21 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             enter,
             owed,
             sighting: row.sighting.clone(),
+            also: self.also(row, rated),
             body: row.body.clone(),
         }
+    }
+
+    /// The uid of a rated row as one of the source to which it belongs, too: there only rated rows are counted on.
+    fn also(&self, row: &ListedRow, rated: u32) -> Option<Uuid> {
+        let (source, kind) = self.settings.also.filter(|_| row.rated)?;
+        Some(match row.id {
+            RowId::Vendor(_) => {
+                let key = vendor_key(self.settings.part, row.vendor_id.as_deref()?);
+                uid(row.organization.as_str(), source, &key, kind.as_str(), "0")
+            }
+            RowId::Content(hash) => content_uid(&row.organization, source, kind, hash, rated),
+        })
     }
 
     pub(super) fn query(

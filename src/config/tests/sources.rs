@@ -11,7 +11,7 @@ sources:
   system_audit: { page_size: 0, backfill: 40d, settle: 2d }
   computers: { enabled: maybe, restate: 1s, every: 0s }
   organizations: { page_size: 5 }
-  threats: { enabled: true }
+  policies: { enabled: true }
   polices: {}
   wonders: {}
 ",
@@ -28,16 +28,17 @@ sources:
       connections[0].sources.computers.every: must be from 100ms to 30d, found 0s
       connections[0].sources.computers.restate: must be from 1m to 365d, found 1s
       connections[0].sources.organizations.page_size: unknown key; known here: every
-      connections[0].sources.threats: is not collected by this version yet; remove it
+      connections[0].sources.policies: is not collected by this version yet; remove it
       connections[0].sources.polices: unknown source; did you mean "policies"?
-      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, remediations, reports, threats, policies, approval_requests
+      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, threats, remediations, reports, policies, approval_requests
     "#);
 }
 
 #[test]
 fn a_site_that_would_collect_nothing_or_an_organization_twice_is_a_mistake() {
     let off = SOURCE_NAMES.map(|name| format!("{name}: {{ enabled: false }}")).join(", ");
-    assert_snapshot!(Folder::with_connection(&format!("instance: g\nsources: {{ {off} }}\n")).mistakes(), @"
+    let off = format!("sources: {{ {off} }}");
+    assert_snapshot!(Folder::with_connection(&format!("instance: g\n{off}\n")).mistakes(), @"
     DIR/lockstep.yaml has 1 mistake:
       connections[0].sources: none is enabled, so nothing of this site would be collected
     ");

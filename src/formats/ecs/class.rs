@@ -25,6 +25,9 @@ const fn judged(categories: &'static [&'static str], types: &'static [&'static s
 /// A device as it is.
 pub(super) const DEVICE: Class = to(&["host"], &["info"]);
 
+/// A threat that the portal found.
+pub(super) const FINDING: Class = to(&["malware"], &["info"]);
+
 /// The class of an action; of an unknown one nothing is said.
 pub(super) fn of(action: Action) -> Class {
     match action {

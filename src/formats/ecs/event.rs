@@ -6,18 +6,28 @@ use super::objects::{self, Host, User, again};
 use super::{Context, rest};
 use crate::formats::out::{From, Out, Value};
 use crate::record::event::{Action, Event, Subject};
+use crate::record::finding::Finding;
 use crate::record::path::{is_hostname, program, web_host};
 use crate::record::row::{Field, Slots};
 
 pub(super) fn write(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    write_as(out, context, event, None);
+}
+
+/// The event by which a threat was found, as an alert.
+pub(super) fn write_finding(out: &mut impl Out, context: &Context<'_>, finding: &Finding<'_>) {
+    write_as(out, context, &finding.event, Some(finding));
+}
+
+fn write_as(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, finding: Option<&Finding<'_>>) {
     let is_portal = is_portal(event.action);
     front::write(
         out,
         context,
         &Front {
-            kind: "event",
-            class: class::of(event.action),
-            from: class_from(event),
+            kind: if finding.is_some() { "alert" } else { "event" },
+            class: if finding.is_some() { class::FINDING } else { class::of(event.action) },
+            from: if finding.is_some() { Slots::NONE } else { class_from(event) },
             action: Name::Field(event.action_name),
             outcome: Some(&event.outcome),
             severity: event.severity,
@@ -49,9 +59,16 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>
     rest::known_mode(out, context);
     out.close();
     rest::last_user(out, context, actor.user);
+    if let Some(event) = finding.and_then(|finding| finding.tells_of) {
+        let mut uid = [0; 36];
+        let uid = event.hyphenated().encode_lower(&mut uid);
+        out.open("related_event");
+        out.word("id", uid, "the id of the same row in the unified audit");
+        out.close();
+    }
     match event.action {
         // Nothing of a row that is not understood is said to be told.
-        Action::Other => rest::all_but(out, context, Slots::NONE),
+        Action::Other if finding.is_none() => rest::all_but(out, context, Slots::NONE),
         _ => rest::remainder(out, context),
     }
     out.close();

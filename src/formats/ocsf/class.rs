@@ -15,6 +15,7 @@ pub(super) enum Class {
     Account,
     Authentication,
     Entity,
+    Finding,
     Network,
     Http,
     Dns,
@@ -45,6 +46,7 @@ impl Class {
             Class::Script => in_category(1, 1009, "Script Activity", [Control; 3]),
             Class::Peripheral => in_category(1, 1010, "Peripheral Activity", [Control; 3]),
             Class::RegistryKey => in_category(1, 201_001, "Registry Key Activity", [Control; 3]),
+            Class::Finding => in_category(2, 2004, "Detection Finding", [Control; 3]),
             Class::Account => in_category(3, 3001, "Account Change", [Plain; 3]),
             Class::Authentication => in_category(3, 3002, "Authentication", [Plain; 3]),
             Class::Entity => in_category(3, 3004, "Entity Management", [Host, Plain, Plain]),
@@ -69,6 +71,7 @@ impl Class {
 fn in_category(category: i64, uid: i64, name: &'static str, profiles: [Profiles; 3]) -> Facts {
     let category_name = match category {
         1 => "System Activity",
+        2 => "Findings",
         3 => "Identity & Access Management",
         4 => "Network Activity",
         5 => "Discovery",
@@ -118,6 +121,9 @@ pub(super) struct Mapping {
 const fn to(class: Class, activity: i64, activity_name: &'static str) -> Mapping {
     Mapping { class, activity, activity_name }
 }
+
+/// A threat that the portal found.
+pub(super) const FINDING: Mapping = to(Class::Finding, 1, "Create");
 
 /// The class of an action, and the activity. `permitted`: it was not stopped.
 ///

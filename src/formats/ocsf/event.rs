@@ -86,8 +86,8 @@ fn write_subject(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, c
         Class::Entity => policy(out, event),
         Class::Api => api(out, event),
         Class::Base if context.version >= Version::V1_5 => actor_and_device(out, context, event),
-        // No event becomes an inventory, or a maintenance.
-        Class::Base | Class::Inventory | Class::Remediation => {}
+        // No event becomes an inventory, a finding or a maintenance.
+        Class::Base | Class::Inventory | Class::Finding | Class::Remediation => {}
     }
 }
 
@@ -104,10 +104,20 @@ fn only_file_and_device(
     event: &Event<'_>,
     application: &Application<'_>,
 ) {
+    only_file(out, context, event, application);
+    objects::device(out, context, event);
+}
+
+/// The process that acts, with its file.
+pub(super) fn only_file(
+    out: &mut impl Out,
+    context: &Context<'_>,
+    event: &Event<'_>,
+    application: &Application<'_>,
+) {
     objects::actor(out, context, &event.actor, None, |out| {
         objects::file_members(out, context, &event.subject, application);
     });
-    objects::device(out, context, event);
 }
 
 /// The same where the application's name stands in `app_name`.
@@ -130,10 +140,14 @@ fn script_line<'a>(subject: &Subject<'a>) -> Option<Field<'a>> {
 }
 
 fn script(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    objects::device(out, context, event);
+    script_and_actor(out, context, event);
+}
+
+pub(super) fn script_and_actor(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     let subject = &event.subject;
     let line = script_line(subject).filter(|_| event.actor.process.id.is_some());
     objects::actor(out, context, &event.actor, line, |_| {});
-    objects::device(out, context, event);
     out.open("script");
     out.fixed("type_id", 2, "the vendor tells of PowerShell alone");
     out.word("type", "PowerShell", "the vendor tells of PowerShell alone");
@@ -149,7 +163,7 @@ fn script(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
 }
 
 /// Before there was a class for scripts: the process that runs it.
-fn script_as_process(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+pub(super) fn script_as_process(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     let process = &event.actor.process;
     let person = objects::User { name: event.actor.user, ..objects::User::default() };
     out.open("actor");
@@ -176,7 +190,7 @@ fn script_as_process(out: &mut impl Out, context: &Context<'_>, event: &Event<'_
 }
 
 /// Address and port at the other end.
-fn destination(out: &mut impl Out, event: &Event<'_>, web: Option<(&str, Field<'_>)>) {
+pub(super) fn destination(out: &mut impl Out, event: &Event<'_>, web: Option<(&str, Field<'_>)>) {
     out.text("ip", event.subject.destination_address);
     out.integer("port", event.subject.destination_port);
     if let Some((host, url)) = web {
@@ -184,7 +198,7 @@ fn destination(out: &mut impl Out, event: &Event<'_>, web: Option<(&str, Field<'
     }
 }
 
-fn source(out: &mut impl Out, event: &Event<'_>) {
+pub(super) fn source(out: &mut impl Out, event: &Event<'_>) {
     out.open("src_endpoint");
     out.text("ip", event.subject.source_address);
     out.close();
@@ -226,7 +240,7 @@ fn network(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
     out.text("app_name", event.application.name);
 }
 
-fn url(out: &mut impl Out, path: Option<Field<'_>>) {
+pub(super) fn url(out: &mut impl Out, path: Option<Field<'_>>) {
     out.open("url");
     or_unknown(out, "url_string", path);
     if let Some((host, url)) = path.and_then(|url| Some((web_host(url.inner())?, url))) {

@@ -304,6 +304,24 @@ pub(super) fn started(out: &mut impl Out, context: &Context<'_>, event: &Event<'
     out.close();
 }
 
+/// The process that was started, where its file is told elsewhere.
+pub(super) fn started_by_line(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
+    let Subject { path, process, .. } = event.subject;
+    let line = path.filter(|path| program(path.inner()).is_some());
+    if process.id.is_none() && process.name.is_none() && line.is_none() {
+        return;
+    }
+    out.open("process");
+    match process.id {
+        Some(id) => out.integer("pid", Some(id)),
+        None => own_uid(out, context),
+    }
+    out.text("name", process.name);
+    out.text("cmd_line", line);
+    facts(out, context, "xattributes", &process.facts);
+    out.close();
+}
+
 /// The file that the event is about. `kind`: 1 where it is known to be a regular file, else 0.
 pub(super) fn subject_file(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, kind: i64) {
     let path = event.subject.path;

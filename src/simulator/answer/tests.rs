@@ -22,6 +22,7 @@ fn rows(count: u64) -> Vec<Row> {
                 organization: u16::try_from(number % 3).unwrap(),
                 action: u8::try_from(number % 5).unwrap(),
                 table: 1,
+                threat: Threat::default(),
             }
         })
         .collect()

@@ -3,17 +3,16 @@
 //! Which process is which: the portal shows `processPath` as the parent of what is started, so there it is who
 //! acts, and `processId` and `processName` are of the new process. In every other row all three are of who acts.
 
-use crate::model::Entry;
+use crate::record::Repeats;
 use crate::record::event::{
     Action, Actor, Application, Event, FileAction, Host, Outcome, Policy, Process, Severity, Subject, Verdict,
 };
 use crate::record::path::is_hash;
 use crate::record::row::{Field, Names, Row, Slot, Slots};
-use crate::record::{Record, Repeats};
 use crate::sources::platform;
 
 /// Every member of contract section 5.2, in the order of the portal.
-pub(super) const NAMES: Names = Names::new(&[
+pub(in crate::sources) const NAMES: Names = Names::new(&[
     "actionLogId",
     "eActionLogId",
     "organizationId",
@@ -134,7 +133,8 @@ macro_rules! slot {
     };
 }
 
-pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
+/// The event, and which of its fields repeat others.
+pub(in crate::sources) fn read<'a>(row: &'a Row<'a>) -> (Event<'a>, Repeats<'a>) {
     let storage = row.text(slot!("deviceType"));
     let action_name = row.text(slot!("actionType"));
     let action = action(action_name, storage);
@@ -211,7 +211,7 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
         (row.text(slot!("applicationOrganizationId")), organization),
         (row.text(slot!("fullPath")), row.text(slot!("data"))),
     ]);
-    Record::event(entry, row, event, repeats)
+    (event, repeats)
 }
 
 /// An organization, unless it is the row's own.

@@ -35,7 +35,7 @@ fn uid_of(number: u64) -> Uuid {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Insert(Vec<(usize, bool, Micros)>),
+    Insert(Vec<(usize, bool, Micros)>, ListedBy),
     Gone { organization: Option<i64>, range: (Micros, Micros), listed: Vec<u8> },
     SwapAxis,
     Prune { before: Micros, gone_only: bool },
@@ -69,7 +69,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let organization = prop::option::of(0..2_i64);
     let listed = prop::collection::vec(0..u8::try_from(THINGS).unwrap(), 0..8);
     let step = prop_oneof![
-        6 => prop::collection::vec((0..THINGS, any::<bool>(), second()), 1..6).prop_map(Step::Insert),
+        6 => prop::collection::vec((0..THINGS, any::<bool>(), second()), 1..6)
+            .prop_map(|rows| Step::Insert(rows, ListedBy::TheSet)),
+        2 => prop::collection::vec((0..THINGS, any::<bool>(), second()), 1..6)
+            .prop_map(|rows| Step::Insert(rows, ListedBy::Another)),
         3 => (organization, (end(), end()), listed)
             .prop_map(|(organization, range, listed)| Step::Gone { organization, range, listed }),
         1 => Just(Step::SwapAxis),
@@ -97,12 +100,13 @@ impl Plain {
         self.0.iter().any(|(known, _)| known.uid == row.uid)
     }
 
-    fn insert(&mut self, row: SeenRow) -> bool {
+    fn insert(&mut self, row: SeenRow, listed_by: ListedBy) -> bool {
+        let counts = listed_by == ListedBy::TheSet;
         if let Some((_, gone)) = self.0.iter_mut().find(|(known, _)| known.uid == row.uid) {
-            *gone = false;
+            *gone &= !counts;
             return false;
         }
-        self.0.push((row, false));
+        self.0.push((row, !counts));
         true
     }
 }
@@ -110,11 +114,11 @@ impl Plain {
 /// One step taken by both.
 fn take(db: &Connection, plain: &mut Plain, things: &[Thing], step: &Step) -> Result<(), TestCaseError> {
     match step {
-        Step::Insert(rows) => {
+        Step::Insert(rows, listed_by) => {
             let rows: Vec<_> =
                 rows.iter().map(|(thing, by_other, listed)| things[*thing].row(*by_other, *listed)).collect();
-            let new: Vec<bool> = rows.iter().map(|row| plain.insert(*row)).collect();
-            prop_assert_eq!(insert(db, 1, &rows).unwrap(), new, "{:?}", rows);
+            let new: Vec<bool> = rows.iter().map(|row| plain.insert(*row, *listed_by)).collect();
+            prop_assert_eq!(insert(db, 1, &rows, *listed_by).unwrap(), new, "{:?}", rows);
         }
         Step::Gone { organization, range, listed } => {
             let listed: RowIds = listed.iter().map(|name| uid_of((*name).into()).as_u128()).collect();
@@ -224,7 +228,7 @@ fn an_hour_of_any_size_is_packs_of_a_bounded_size_in_order() {
     // The first half at once, as when the hour closes; then late rows in ever smaller portions.
     for part in [&rows[..15_000], &rows[15_000..25_000], &rows[25_000..29_990], &rows[29_990..]] {
         for page in part.chunks(500) {
-            assert_eq!(insert(&db, 1, page).unwrap(), vec![true; page.len()]);
+            assert_eq!(insert(&db, 1, page, ListedBy::TheSet).unwrap(), vec![true; page.len()]);
         }
         while pack(&db, 1, HOUR).unwrap() == PACKED_ROWS {}
         assert_eq!(count(&db, "SELECT count(*) FROM seen"), 0);
@@ -236,7 +240,7 @@ fn an_hour_of_any_size_is_packs_of_a_bounded_size_in_order() {
     for second in (0..40).rev() {
         let at = HOUR + second * SECOND;
         let late = SeenRow { uid: uid_of(90_000 + at.unsigned_abs()), at, other: None, organization: 1 };
-        insert(&db, 1, &[late]).unwrap();
+        insert(&db, 1, &[late], ListedBy::TheSet).unwrap();
         assert_eq!(pack(&db, 1, 2 * HOUR).unwrap(), 1);
     }
     assert_eq!(count(&db, "SELECT count(*) FROM seen_pack WHERE first >= 7200"), 1);
@@ -246,7 +250,7 @@ fn an_hour_of_any_size_is_packs_of_a_bounded_size_in_order() {
     let (mut page, mut dice) = (rows.clone(), Dice::new(8, 0, 0));
     page.sort_by_key(|row| row.at);
     for page in page.chunks(500) {
-        assert_eq!(insert(&db, 1, page).unwrap(), vec![false; page.len()]);
+        assert_eq!(insert(&db, 1, page, ListedBy::TheSet).unwrap(), vec![false; page.len()]);
     }
     for _ in 0..200 {
         let (from, to) =
@@ -265,7 +269,7 @@ fn an_hour_of_any_size_is_packs_of_a_bounded_size_in_order() {
 fn a_packed_row_is_known_also_once_its_portal_tells_its_times_more_precisely() {
     let db = memory();
     let row = SeenRow { uid: uid_of(1), at: 90 * SECOND, other: None, organization: 1 };
-    insert(&db, 1, &[row]).unwrap();
+    insert(&db, 1, &[row], ListedBy::TheSet).unwrap();
     pack(&db, 1, HOUR).unwrap();
     let precise = [SeenRow { at: row.at + 123_456, ..row }, SeenRow { at: row.at - 7, ..row }];
     assert_eq!(known(&db, 1, &precise).unwrap(), [true; 2]);
@@ -278,12 +282,12 @@ fn a_packed_row_is_known_also_once_its_portal_tells_its_times_more_precisely() {
 fn a_young_row_is_known_by_its_uid_whatever_times_it_comes_with() {
     let db = memory();
     let row = SeenRow { uid: uid_of(1), at: 90 * SECOND, other: None, organization: 1 };
-    insert(&db, 1, &[row]).unwrap();
+    insert(&db, 1, &[row], ListedBy::TheSet).unwrap();
     let moved = SeenRow { at: 20 * HOUR, other: Some(40 * HOUR), ..row };
-    assert_eq!(insert(&db, 1, &[moved]).unwrap(), [false]);
+    assert_eq!(insert(&db, 1, &[moved], ListedBy::TheSet).unwrap(), [false]);
     assert_eq!(known(&db, 2, &[row]).unwrap(), [false], "in another set it is another row");
     set_gone(&db, 1, None, (0, HOUR), &RowIds::default()).unwrap();
-    assert_eq!(insert(&db, 1, &[moved]).unwrap(), [false]);
+    assert_eq!(insert(&db, 1, &[moved], ListedBy::TheSet).unwrap(), [false]);
     assert_eq!(held(&db, 1, None, 0, HOUR).unwrap(), 1, "it is back where it was");
 }
 
@@ -291,18 +295,18 @@ fn a_young_row_is_known_by_its_uid_whatever_times_it_comes_with() {
 fn a_row_that_left_the_table_by_another_way_is_new_again() {
     let db = memory();
     let row = SeenRow { uid: uid_of(1), at: 90 * SECOND, other: None, organization: 1 };
-    insert(&db, 1, &[row]).unwrap();
+    insert(&db, 1, &[row], ListedBy::TheSet).unwrap();
     db.execute("DELETE FROM seen", []).unwrap();
     assert_eq!(known(&db, 1, &[row]).unwrap(), [false]);
     let moved = SeenRow { at: 91 * SECOND, ..row };
-    assert_eq!(insert(&db, 1, &[moved]).unwrap(), [true]);
-    assert_eq!(insert(&db, 1, &[row]).unwrap(), [false]);
+    assert_eq!(insert(&db, 1, &[moved], ListedBy::TheSet).unwrap(), [true]);
+    assert_eq!(insert(&db, 1, &[row], ListedBy::TheSet).unwrap(), [false]);
 }
 
 #[test]
 fn a_damaged_pack_is_an_error_that_names_it() {
     let db = memory();
-    insert(&db, 1, &crowd(10)).unwrap();
+    insert(&db, 1, &crowd(10), ListedBy::TheSet).unwrap();
     pack(&db, 1, HOUR).unwrap();
     for body in ["x'02'", "x'01'", "CAST(body || x'00' AS BLOB)"] {
         db.execute_batch("SAVEPOINT sound").unwrap();
@@ -340,7 +344,7 @@ fn bytes_a_row(rows_per_hour: i64, hours: i64) -> f64 {
         })
         .collect();
     let db = memory();
-    insert(&db, 1, &rows).unwrap();
+    insert(&db, 1, &rows, ListedBy::TheSet).unwrap();
     while pack(&db, 1, until).unwrap() == PACKED_ROWS {}
     let packed = count(&db, "SELECT sum(rows) FROM seen_pack");
     assert!(packed > (rows_per_hour * hours * 9 / 10).unsigned_abs(), "{packed} rows");

@@ -161,7 +161,11 @@ async fn what_a_state_of_the_third_version_has_seen_is_packed_and_stays_known() 
     let (packed, new, held) = store
         .write(move |db| {
             let packed = seen::pack(db, 1, 500 * 40 * SECOND)?;
-            Ok((packed, seen::insert(db, 1, &rows)?, seen::held(db, 1, None, 0, 750 * 40 * SECOND)?))
+            Ok((
+                packed,
+                seen::insert(db, 1, &rows, seen::ListedBy::TheSet)?,
+                seen::held(db, 1, None, 0, 750 * 40 * SECOND)?,
+            ))
         })
         .await
         .unwrap();
@@ -172,7 +176,7 @@ async fn what_a_state_of_the_third_version_has_seen_is_packed_and_stays_known() 
 async fn what_was_seen_is_known_after_any_end_of_the_program() {
     let dir = tempfile::tempdir().unwrap();
     let row = SeenRow { uid: Uuid::from_u128(7), at: SECOND, other: None, organization: 1 };
-    let insert = move |db: &Connection| seen::insert(db, 1, &[row]);
+    let insert = move |db: &Connection| seen::insert(db, 1, &[row], seen::ListedBy::TheSet);
     for (expected, leftover) in [(true, &b""[..]), (false, b""), (false, b"left by a kill")] {
         if !leftover.is_empty() {
             std::fs::write(dir.path().join("seen-lookup.db"), leftover).unwrap();

@@ -122,7 +122,8 @@ pub(super) fn row(source: &dyn Source, number: u64, actions: &[&str]) -> String 
     }
     // Every kind of action equally often, however odd the rest of its row; and now and then any value.
     if let Some(action) = actions.get(usize::try_from(number).unwrap() % (actions.len() + 1)) {
-        let name = if source.name() == "unified_audit" { "actionType" } else { "action" };
+        let audit = ["unified_audit", "threats"].contains(&source.name());
+        let name = if audit { "actionType" } else { "action" };
         members.retain(|(key, _)| !key.eq_ignore_ascii_case(name));
         members.push((name.to_owned(), json!(action)));
     }

@@ -18,7 +18,7 @@ use lockstep::simulator::stats::Logged;
 use lockstep::simulator::truth::TruthRow;
 use lockstep::simulator::world::{Source, World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
-use lockstep::source::SOURCES;
+use lockstep::source::{SOURCES, Shape, by_name};
 use lockstep::status::{Board, Status, StreamCondition, StreamStatus};
 use lockstep::store::{Store, StoreError, backfill, connections, dead_letters, streams as stored};
 use tempfile::TempDir;
@@ -39,6 +39,11 @@ pub(crate) const USUAL: [&str; 3] = ["unified_audit", "system_audit", "computers
 /// The names of all other sources.
 pub(crate) fn beside_the_usual() -> impl Iterator<Item = &'static str> {
     SOURCES.into_iter().map(|source| source.name()).filter(|name| !USUAL.contains(name))
+}
+
+/// Whether a source is asked by time.
+pub(crate) fn is_window(source: &str) -> bool {
+    by_name(source).is_some_and(|source| matches!(source.shape(), Shape::Window { .. }))
 }
 
 /// How long a test waits for what should come soon.
@@ -242,7 +247,10 @@ impl TestApp {
         );
         for source in beside_the_usual() {
             let enabled = with.contains(&source);
-            yaml += &format!("  {source}: {{ enabled: {enabled}, every: {every}ms }}\n");
+            let window = matches!(by_name(source).unwrap().shape(), Shape::Window { .. });
+            let spans = format!(", settle: {settle}s, backfill: {backfill}s, page_size: {page_size}");
+            let spans = if window { spans.as_str() } else { "" };
+            yaml += &format!("  {source}: {{ enabled: {enabled}, every: {every}ms{spans} }}\n");
         }
         let (state, out) = (self.state_folder(), self.out_folder());
         yaml += &format!(
@@ -382,7 +390,7 @@ impl TestApp {
             let mut known = Vec::new();
             for connection in connections::list(db)? {
                 let mut streams = stored::list(db, connection.id)?;
-                streams.retain(|stream| stream.source != "computers");
+                streams.retain(|stream| is_window(&stream.source));
                 known.extend(streams.into_iter().map(|stream| (connection.site.clone(), stream.id)));
             }
             Ok(known)
@@ -511,7 +519,7 @@ impl TestApp {
         let slack = 30 * SECOND;
         let imported = micros(&row.date_time_imported);
         let begun = self.claims(self.axis(row), slack);
-        let late = source == Source::UnifiedAudit && imported >= self.started + slack;
+        let late = source != Source::SystemAudit && imported >= self.started + slack;
         row.listed && row.table == 1 && (begun || late)
     }
 
@@ -533,14 +541,17 @@ impl TestApp {
 
     /// Compares the output with the portal, as far as the program is to read it.
     pub(crate) fn verdict(&self, output: &Output) -> Verdict {
-        let Setup { covers, without, .. } = &self.setup;
+        let Setup { covers, without, with, .. } = &self.setup;
         let covered: Option<Vec<String>> = covers.as_ref().map(|indices| {
             indices.iter().map(|index| self.portal.organization(*index).to_string()).collect()
         });
         let is_covered = |organization: &str| {
             covered.as_ref().is_none_or(|covered| covered.iter().any(|one| one == organization))
         };
-        let truth = Truth::of(&self.portal).only(|source| !without.contains(&source)).within(is_covered);
+        let collected =
+            |source: &str| (USUAL.contains(&source) && !without.contains(&source)) || with.contains(&source);
+        let truth = Truth::of(&self.portal).and(&self.portal, Source::Threats);
+        let truth = truth.only(collected).within(is_covered);
         compare(&truth, output, |source, row| self.owed(row, source))
     }
 
@@ -633,7 +644,7 @@ fn in_short(status: &Status) -> String {
 
 /// The streams that are asked by time.
 pub(crate) fn windows(status: &Status) -> impl Iterator<Item = &StreamStatus> {
-    streams(status).filter(|stream| stream.source != "computers")
+    streams(status).filter(|stream| is_window(&stream.source))
 }
 
 /// The first stream of a source.

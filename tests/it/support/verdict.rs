@@ -30,6 +30,12 @@ impl Truth {
         Self { audits, computers: Some(portal.true_computers(true)) }
     }
 
+    /// And one source more.
+    pub(crate) fn and(mut self, portal: &Simulator, source: Source) -> Self {
+        self.audits.push((source, portal.truth(source, true)));
+        self
+    }
+
     /// Only sources that are collected.
     pub(crate) fn only(mut self, collected: impl Fn(&str) -> bool) -> Self {
         self.audits.retain(|(source, _)| collected(name(*source)));
@@ -54,6 +60,7 @@ pub(crate) fn name(source: Source) -> &'static str {
     match source {
         Source::UnifiedAudit => "unified_audit",
         Source::SystemAudit => "system_audit",
+        Source::Threats => "threats",
     }
 }
 
@@ -181,10 +188,13 @@ impl Tally {
             same.owed += u64::from(row.listed && owed(row));
             self.owed += u64::from(row.listed && owed(row));
         }
+        let former =
+            |row: &TruthRow| Some((blake3::Hash::from_hex(row.former.as_ref()?).unwrap(), hash(row)));
+        let former: HashMap<_, _> = truth.iter().filter_map(former).collect();
         for record in records {
             let about =
                 || format!("{source} {:?} number {} uid {}", record.vendor_id, record.number, record.uid);
-            match all.get_mut(&record.hash) {
+            match all.get_mut(former.get(&record.hash).unwrap_or(&record.hash)) {
                 None => self.invented.push(about()),
                 Some(same) if !tells(record, same.row) => self.invented.push(about() + " (its envelope)"),
                 Some(same) => {

@@ -51,6 +51,7 @@ impl Endless {
             organization: u16::try_from(number.cast_unsigned() % ORGANIZATIONS).unwrap(),
             action: 0,
             table: 1,
+            threat: answer::Threat::default(),
         }
     }
 
@@ -99,6 +100,7 @@ impl Listing for Endless {
                 imported: Some(row.imported),
                 own: false,
                 sighting: None,
+                rated: false,
                 body: Bytes::from_static(b"{}"),
             }
         };
@@ -121,6 +123,7 @@ fn settings() -> WindowSettings {
         retention: RETENTION,
         live_span: 900,
         has_imported: true,
+        also: None,
     }
 }
 

@@ -191,6 +191,7 @@ fn listed(row: &Row, has_imported: bool) -> ListedRow {
         imported: has_imported.then_some(row.imported),
         own: false,
         sighting: None,
+        rated: false,
         body: Bytes::from_static(b"{}"),
     }
 }
@@ -494,6 +495,7 @@ pub(super) fn settings(page_size: u32) -> WindowSettings {
         retention: 60 * DAY,
         live_span: 3_600,
         has_imported: true,
+        also: None,
     }
 }
 
@@ -509,5 +511,6 @@ pub(super) fn row(id: u64, at: Micros) -> Row {
         organization: 0,
         action: 0,
         table: 1,
+        threat: answer::Threat::default(),
     }
 }

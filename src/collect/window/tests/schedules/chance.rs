@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use super::super::super::WindowSettings;
 use super::super::memory::{BEGIN, DAY, World, organization, settings};
 use crate::model::{Micros, SECOND, Seconds};
-use crate::simulator::answer::{Content, Row};
+use crate::simulator::answer::{Content, Row, Threat};
 use crate::simulator::dialect::{Dialect, Pagination, Totals};
 use crate::simulator::dice::Dice;
 use crate::source::Scope;
@@ -223,6 +223,7 @@ impl Schedule {
             organization: plan.organization,
             action: plan.action % 4,
             table: 1,
+            threat: Threat::default(),
         }
     }
 
