@@ -224,11 +224,13 @@ fn encoded(record: &Record<'_>, end: usize) -> Encoded {
         About::Event(event) => (Some(event.severity), event.action == Action::Other),
         About::Change(change) => (Some(change.what.severity()), false),
         About::Device(_) => (None, false),
+        About::Entity(entity) => (Some(entity.severity), false),
     };
     let (host, device) = match &record.about {
         About::Event(event) => (event.host.name, event.host.id),
         About::Device(device) => (device.hostname, device.id),
         About::Change(change) => (change.hostname, change.id),
+        About::Entity(_) => (None, None),
     };
     let host = host.map(|host| host.text().into());
     let device = device.map(|id| folded(&id.text()).into());

@@ -54,15 +54,21 @@ pub enum Endpoint {
     ComputersByParameters,
     ChildOrganizations,
     OrganizationsForMove,
+    PoliciesByParameters,
+    PolicyById,
+    GroupsAndComputers,
 }
 
 impl Endpoint {
-    pub const ALL: [Endpoint; 5] = [
+    pub const ALL: [Endpoint; 8] = [
         Endpoint::ActionLogByParameters,
         Endpoint::SystemAuditByParameters,
         Endpoint::ComputersByParameters,
         Endpoint::ChildOrganizations,
         Endpoint::OrganizationsForMove,
+        Endpoint::PoliciesByParameters,
+        Endpoint::PolicyById,
+        Endpoint::GroupsAndComputers,
     ];
 
     /// The path under `/portalapi/` (contract section 0.3).
@@ -73,12 +79,20 @@ impl Endpoint {
             Endpoint::ComputersByParameters => "Computer/ComputerGetByAllParameters",
             Endpoint::ChildOrganizations => "Organization/OrganizationGetChildOrganizationsByParameters",
             Endpoint::OrganizationsForMove => "Organization/OrganizationGetForMoveComputers",
+            Endpoint::PoliciesByParameters => "Policy/PolicyGetByParameters",
+            Endpoint::PolicyById => "Policy/PolicyGetById",
+            Endpoint::GroupsAndComputers => "ComputerGroup/ComputerGroupGetGroupAndComputer",
         }
     }
 
     /// Whether it is asked with GET and a query; the others with POST and a body.
     pub fn is_get(self) -> bool {
-        matches!(self, Endpoint::OrganizationsForMove)
+        matches!(self, Endpoint::OrganizationsForMove | Endpoint::PolicyById | Endpoint::GroupsAndComputers)
+    }
+
+    /// Whether the answer is one record rather than a list of rows.
+    pub fn is_single(self) -> bool {
+        matches!(self, Endpoint::PolicyById)
     }
 
     /// Whether `usenewsearch: true` is sent. Without it the legacy search answers, which can be empty although

@@ -6,6 +6,7 @@
 
 pub mod device;
 pub mod enrichment;
+pub mod entity;
 pub mod event;
 pub mod path;
 pub mod row;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use crate::model::{Entry, Kind, Micros};
 use device::{Device, DeviceChange};
+use entity::Entity;
 use event::Event;
 use row::{Field, Row};
 
@@ -74,4 +76,6 @@ pub enum About<'a> {
     Device(Box<Device<'a>>),
     /// What became different on a device.
     Change(DeviceChange<'a>),
+    /// Something else that the portal keeps, and what became different about it.
+    Entity(Box<Entity<'a>>),
 }

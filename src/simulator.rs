@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `answer`, `dialect` | the pure core: which rows a request gets, in how many tongues |
-//! | `world`, `live`, `listing`, `computers`, `rows` | what the portal holds, how it goes on, how it is written |
+//! | `world`, `live`, `listing`, `computers`, `policies`, `story`, `rows` | what the portal holds, how it goes on, how it is written |
 //! | `stage`, `requests`, `reply`, `faults`, `truth`, `stats`, `clock` | the answer to one request |
 //! | `http`, `control`, `line`, `serve` | the network side and the handle for tests |
 
@@ -22,12 +22,14 @@ pub mod http;
 pub mod line;
 pub mod listing;
 mod live;
+pub mod policies;
 pub mod reply;
 pub mod requests;
 pub mod rows;
 mod serve;
 pub mod stage;
 pub mod stats;
+pub mod story;
 pub mod text;
 pub mod truth;
 pub mod world;

@@ -14,7 +14,7 @@ use crate::portal::{Endpoint, PageRequest, Reader};
 use crate::record::Record;
 use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
-use crate::sources::{computers, system_audit, unified_audit};
+use crate::sources::{computers, organizations, policies, system_audit, unified_audit};
 
 /// One kind of portal row.
 pub trait Source: Sync {
@@ -30,6 +30,15 @@ pub trait Source: Sync {
     fn endpoint(&self) -> Endpoint;
     /// The request body that asks `query`.
     fn body(&self, query: &Query) -> serde_json::Value;
+    /// Whether the portal also lists what was deleted, when asked to ([`Query::deleted`]).
+    fn lists_deleted(&self) -> bool {
+        false
+    }
+    /// How a row compares with the one that is known of the same thing, which the portal gave in another shape. Only
+    /// for sources whose rows have several ([`ListedRow::shape`](crate::collect::ListedRow::shape)).
+    fn agree(&self, _row: &str, _known: &str) -> Agreement {
+        Agreement::Differ
+    }
     /// What collecting needs to know of a row without reading all of it.
     fn key<'a>(&self, row: &'a str, part: u8) -> Result<RowKey<'a>, Rejected>;
     /// The members of a row that are known by name.
@@ -48,12 +57,28 @@ pub trait Source: Sync {
 }
 
 /// Every source that this version collects.
-pub static SOURCES: [&dyn Source; 3] =
-    [&unified_audit::UnifiedAudit, &system_audit::SystemAudit, &computers::Computers];
+pub static SOURCES: [&dyn Source; 5] = [
+    &unified_audit::UnifiedAudit,
+    &system_audit::SystemAudit,
+    &computers::Computers,
+    &organizations::Organizations,
+    &policies::Policies,
+];
 
 /// The source of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Source> {
     SOURCES.into_iter().find(|source| source.name() == name)
+}
+
+/// What two rows of one thing in different shapes tell of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// Both tell something of one member, and not the same.
+    Differ,
+    /// They tell the same, and the new one all that the known one told.
+    Same,
+    /// They tell the same, and the new one less.
+    Less,
 }
 
 /// How a source is asked.
@@ -173,6 +198,25 @@ pub struct RowKey<'a> {
     pub user: Option<Cow<'a, str>>,
     /// What the row tells of the computer.
     pub facts: Option<Box<Facts>>,
+}
+
+impl RowKey<'_> {
+    /// What is known of a row that tells of an organization, and no more.
+    pub fn nobody(organization: OrganizationId) -> Self {
+        Self {
+            organization,
+            organization_name: None,
+            vendor_id: None,
+            content: [0; 16],
+            at: None,
+            imported: None,
+            reader: None,
+            computer: None,
+            host: None,
+            user: None,
+            facts: None,
+        }
+    }
 }
 
 /// A row that no source can use, and why.

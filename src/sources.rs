@@ -1,6 +1,8 @@
 //! One file a source.
 
 pub mod computers;
+pub mod organizations;
+pub mod policies;
 pub mod system_audit;
 pub mod unified_audit;
 

@@ -3,11 +3,12 @@
 //! value in `unmapped`; it never changes a version string.
 //!
 //! `ocsf/class.rs` says which action becomes which class, as a table; `common.rs` writes what all classes
-//! share, `objects.rs` what several do, `event.rs` and `device.rs` the rest of a record.
+//! share, `objects.rs` what several do, `event.rs`, `device.rs` and `entity.rs` the rest of a record.
 
 mod class;
 mod common;
 mod device;
+mod entity;
 mod event;
 mod objects;
 
@@ -121,5 +122,6 @@ pub(crate) fn write(
         About::Event(event) => event::write(out, context, event),
         About::Device(device) => device::write(out, context, device),
         About::Change(change) => device::write_change(out, context, change),
+        About::Entity(entity) => entity::write(out, context, entity),
     }
 }

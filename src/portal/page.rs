@@ -49,6 +49,34 @@ pub(crate) fn layout(body: &[u8]) -> Result<Layout, Unreadable> {
     }
 }
 
+/// Members of which an error object has one and a record none (contract section 8.1).
+const SURE_ERROR_MARKS: [&str; 3] = ["StatusCode", "statusCode", "LoggerId"];
+
+/// Finds the one record that an answer is: an object, bare or in an envelope, or a list of it.
+pub(crate) fn single(body: &[u8]) -> Result<Layout, Unreadable> {
+    let start = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let whole = trimmed(body, start..body.len());
+    if body.get(whole.start) != Some(&b'{') {
+        return layout(body);
+    }
+    let members: Vec<_> =
+        elements(body, whole.clone())?.into_iter().filter_map(|range| member(body, range)).collect();
+    let has = |name: &str| members.iter().any(|(key, _)| *key == name.as_bytes());
+    if SURE_ERROR_MARKS.iter().any(|mark| has(mark)) {
+        return Err(Unreadable::ErrorObject);
+    }
+    let inner = members.iter().find(|(key, value)| {
+        matches!(*key, b"data" | b"result" | b"value") && body[value.start] == b'{' && members.len() <= 3
+    });
+    list_of_one(body, inner.map_or(whole, |(_, value)| value.clone()))
+}
+
+fn list_of_one(body: &[u8], row: Range<usize>) -> Result<Layout, Unreadable> {
+    let text = std::str::from_utf8(&body[row.clone()]).map_err(|error| broken(&error.to_string()))?;
+    serde_json::from_str::<&RawValue>(text).map_err(|error| broken(&error.to_string()))?;
+    Ok(Layout { rows: vec![(row.start, row.end)], undecodable: Vec::new() })
+}
+
 fn enveloped(body: &[u8], whole: Range<usize>) -> Result<Layout, Unreadable> {
     let members: Vec<_> =
         elements(body, whole)?.into_iter().filter_map(|range| member(body, range)).collect();

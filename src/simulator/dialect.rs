@@ -160,6 +160,14 @@ pub struct Dialect {
     pub revoked_status: u16,
     /// Bodies are compressed for clients that accept it.
     pub gzip: bool,
+    /// The list of policies is refused with this status (contract section 6.2: 404, 400 or 500).
+    pub refuses_policies: Option<u16>,
+    /// Rows of policies say nothing of what the policy does.
+    pub sparse_policies: bool,
+    /// Rows of policies have `policyName` and `status` in place of `name` and `isEnabled`.
+    pub names_policies_otherwise: bool,
+    /// The list of children names the parent, too.
+    pub lists_own_organization: bool,
 }
 
 impl Default for Dialect {
@@ -186,6 +194,10 @@ impl Default for Dialect {
             no_organization: NoOrganization::Own,
             revoked_status: 403,
             gzip: false,
+            refuses_policies: None,
+            sparse_policies: false,
+            names_policies_otherwise: false,
+            lists_own_organization: false,
         }
     }
 }
@@ -274,6 +286,7 @@ impl Dialect {
             no_organization: if rng.random() { NoOrganization::Own } else { NoOrganization::Empty },
             revoked_status: if rng.random() { 403 } else { 440 },
             gzip: one_in(rng, 3),
+            ..Self::default()
         }
     }
 

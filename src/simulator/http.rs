@@ -65,6 +65,7 @@ async fn portal(
         authorization: header(AUTHORIZATION.as_str()),
         organization: header("managedorganizationid"),
         new_search: header("usenewsearch") == Some("true"),
+        query: uri.query().unwrap_or_default(),
         body: &body,
     };
     let effects = {

@@ -17,16 +17,22 @@ pub enum Endpoint {
     ChildOrganizations,
     OrganizationsForMove,
     ApprovalCount,
+    Policies,
+    PolicyById,
+    Groups,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::UnifiedAudit,
         Self::SystemAudit,
         Self::Computers,
         Self::ChildOrganizations,
         Self::OrganizationsForMove,
         Self::ApprovalCount,
+        Self::Policies,
+        Self::PolicyById,
+        Self::Groups,
     ];
 
     /// The verb and the path below `/portalapi/`, in lower case: the portal's routing ignores case
@@ -41,6 +47,9 @@ impl Endpoint {
             }
             Self::OrganizationsForMove => ("GET", "organization/organizationgetformovecomputers"),
             Self::ApprovalCount => ("GET", "approvalrequest/approvalrequestgetcount"),
+            Self::Policies => ("POST", "policy/policygetbyparameters"),
+            Self::PolicyById => ("GET", "policy/policygetbyid"),
+            Self::Groups => ("GET", "computergroup/computergroupgetgroupandcomputer"),
         }
     }
 
@@ -59,6 +68,7 @@ impl Endpoint {
             Self::Computers => "View Computers",
             Self::ChildOrganizations | Self::OrganizationsForMove => "View Organizations",
             Self::ApprovalCount => "View Approvals",
+            Self::Policies | Self::PolicyById | Self::Groups => "View Application Control Policies",
         }
     }
 
@@ -100,6 +110,12 @@ pub struct Body {
     pub show_known_threats_only: bool,
     pub skip_paging: bool,
     pub search_text: Option<String>,
+    pub include_all_children: Option<bool>,
+    pub filter: Option<String>,
+    pub computer_group_id: Option<String>,
+    pub os_type: Option<i64>,
+    pub active_only: Option<bool>,
+    pub show_all_policies: Option<bool>,
 }
 
 impl Body {

@@ -110,7 +110,7 @@ impl Plan {
         let streams = stored.iter().filter(wanted).filter_map(|(row, intervals)| {
             let config = connection.sources.get(row.source.as_str()).filter(|config| config.enabled)?;
             let by_time = matches!(by_name(&row.source)?.shape(), Shape::Window { .. });
-            let configured = is_configured(connection, config, &row.scope, &row.fingerprint);
+            let configured = is_configured(connection, &row.source, &row.scope, &row.fingerprint);
             let start =
                 serde_json::from_str::<Notes>(&row.notes).ok()?.start.filter(|_| by_time && configured)?;
             let coverage = Coverage::from_intervals(intervals.clone());

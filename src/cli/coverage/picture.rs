@@ -155,7 +155,7 @@ fn site(
     let streams = known.iter().flat_map(|(_, streams)| streams).filter(|(row, _)| asked.wants(&row.source));
     let streams = streams.filter_map(|(row, intervals)| {
         let config = connection.sources.get(row.source.as_str()).filter(|config| config.enabled)?;
-        if !is_configured(connection, config, &row.scope, &row.fingerprint) {
+        if !is_configured(connection, &row.source, &row.scope, &row.fingerprint) {
             return None;
         }
         let error = running.and_then(|status| last_error(status, &connection.site, row));

@@ -241,8 +241,12 @@ impl TestApp {
             2 * every
         );
         for source in beside_the_usual() {
-            let enabled = with.contains(&source);
-            yaml += &format!("  {source}: {{ enabled: {enabled}, every: {every}ms }}\n");
+            // Of organizations the interval is also that of their discovery.
+            let every = match with.contains(&source) {
+                true => format!("enabled: true, every: {every}ms, page_size: {page_size}"),
+                false => "enabled: false".to_owned(),
+            };
+            yaml += &format!("  {source}: {{ {every} }}\n");
         }
         let (state, out) = (self.state_folder(), self.out_folder());
         yaml += &format!(
@@ -540,7 +544,8 @@ impl TestApp {
         let is_covered = |organization: &str| {
             covered.as_ref().is_none_or(|covered| covered.iter().any(|one| one == organization))
         };
-        let truth = Truth::of(&self.portal).only(|source| !without.contains(&source)).within(is_covered);
+        let truth = Truth::of(&self.portal).only(|source| !without.contains(&source));
+        let truth = truth.with(&self.portal, &self.setup.with).within(is_covered);
         compare(&truth, output, |source, row| self.owed(row, source))
     }
 

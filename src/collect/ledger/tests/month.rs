@@ -99,6 +99,7 @@ impl Listing for Endless {
                 imported: Some(row.imported),
                 own: false,
                 sighting: None,
+                shape: 0,
                 body: Bytes::from_static(b"{}"),
             }
         };

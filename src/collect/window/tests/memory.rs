@@ -191,6 +191,7 @@ fn listed(row: &Row, has_imported: bool) -> ListedRow {
         imported: has_imported.then_some(row.imported),
         own: false,
         sighting: None,
+        shape: 0,
         body: Bytes::from_static(b"{}"),
     }
 }
