@@ -280,6 +280,28 @@ mod tests {
     }
 
     #[test]
+    fn one_record_is_found_bare_in_an_envelope_or_as_a_list_and_an_error_is_none() {
+        let found = |body: &str| {
+            let layout = single(body.as_bytes()).unwrap();
+            layout.rows.iter().map(|&(start, end)| body[start..end].to_owned()).collect::<Vec<_>>()
+        };
+        let record = r#"{"policyId":"p","message":"a word","data":{"a":1},"value":"v"}"#;
+        assert_eq!(found(record), [record]);
+        assert_eq!(found(" [{\"a\":1}] "), [r#"{"a":1}"#]);
+        assert_eq!(found(r#"{"action":"x","data":{"policyId":"p"}}"#), [r#"{"policyId":"p"}"#]);
+        for nothing in ["", "null", "[]"] {
+            assert_eq!(found(nothing), Vec::<String>::new());
+        }
+        for error in [r#"{"LoggerId":"x","Message":"no"}"#, r#"{"StatusCode":500}"#, r#"{"statusCode":500}"#]
+        {
+            assert_eq!(single(error.as_bytes()), Err(Unreadable::ErrorObject), "{error}");
+        }
+        for broken in ["{", "42", r#"{"a":}"#] {
+            assert!(matches!(single(broken.as_bytes()), Err(Unreadable::Broken(_))), "{broken}");
+        }
+    }
+
+    #[test]
     fn an_object_with_a_status_or_message_is_never_a_page() {
         for body in [
             r#"{"StatusCode": 500, "Message": "A problem"}"#,

@@ -7,12 +7,12 @@ use lockstep::simulator::dialect::{Dialect, Pagination, Totals};
 use lockstep::simulator::dice::Dice;
 use lockstep::simulator::faults::{Effect, Fault, NoPermission};
 use lockstep::simulator::requests::Endpoint;
-use lockstep::simulator::world::WorldOptions;
+use lockstep::simulator::world::{Source, WorldOptions};
 use lockstep::status::{Status, StreamCondition, StreamStatus};
 use serde_json::Value;
 
 use crate::support::app::{HOUR, SOON, Setup, Site, TestApp, fresh_seed, streams};
-use crate::support::output::{Output, Record};
+use crate::support::output::{Output, Record, files};
 
 /// Much happens to policies and organizations, and little else.
 fn eventful() -> WorldOptions {
@@ -62,7 +62,14 @@ async fn listed(app: &TestApp) {
 async fn play(mut app: TestApp, name: &str) -> Output {
     listed(&app).await;
     let mut dice = Dice::new(app.setup.world.seed, 99, 0);
+    // One organization comes and goes for sure.
+    let now = app.portal.now();
+    let passing = usize::from(app.portal.stage().world.add_organization(now));
     for step in 0..6 {
+        if step == 4 {
+            let now = app.portal.now();
+            app.portal.stage().world.organizations[passing].story.change(now, |one| one.removed = true);
+        }
         app.advance((1 + dice.below(5)) * HOUR);
         listed(&app).await;
         if step == 2 {
@@ -136,6 +143,7 @@ async fn a_list_that_is_refused_for_a_while_makes_no_policy_another_one() {
     listed(&app).await;
     app.portal.clear_faults(None);
     app.wait("asked for the list again", SOON, |status| of(status, "policies").way.is_none()).await;
+    app.quiet();
     listed(&app).await;
     let output = app.finish("a list that went and came").await;
     assert_eq!((count(&output, "policies", "new"), output_of(&output, "policies").count()), (60, 60));
@@ -160,6 +168,8 @@ async fn a_policy_that_is_named_and_not_shown_is_still_there_and_status_counts_i
     })
     .await;
     listed(&app).await;
+    listed(&app).await;
+    app.quiet();
     listed(&app).await;
     let output = app.finish("named and not shown").await;
     assert_eq!(count(&output, "policies", "removed"), 0);
@@ -217,6 +227,7 @@ async fn a_site_of_named_organizations_tells_of_those_alone_and_follows_their_na
             |standing: &mut lockstep::simulator::world::Standing| standing.name = format!("New {index}");
         app.portal.stage().world.organizations[index].story.change(now, rename);
     }
+    app.quiet();
     listed(&app).await;
     listed(&app).await;
     let output = app.finish("named organizations").await;
@@ -247,18 +258,54 @@ async fn the_short_name_of_an_organization_outlives_its_name() {
         .change(now, |standing| standing.name = "Quite Another".to_owned());
     listed(&app).await;
     listed(&app).await;
+    app.quiet();
+    listed(&app).await;
+    app.stop().await;
     let child = app.portal.organization(1).to_string();
-    app.finish("renamed").await;
     let of_child = |record: &&Record| record.organization_id.as_deref() == Some(child.as_str());
-    let files: Vec<_> = crate::support::output::files(&slugs)
-        .into_iter()
-        .filter(|file| {
-            let folder = tempfile::tempdir().unwrap();
-            std::fs::copy(file, folder.path().join("one.ndjson")).unwrap();
-            Output::read(folder.path()).records.iter().filter(of_child).count() > 0
-        })
-        .collect();
-    let names: Vec<_> =
-        files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect();
-    assert!(names.len() == 1 && names[0].starts_with("b"), "{names:?}");
+    let mut names = Vec::new();
+    for file in files(&slugs) {
+        let alone = tempfile::tempdir().unwrap();
+        std::fs::copy(&file, alone.path().join("one.ndjson")).unwrap();
+        if Output::read(alone.path()).records.iter().filter(of_child).count() == 2 {
+            names.push(file.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    assert!(names.len() == 1 && names[0].starts_with("b-ckerei-m-ig-gmbh."), "{names:?}");
+    app.finish("renamed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_that_comes_while_the_program_runs_is_collected_alone_where_its_name_is_wanted() {
+    let world = WorldOptions { organizations: 3, organization_changes_per_day: 0, ..eventful() };
+    let sites = vec![Site::new("acme", "[\"Bäckerei Müßig GmbH\", \"歯科 東京 🦷\"]")];
+    let covers = Some(vec![1, 3]);
+    let with = vec!["organizations", "policies"];
+    let app = TestApp::start(Setup { world, sites, covers, with, ..Setup::default() }).await;
+    app.wait("said that one is not known", SOON, |status| {
+        status.problems.iter().any(|problem| problem.contains("歯科 東京 🦷"))
+    })
+    .await;
+    let now = app.portal.now();
+    {
+        let mut stage = app.portal.stage();
+        let come = stage.world.add_organization(now);
+        assert_eq!(come, 3);
+        (0..20).for_each(|_| drop(stage.world.add_row(Source::UnifiedAudit, come, now, now)));
+        stage.world.policies.add(come, now);
+    }
+    app.wait("collected what came", SOON, |status| {
+        let of_three = |source: &str| streams(status).filter(|stream| stream.source == source).count();
+        of_three("unified_audit") == 2 && of_three("policies") == 2 && of_three("organizations") == 1
+    })
+    .await;
+    app.wait_caught_up(SOON).await;
+    app.settle(1, SOON).await;
+    listed(&app).await;
+    let come = app.portal.organization(3).to_string();
+    let output = app.finish("an organization that came").await;
+    for source in ["unified_audit", "policies", "organizations"] {
+        let is_its = |record: &&Record| record.organization_id.as_deref() == Some(come.as_str());
+        assert!(output_of(&output, source).filter(is_its).count() > 0, "nothing of its {source}");
+    }
 }
