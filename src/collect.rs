@@ -42,6 +42,10 @@ pub struct Listed {
     pub rows: Vec<ListedRow>,
     /// Elements that are no rows: their bytes and why.
     pub undecodable: Vec<(Bytes, String)>,
+    /// The vendor's ids of things that are there and of which no row is taken: they count, and are not missing.
+    pub unseen: Vec<String>,
+    /// Why of a listing that is asked as a whole what it does not list may be there all the same.
+    pub partial: Option<String>,
     /// Read in several requests, between which the listing may have moved.
     pub in_pieces: bool,
     /// The portal's count of the whole listing.
@@ -70,6 +74,9 @@ pub struct ListedRow {
     pub sighting: Option<Arc<Sighting>>,
     /// Whether it says how severe a threat it tells of.
     pub rated: bool,
+    /// Which of its shapes the row has, where a source asks in several ways; 0 for the usual one. Rows of different
+    /// shapes are a change only where they contradict each other.
+    pub shape: u8,
     /// The vendor's bytes; valid UTF-8.
     pub body: Bytes,
 }

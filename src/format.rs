@@ -226,6 +226,7 @@ fn encoded(record: &Record<'_>, end: usize) -> Encoded {
         About::Change(change) => (Some(change.what.severity()), false),
         About::Device(_) => (None, false),
         About::Remediation(remediation) => (Some(remediation.severity()), false),
+        About::Entity(entity) => (Some(entity.severity), false),
     };
     let (host, device) = match &record.about {
         About::Event(event) => (event.host.name, event.host.id),
@@ -233,6 +234,7 @@ fn encoded(record: &Record<'_>, end: usize) -> Encoded {
         About::Device(device) => (device.hostname, device.id),
         About::Change(change) => (change.hostname, change.id),
         About::Remediation(_) => (None, None),
+        About::Entity(_) => (None, None),
     };
     let host = host.map(|host| host.text().into());
     let device = match &record.about {

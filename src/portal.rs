@@ -57,10 +57,13 @@ pub enum Endpoint {
     MaintenanceByComputer,
     /// The same at older portals, without pages.
     MaintenanceByComputerUnpaged,
+    PoliciesByParameters,
+    PolicyById,
+    GroupsAndComputers,
 }
 
 impl Endpoint {
-    pub const ALL: [Endpoint; 7] = [
+    pub const ALL: [Endpoint; 10] = [
         Endpoint::ActionLogByParameters,
         Endpoint::SystemAuditByParameters,
         Endpoint::ComputersByParameters,
@@ -68,6 +71,9 @@ impl Endpoint {
         Endpoint::OrganizationsForMove,
         Endpoint::MaintenanceByComputer,
         Endpoint::MaintenanceByComputerUnpaged,
+        Endpoint::PoliciesByParameters,
+        Endpoint::PolicyById,
+        Endpoint::GroupsAndComputers,
     ];
 
     /// The path under `/portalapi/` (contract section 0.3).
@@ -80,20 +86,27 @@ impl Endpoint {
             Endpoint::OrganizationsForMove => "Organization/OrganizationGetForMoveComputers",
             Endpoint::MaintenanceByComputer => "MaintenanceMode/MaintenanceModeGetByComputerIdV2",
             Endpoint::MaintenanceByComputerUnpaged => "MaintenanceMode/MaintenanceModeGetByComputerId",
+            Endpoint::PoliciesByParameters => "Policy/PolicyGetByParameters",
+            Endpoint::PolicyById => "Policy/PolicyGetById",
+            Endpoint::GroupsAndComputers => "ComputerGroup/ComputerGroupGetGroupAndComputer",
         }
     }
 
     /// Whether it is asked with GET and a query; the others with POST and a body.
     pub fn is_get(self) -> bool {
-        match self {
+        matches!(
+            self,
             Endpoint::OrganizationsForMove
-            | Endpoint::MaintenanceByComputer
-            | Endpoint::MaintenanceByComputerUnpaged => true,
-            Endpoint::ActionLogByParameters
-            | Endpoint::SystemAuditByParameters
-            | Endpoint::ComputersByParameters
-            | Endpoint::ChildOrganizations => false,
-        }
+                | Endpoint::MaintenanceByComputer
+                | Endpoint::MaintenanceByComputerUnpaged
+                | Endpoint::PolicyById
+                | Endpoint::GroupsAndComputers
+        )
+    }
+
+    /// Whether the answer is one record rather than a list of rows.
+    pub fn is_single(self) -> bool {
+        matches!(self, Endpoint::PolicyById)
     }
 
     /// Whether `usenewsearch: true` is sent. Without it the legacy search answers, which can be empty although

@@ -6,6 +6,7 @@
 
 pub mod device;
 pub mod enrichment;
+pub mod entity;
 pub mod event;
 pub mod finding;
 pub mod path;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use crate::model::{Entry, Kind, Micros};
 use device::{Device, DeviceChange};
+use entity::Entity;
 use event::Event;
 use finding::Finding;
 use remediation::Remediation;
@@ -82,4 +84,6 @@ pub enum About<'a> {
     Change(DeviceChange<'a>),
     /// One moment of a maintenance of a device.
     Remediation(Box<Remediation<'a>>),
+    /// Something else that the portal keeps, and what became different about it.
+    Entity(Box<Entity<'a>>),
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `answer`, `dialect` | the pure core: which rows a request gets, in how many tongues |
 //! | `world`, `live`, `listing`, `computers`, `maintenance`, `rows` | what the portal holds, how it goes on, how it is written |
+//! | `world`, `live`, `listing`, `computers`, `policies`, `story`, `rows` | what the portal holds, how it goes on, how it is written |
 //! | `stage`, `requests`, `reply`, `faults`, `truth`, `stats`, `clock` | the answer to one request |
 //! | `http`, `control`, `line`, `serve` | the network side and the handle for tests |
 
@@ -23,12 +24,14 @@ pub mod line;
 pub mod listing;
 mod live;
 pub mod maintenance;
+pub mod policies;
 pub mod reply;
 pub mod requests;
 pub mod rows;
 mod serve;
 pub mod stage;
 pub mod stats;
+pub mod story;
 pub mod text;
 pub mod truth;
 pub mod world;

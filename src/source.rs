@@ -15,7 +15,9 @@ use crate::portal::{Endpoint, PageRequest, Reader};
 use crate::record::Record;
 use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
-use crate::sources::{computers, remediations, system_audit, threats, unified_audit};
+use crate::sources::{
+    computers, organizations, policies, remediations, system_audit, threats, unified_audit,
+};
 
 /// One kind of portal row.
 pub trait Source: Sync {
@@ -51,6 +53,15 @@ pub trait Source: Sync {
     fn lasting(&self, _row: &str, _now: Micros) -> Lasting {
         Lasting::default()
     }
+    /// Whether the portal also lists what was deleted, when asked to ([`Query::deleted`]).
+    fn lists_deleted(&self) -> bool {
+        false
+    }
+    /// How a row compares with the one that is known of the same thing, which the portal gave in another shape. Only
+    /// for sources whose rows have several ([`ListedRow::shape`](crate::collect::ListedRow::shape)).
+    fn agree(&self, _row: &str, _known: &str) -> Agreement {
+        Agreement::Differ
+    }
     /// What collecting needs to know of a row without reading all of it.
     fn key<'a>(&self, row: &'a str, part: u8) -> Result<RowKey<'a>, Rejected>;
     /// The members of a row that are known by name.
@@ -69,10 +80,12 @@ pub trait Source: Sync {
 }
 
 /// Every source that this version collects.
-pub static SOURCES: [&dyn Source; 5] = [
+pub static SOURCES: [&dyn Source; 7] = [
     &unified_audit::UnifiedAudit,
     &system_audit::SystemAudit,
     &computers::Computers,
+    &organizations::Organizations,
+    &policies::Policies,
     &threats::Threats,
     &remediations::Remediations,
 ];
@@ -80,6 +93,17 @@ pub static SOURCES: [&dyn Source; 5] = [
 /// The source of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Source> {
     SOURCES.into_iter().find(|source| source.name() == name)
+}
+
+/// What two rows of one thing in different shapes tell of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// Both tell something of one member, and not the same.
+    Differ,
+    /// They tell the same, and the new one all that the known one told.
+    Same,
+    /// They tell the same, and the new one less.
+    Less,
 }
 
 /// How a source is asked.
@@ -237,6 +261,26 @@ pub struct RowKey<'a> {
     pub facts: Option<Box<Facts>>,
     /// Whether it says how severe a threat it tells of (contract section 6.1).
     pub rated: bool,
+}
+
+impl RowKey<'_> {
+    /// What is known of a row that tells of an organization, and no more.
+    pub fn nobody(organization: OrganizationId) -> Self {
+        Self {
+            organization,
+            organization_name: None,
+            vendor_id: None,
+            content: [0; 16],
+            at: None,
+            imported: None,
+            reader: None,
+            computer: None,
+            host: None,
+            user: None,
+            facts: None,
+            rated: false,
+        }
+    }
 }
 
 /// A row that no source can use, and why.

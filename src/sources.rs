@@ -1,6 +1,8 @@
 //! One file a source.
 
 pub mod computers;
+pub mod organizations;
+pub mod policies;
 pub mod remediations;
 pub mod system_audit;
 pub mod threats;
@@ -75,7 +77,7 @@ mod tests {
         for source in SOURCES.into_iter().filter(|source| source.name() != "remediations") {
             let key = |id: serde_json::Value| {
                 let row = json!({
-                    "eActionLogId": id, "systemAuditId": id, "computerId": id, "dateTime": "2026-03-01T12:00:00Z",
+                    "eActionLogId": id, "systemAuditId": id, "computerId": id, "organizationId": id, "policyId": id, "dateTime": "2026-03-01T12:00:00Z",
                 });
                 source.key(&row.to_string(), 1).ok().and_then(|key| key.vendor_id.map(|id| id.into_owned()))
             };
@@ -111,13 +113,13 @@ mod tests {
         let row = json!({
             "computerId": "A2E2E158-86F0-49A1-AB86-30C3D8829690", "username": "ACME\\alice", "computerName": "",
             "hostname": "WS-1", "operatingSystem": "Windows 11 Pro", "groupName": "Workstations",
-            "organizationName": "Acme", "mode": "Secure",
+            "organizationName": "Acme", "mode": "Secure", "organizationId": "o", "policyId": "p",
         });
         let row = row.to_string();
         for source in SOURCES {
             let key = source.key(&row, 1).unwrap();
             let (computer, user) = (key.computer.as_deref(), key.user.as_deref());
-            if matches!(source.name(), "system_audit" | "remediations") {
+            if !["unified_audit", "threats", "computers"].contains(&source.name()) {
                 assert_eq!((computer, user), (None, None));
                 continue;
             }

@@ -186,6 +186,9 @@ pub struct StreamStatus {
     /// What is left to walk behind the live edge; absent where nothing is.
     #[serde(default)]
     pub owed: Option<Owed>,
+    /// How it is asked, where that is not the usual way.
+    #[serde(default)]
+    pub way: Option<String>,
     pub last_success: Option<DateTime<Utc>>,
     pub last_error: Option<String>,
     /// The same as a cause, since when and what to do.

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment, SOURCE_NAMES};
 use crate::control;
 use crate::order::Order;
+use crate::source::{Shape, by_name};
 use crate::store::owed::{self, Owed};
 use crate::store::{Store, StoreError, backfill};
 use plan::{Plan, Span};
@@ -116,7 +117,10 @@ impl Backfill {
 
     async fn older_time(&self, config: &Config, site: &str, from: Moment) -> anyhow::Result<()> {
         known_site(config, site)?;
-        if let Some(whole) = self.source.iter().find(|source| source.as_str() == "computers") {
+        let is_whole = |name: &&String| {
+            by_name(name).is_some_and(|source| matches!(source.shape(), Shape::Snapshot { .. }))
+        };
+        if let Some(whole) = self.source.iter().find(is_whole) {
             let text =
                 format!("{whole} are asked for as a whole at every poll: there is no older time of them");
             return Err(Usage(text).into());

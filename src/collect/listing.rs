@@ -1,5 +1,9 @@
 //! The portal as a [`Listing`]: asks for a page and keys its rows.
 
+mod organizations;
+mod policies;
+mod whole;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,11 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CollectError, Listed, ListedRow, Listing};
 use crate::coverage::walk::RowId;
-use crate::model::{Micros, folded, uid, vendor_key};
-use crate::portal::{Page, Portal, Reader};
+use crate::model::{Micros, OrganizationId, folded, uid, vendor_key};
+use crate::portal::{Endpoint, Page, PageRequest, Portal, Reader};
 use crate::record::enrichment::{Computer, LONGEST_NAME, Sighting, is_person};
 use crate::record::vendor_fields::{FieldChange, VendorFields};
 use crate::source::{Query, Rejected, RowKey, Source};
+
+pub use self::organizations::Covered;
+pub use self::whole::Whole;
 
 /// The least time that the page in hand is waited for when the program stops.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
@@ -70,6 +77,28 @@ impl PortalListing {
         tokio::time::sleep((2 * took).max(LEAST_PATIENCE)).await;
     }
 
+    /// One page, unless the program is told to stop.
+    async fn ask(&self, request: &PageRequest) -> Result<Page, CollectError> {
+        if self.stop.is_cancelled() {
+            return Err(CollectError::Stopped);
+        }
+        let began = Instant::now();
+        let page = tokio::select! {
+            biased;
+            page = self.portal.fetch(request) => page?,
+            () = self.impatient() => return Err(CollectError::Stopped),
+        };
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.took.store(took, Ordering::Relaxed);
+        Ok(page)
+    }
+
+    /// A GET of another read path for an organization.
+    fn get(&self, endpoint: Endpoint, organization: &OrganizationId, query: String) -> PageRequest {
+        let organization = Some(organization.clone());
+        PageRequest { endpoint, organization, body: Bytes::new(), query, timeout: self.timeout }
+    }
+
     /// Keys the rows of a page. What is no row of the source is undecodable, and so is kept and counted.
     fn keyed(&self, part: u8, page: Page) -> Listed {
         self.fields.lock().expect("no look at a page panics").look(page.rows());
@@ -111,17 +140,7 @@ impl Listing for PortalListing {
     }
 
     async fn list(&self, query: &Query) -> Result<Listed, CollectError> {
-        if self.stop.is_cancelled() {
-            return Err(CollectError::Stopped);
-        }
-        let (request, began) = (query.request(self.source, self.timeout), Instant::now());
-        let page = tokio::select! {
-            biased;
-            page = self.portal.fetch(&request) => page?,
-            () = self.impatient() => return Err(CollectError::Stopped),
-        };
-        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.took.store(took, Ordering::Relaxed);
+        let page = self.ask(&query.request(self.source, self.timeout)).await?;
         Ok(self.keyed(query.part, page))
     }
 }
@@ -173,6 +192,7 @@ fn listed_row(source: &dyn Source, part: u8, key: RowKey<'_>, body: Bytes) -> Li
         own: false,
         sighting: None,
         rated: key.rated,
+        shape: 0,
         body,
     }
 }

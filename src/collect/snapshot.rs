@@ -7,7 +7,7 @@
 
 mod page;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -16,10 +16,10 @@ use self::page::Page;
 use super::{CollectError, ListedRow, Listing, bury};
 use crate::clock::Clock;
 use crate::coverage::walk::{Next, RowId, Walk};
-use crate::model::{ConnectionId, Kind, Micros, OrganizationId, RowIds};
+use crate::model::{ConnectionId, Kind, Micros, OrganizationId, RowIds, folded};
 use crate::normalise::{digest, fields};
 use crate::portal::SAFE_PAGE_SIZE;
-use crate::source::{Query, Scope, Shape, by_name};
+use crate::source::{Query, Scope, Shape, Source, by_name};
 use crate::store::{Store, StoreError, connections, streams};
 
 /// How a snapshot stream is asked.
@@ -79,6 +79,17 @@ enum Unfinished {
     Unreadable(usize),
     #[error("{0}")]
     Walk(&'static str),
+    #[error("{0}")]
+    Partial(String),
+}
+
+/// What a walk to the end of a listing saw.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Whether it is listed as deleted, by the id of its row.
+    listed: HashMap<u128, bool>,
+    /// The vendor's ids of what is there without a row.
+    unseen: HashSet<String>,
 }
 
 /// Passes over a listing that will not hold still, in one poll.
@@ -96,21 +107,24 @@ impl<L: Listing> SnapshotStream<L> {
         let mut why = Unfinished::Unreadable(0);
         for _ in 0..WALKS {
             match self.walk(false).await? {
-                Ok(listed) => {
-                    self.conclude(listed).await?;
-                    if !self.notes.unknown.is_empty() {
+                Ok(seen) => {
+                    self.conclude(seen).await?;
+                    if !self.notes.unknown.is_empty() && self.lists_deleted() {
                         self.ask_for_deleted().await?;
                     }
                     return Ok(self.notes.rows - before);
                 }
                 Err(reason) => why = reason,
             }
+            if matches!(why, Unfinished::Partial(_)) {
+                break;
+            }
         }
         self.notes.unproven = Some(why.to_string());
         self.save().await?;
         match why {
-            // Told by the dead letters; the rest is as it is listed.
-            Unfinished::Unreadable(_) => Ok(self.notes.rows - before),
+            // Told by the dead letters or by status; the rest is as it is listed.
+            Unfinished::Unreadable(_) | Unfinished::Partial(_) => Ok(self.notes.rows - before),
             Unfinished::Walk(why) => Err(CollectError::Incomplete(why.to_owned())),
         }
     }
@@ -132,11 +146,11 @@ impl<L: Listing> SnapshotStream<L> {
     }
 
     /// Reads all pages and commits what changed. Answers the rows listed, or why the walk proves nothing.
-    async fn walk(&mut self, deleted: bool) -> Result<Result<HashMap<u128, bool>, Unfinished>, CollectError> {
+    async fn walk(&mut self, deleted: bool) -> Result<Result<Seen, Unfinished>, CollectError> {
         let mut walk = Walk::new(self.settings.page_size, u64::MAX);
-        let mut listed = HashMap::new();
+        let mut seen = Seen::default();
         let mut page = 1;
-        let mut unusable = 0;
+        let (mut unusable, mut partial) = (0, None);
         loop {
             let (scope, size) = (self.settings.scope.clone(), self.settings.page_size);
             let query = Query { deleted, ..Query::whole(scope, page, size) };
@@ -151,12 +165,17 @@ impl<L: Listing> SnapshotStream<L> {
             };
             let mut ids: Vec<RowId> = answer.rows.iter().map(|row| row.id).collect();
             ids.extend(answer.undecodable.iter().map(|(bytes, _)| RowId::Content(digest(&[bytes]))));
+            ids.extend(
+                answer.unseen.iter().map(|id| RowId::Vendor(u128::from_be_bytes(digest(&[id.as_bytes()])))),
+            );
+            seen.unseen.extend(answer.unseen.iter().map(|id| folded(id).into_owned()));
+            partial = partial.or(answer.partial);
             unusable += answer.undecodable.len();
             let mut rows = Vec::with_capacity(answer.rows.len());
             for row in answer.rows {
                 let is_deleted = is_deleted(&row);
                 if let RowId::Vendor(id) = row.id {
-                    listed.insert(id, is_deleted);
+                    seen.listed.insert(id, is_deleted);
                 }
                 if !is_deleted {
                     rows.push(row);
@@ -170,8 +189,11 @@ impl<L: Listing> SnapshotStream<L> {
                     return Ok(Err(Unfinished::Unreadable(unusable)));
                 }
                 Next::Closed => {
-                    listed.retain(|id, _| walk.listed().contains(id));
-                    return Ok(Ok(listed));
+                    if let Some(why) = partial {
+                        return Ok(Err(Unfinished::Partial(why)));
+                    }
+                    seen.listed.retain(|id, _| walk.listed().contains(id));
+                    return Ok(Ok(seen));
                 }
                 Next::Smaller { why, .. } => return Ok(Err(Unfinished::Walk(why.as_str()))),
                 Next::Unproven => {
@@ -203,11 +225,11 @@ impl<L: Listing> SnapshotStream<L> {
     }
 
     /// A complete walk is over: what it did not list is missing, and after two such walks removed.
-    async fn conclude(&mut self, listed: HashMap<u128, bool>) -> Result<(), CollectError> {
+    async fn conclude(&mut self, seen: Seen) -> Result<(), CollectError> {
         let page = self.page_now();
         let mut notes = self.notes.clone();
         notes.complete = Some(page.now);
-        notes.listed = listed.len() as u64;
+        notes.listed = (seen.listed.len() + seen.unseen.len()) as u64;
         notes.unproven = None;
         if let Some(restating) = notes.restating.take() {
             notes.restated = restating;
@@ -215,7 +237,7 @@ impl<L: Listing> SnapshotStream<L> {
         self.notes = self
             .store
             .write(move |db| {
-                notes.rows += page.conclude(db, &listed)?;
+                notes.rows += page.conclude(db, &seen)?;
                 page.note_unknown(db, &mut notes)?;
                 save_notes(db, page.settings.stream, &notes)?;
                 Ok(notes)
@@ -227,9 +249,9 @@ impl<L: Listing> SnapshotStream<L> {
     /// Rows held as unknown are removed for certain when the portal lists them as deleted.
     async fn ask_for_deleted(&mut self) -> Result<(), CollectError> {
         match self.walk(true).await {
-            Ok(Ok(listed)) => {
+            Ok(Ok(seen)) => {
                 let confirmed: RowIds =
-                    listed.iter().filter(|(_, deleted)| **deleted).map(|(id, _)| *id).collect();
+                    seen.listed.iter().filter(|(_, deleted)| **deleted).map(|(id, _)| *id).collect();
                 if confirmed.is_empty() {
                     return Ok(());
                 }
@@ -248,6 +270,10 @@ impl<L: Listing> SnapshotStream<L> {
             Ok(Err(_)) | Err(CollectError::Refused(_)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn lists_deleted(&self) -> bool {
+        by_name(self.settings.source).is_some_and(Source::lists_deleted)
     }
 
     fn page_now(&self) -> Page {

@@ -13,12 +13,13 @@ use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
-pub const SOURCE_NAMES: [&str; 5] = ["unified_audit", "system_audit", "computers", "threats", "remediations"];
+pub const SOURCE_NAMES: [&str; 7] =
+    ["unified_audit", "system_audit", "computers", "organizations", "policies", "threats", "remediations"];
 
 /// Sources of the design that are not collected yet.
-const LATER: [&str; 3] = ["reports", "policies", "approval_requests"];
+const LATER: [&str; 2] = ["reports", "approval_requests"];
 
-/// Discovery of organizations: built in, only its interval can be set.
+/// The source whose interval is also that of the discovery of organizations, which goes on where the source is off.
 const DISCOVERY: &str = "organizations";
 
 /// Outcomes that `only` takes beside action types, with the action ids to ask for one by one: some portals
@@ -145,11 +146,7 @@ fn check(section: &Section<'_>, known: &Table) -> Option<(BTreeMap<&'static str,
             _ => each = None,
         }
     }
-    let discover_every = section.section(DISCOVERY).and_then(|discovery| {
-        let every = discovery.duration("every", MIN_EVERY, days(30));
-        discovery.close();
-        every
-    });
+    let discover_every = each.as_ref().and_then(|each| Some(each.get(DISCOVERY)?.every));
     for name in LATER {
         if section.value(name).is_some() {
             section.mistake(name, "is not collected by this version yet; remove it");

@@ -243,7 +243,11 @@ impl Walk {
         if capped && self.pass.rows.saturating_add(self.size.into()) > self.depth {
             return Next::Smaller { parts: 2, why: Why::DepthLimit };
         }
-        if rows.is_empty() && after_full_page && self.total.is_none_or(|total| total > self.pass.rows) {
+        // A listing without a depth, asked as a whole, cannot be taken smaller: where it counts nothing it may well end
+        // with a full page, and two passes must agree on that.
+        let has_depth = self.depth < u64::MAX;
+        if rows.is_empty() && after_full_page && self.total.map_or(has_depth, |total| total > self.pass.rows)
+        {
             return Next::Smaller { parts: 2, why: Why::StopsAfterFullPage };
         }
         if rows.is_empty() || (self.total.is_some_and(|total| self.pass.rows >= total) && !capped) {

@@ -4,11 +4,12 @@
 //! names only if it has that field's shape; all else of the row stands under `threatlocker`.
 //!
 //! `ecs/class.rs` says which action has which category and type, as a table; `front.rs` writes what all records
-//! share, `objects.rs` what several do, `event.rs` and `device.rs` the rest, `rest.rs` what the schema has no
+//! share, `objects.rs` what several do, `event.rs`, `device.rs` and `entity.rs` the rest, `rest.rs` what the schema has no
 //! name for.
 
 mod class;
 mod device;
+mod entity;
 mod event;
 mod front;
 mod objects;
@@ -48,5 +49,6 @@ pub(crate) fn write(out: &mut impl Out, context: &format::Context<'_>, record: &
         About::Device(device) => device::write(out, context, device),
         About::Change(change) => device::write_change(out, context, change),
         About::Remediation(remediation) => remediation::write(out, context, remediation),
+        About::Entity(entity) => entity::write(out, context, entity),
     }
 }

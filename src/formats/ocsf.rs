@@ -5,10 +5,12 @@
 //! `ocsf/class.rs` says which action becomes which class, as a table; `common.rs` writes what all classes
 //! share, `objects.rs` what several do, `event.rs`, `finding.rs` and `device.rs`
 //! the rest of a record.
+//! share, `objects.rs` what several do, `event.rs`, `device.rs` and `entity.rs` the rest of a record.
 
 mod class;
 mod common;
 mod device;
+mod entity;
 mod event;
 mod finding;
 mod objects;
@@ -126,5 +128,6 @@ pub(crate) fn write(
         About::Device(device) => device::write(out, context, device),
         About::Change(change) => device::write_change(out, context, change),
         About::Remediation(remediation) => remediation::write(out, context, remediation),
+        About::Entity(entity) => entity::write(out, context, entity),
     }
 }

@@ -180,7 +180,11 @@ impl Portal {
         let length = body.len() as u64;
         self.0.usual_size.store((length + length / 4).max(usual - usual / 8), Ordering::Relaxed);
         let body = Bytes::from(body);
-        let layout = match page::layout(&body) {
+        let layout = match request.endpoint.is_single() {
+            true => page::single(&body),
+            false => page::layout(&body),
+        };
+        let layout = match layout {
             Ok(layout) => layout,
             Err(Unreadable::ErrorObject) => {
                 return Err(match Answer::read(status, &body, page_size, secret) {

@@ -49,6 +49,34 @@ pub(crate) fn layout(body: &[u8]) -> Result<Layout, Unreadable> {
     }
 }
 
+/// Members of which an error object has one and a record none (contract section 8.1).
+const SURE_ERROR_MARKS: [&str; 3] = ["StatusCode", "statusCode", "LoggerId"];
+
+/// Finds the one record that an answer is: an object, bare or in an envelope, or a list of it.
+pub(crate) fn single(body: &[u8]) -> Result<Layout, Unreadable> {
+    let start = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let whole = trimmed(body, start..body.len());
+    if body.get(whole.start) != Some(&b'{') {
+        return layout(body);
+    }
+    let members: Vec<_> =
+        elements(body, whole.clone())?.into_iter().filter_map(|range| member(body, range)).collect();
+    let has = |name: &str| members.iter().any(|(key, _)| *key == name.as_bytes());
+    if SURE_ERROR_MARKS.iter().any(|mark| has(mark)) {
+        return Err(Unreadable::ErrorObject);
+    }
+    let inner = members.iter().find(|(key, value)| {
+        matches!(*key, b"data" | b"result" | b"value") && body[value.start] == b'{' && members.len() <= 3
+    });
+    list_of_one(body, inner.map_or(whole, |(_, value)| value.clone()))
+}
+
+fn list_of_one(body: &[u8], row: Range<usize>) -> Result<Layout, Unreadable> {
+    let text = std::str::from_utf8(&body[row.clone()]).map_err(|error| broken(&error.to_string()))?;
+    serde_json::from_str::<&RawValue>(text).map_err(|error| broken(&error.to_string()))?;
+    Ok(Layout { rows: vec![(row.start, row.end)], undecodable: Vec::new() })
+}
+
 fn enveloped(body: &[u8], whole: Range<usize>) -> Result<Layout, Unreadable> {
     let members: Vec<_> =
         elements(body, whole)?.into_iter().filter_map(|range| member(body, range)).collect();
@@ -248,6 +276,28 @@ mod tests {
             r#"{"total":2,"items" : [ {"a": "]"},2 ], "more":{"data":[3]}}"#,
         ] {
             assert_eq!(rows(body.as_bytes()), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn one_record_is_found_bare_in_an_envelope_or_as_a_list_and_an_error_is_none() {
+        let found = |body: &str| {
+            let layout = single(body.as_bytes()).unwrap();
+            layout.rows.iter().map(|&(start, end)| body[start..end].to_owned()).collect::<Vec<_>>()
+        };
+        let record = r#"{"policyId":"p","message":"a word","data":{"a":1},"value":"v"}"#;
+        assert_eq!(found(record), [record]);
+        assert_eq!(found(" [{\"a\":1}] "), [r#"{"a":1}"#]);
+        assert_eq!(found(r#"{"action":"x","data":{"policyId":"p"}}"#), [r#"{"policyId":"p"}"#]);
+        for nothing in ["", "null", "[]"] {
+            assert_eq!(found(nothing), Vec::<String>::new());
+        }
+        for error in [r#"{"LoggerId":"x","Message":"no"}"#, r#"{"StatusCode":500}"#, r#"{"statusCode":500}"#]
+        {
+            assert_eq!(single(error.as_bytes()), Err(Unreadable::ErrorObject), "{error}");
+        }
+        for broken in ["{", "42", r#"{"a":}"#] {
+            assert!(matches!(single(broken.as_bytes()), Err(Unreadable::Broken(_))), "{broken}");
         }
     }
 

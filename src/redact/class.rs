@@ -84,7 +84,7 @@ impl Class {
                 "hasComputerPassword",
                 "token",
             ],
-            Self::CommandLine => &["fullPath", "data", "notes", "details", "json"],
+            Self::CommandLine => &["fullPath", "data", "notes", "details", "json", "comments", "description"],
             Self::User => &[
                 "username",
                 "emailAddress",
@@ -104,6 +104,8 @@ impl Class {
                 "lastLoggedInUser",
                 "loggedInUser",
                 "lastUser",
+                "users",
+                "userGroups",
             ],
             Self::Device => &["hostname", "computerName", "computerId", "serialNumber", "macAddress"],
             Self::Ip => &[
@@ -121,6 +123,7 @@ impl Class {
                 "organization",
                 "organizationName",
                 "displayName",
+                "parentName",
                 "domains",
                 "billingMethod",
                 "products",
@@ -131,6 +134,9 @@ impl Class {
         }
     }
 }
+
+/// The source whose rows name organizations, and how they call them; elsewhere these are names of other things.
+pub(super) const NAMES_ORGANIZATIONS: (&str, [&str; 2]) = ("organizations", ["name", "label"]);
 
 /// Which classes are redacted, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use tracing::Instrument as _;
 
 use super::stream::{First, Stream, Unfinished, query_name};
 use super::{LONGEST_PAUSE, Surroundings};
+use crate::collect::listing::Covered;
 use crate::config::{Connection, Organizations, SourceConfig};
-use crate::model::OrganizationId;
+use crate::model::{Kind, OrganizationId};
 use crate::portal::{ListedOrganization, Portal, PortalError, Remedy};
 use crate::source::{self, Filter, Scope, Source};
 use crate::status::Failing;
@@ -77,7 +78,7 @@ impl Site {
 
     /// Runs every stream until told to stop; looks for new organizations now and then.
     pub async fn run(self, around: Surroundings) {
-        let streams = TaskTracker::new();
+        let (streams, covered) = (TaskTracker::new(), Covered::default());
         let mut running: BTreeSet<String> = BTreeSet::new();
         let mut failures = 0;
         loop {
@@ -89,10 +90,10 @@ impl Site {
                 found = self.discover(&around) => found,
             };
             let pause = match found {
-                Ok((found, unknown)) => {
+                Ok(found) => {
                     failures = 0;
-                    self.say(&around, began, unknown.as_ref());
-                    let streams_now = self.streams(&found);
+                    self.say(&around, began, found.unknown.as_ref());
+                    let streams_now = self.streams(&found, &covered);
                     if running.is_empty() {
                         // What a site was before its configuration changed may have had others.
                         around.board.keep_streams(&self.config.site, |source, scope, query| {
@@ -108,11 +109,12 @@ impl Site {
                             format!("{}/{}/{}", stream.source.name(), stream.scope.name(), stream.name());
                         if running.insert(key) {
                             let span = stream.span();
-                            let first = match stream.source.shape() {
-                                source::Shape::Snapshot { .. } => First::Listing(Arc::clone(&listing)),
-                                source::Shape::Window { .. } | source::Shape::PerComputer { .. } => {
-                                    First::After(listed.clone())
+                            let first = match (stream.source.shape(), stream.source.kind()) {
+                                (source::Shape::Snapshot { .. }, Kind::Device) => {
+                                    First::Listing(Arc::clone(&listing))
                                 }
+                                (source::Shape::Snapshot { .. }, _) => First::AtOnce,
+                                _ => First::After(listed.clone()),
                             };
                             streams.spawn(stream.run(around.clone(), first).instrument(span));
                         }
@@ -153,16 +155,16 @@ impl Site {
             () = around.stop.cancelled() => return Err(SiteError::Stopped),
             found = self.discover(&around) => found,
         };
-        let (found, unknown) = found.inspect_err(|error| self.say(&around, began, Some(error)))?;
-        self.say(&around, began, unknown.as_ref());
+        let found = found.inspect_err(|error| self.say(&around, began, Some(error)))?;
+        self.say(&around, began, found.unknown.as_ref());
         // Snapshots first: they witness whether an empty window is plausible, and list the computers. The others share
         // the pace.
         let (others, snapshots): (Vec<Stream>, Vec<Stream>) = self
-            .streams(&found)
+            .streams(&found, &Covered::default())
             .into_iter()
             .partition(|stream| !matches!(stream.source.shape(), source::Shape::Snapshot { .. }));
         let mut unfinished = Vec::new();
-        if let Some(unknown) = unknown {
+        if let Some(unknown) = found.unknown {
             let (site, error) = (self.config.site.clone(), Some(unknown.to_string()));
             unfinished.push(Unfinished { site, source: "organizations", unproven: Vec::new(), error });
         }
@@ -210,7 +212,7 @@ impl Site {
 
     /// The scopes to collect, and what is wrong with the others. What was discovered before stands while the portal
     /// is away.
-    async fn discover(&self, around: &Surroundings) -> Result<(Vec<Scope>, Option<SiteError>), SiteError> {
+    async fn discover(&self, around: &Surroundings) -> Result<Discovered, SiteError> {
         let own = self.own_organization(around).await?;
         around.board.update_site(&self.config.site, |entry| entry.organization = Some(own.clone()));
         let listed = self.portal.child_organizations(&own).await;
@@ -235,11 +237,12 @@ impl Site {
             Err(error) => return Err(error.into()),
         };
         self.remember(around, &own, &children).await?;
-        Ok(match &self.config.organizations {
-            Organizations::Own => (vec![Scope::Organization(own)], None),
-            Organizations::All => (vec![Scope::Tree(own)], None),
+        let (scopes, unknown) = match &self.config.organizations {
+            Organizations::Own => (vec![Scope::Organization(own.clone())], None),
+            Organizations::All => (vec![Scope::Tree(own.clone())], None),
             Organizations::Only(wanted) => chosen(&self.portal, wanted, &own, &children).await?,
-        })
+        };
+        Ok(Discovered { own, scopes, unknown })
     }
 
     fn answered(&self) -> bool {
@@ -287,8 +290,12 @@ impl Site {
         Ok(())
     }
 
-    /// The streams of these scopes.
-    fn streams(&self, scopes: &[Scope]) -> Vec<Stream> {
+    /// The streams of what was discovered. `covered` learns what the site is about.
+    fn streams(&self, found: &Discovered, covered: &Covered) -> Vec<Stream> {
+        if !matches!(self.config.organizations, Organizations::All) {
+            covered.add(found.scopes.iter().map(|scope| scope.organization().clone()));
+        }
+        let whole = [Scope::Tree(found.own.clone())];
         let mut streams = Vec::new();
         for source in source::SOURCES {
             let Some(config) = self.config.sources.get(source.name()).filter(|config| config.enabled) else {
@@ -299,6 +306,7 @@ impl Site {
             }
             let also = source.also().and_then(|also| self.config.sources.get(also.name()));
             let also = also.filter(|also| also.enabled);
+            let scopes = if is_whole_tree(source.name()) { &whole[..] } else { &found.scopes };
             for scope in scopes {
                 for (part, filter) in parts(source, config) {
                     streams.push(Stream {
@@ -309,6 +317,7 @@ impl Site {
                         timeout: self.config.http.timeout,
                         own_rows: self.config.own_rows.clone(),
                         scope: scope.clone(),
+                        covered: covered.clone(),
                         part,
                         filter,
                         also: also.cloned(),
@@ -318,6 +327,18 @@ impl Site {
         }
         streams
     }
+}
+
+/// What a discovery came to: the token's own organization, the scopes to collect, and what is wrong with the others.
+struct Discovered {
+    own: OrganizationId,
+    scopes: Vec<Scope>,
+    unknown: Option<SiteError>,
+}
+
+/// Whether a source is asked once for the whole tree, whichever organizations a site is about.
+fn is_whole_tree(source: &str) -> bool {
+    source == "organizations"
 }
 
 /// Every part of a source with every narrowing, each a stream of its own.
@@ -335,7 +356,7 @@ pub fn is_configured(
     scope: &str,
     query: &str,
 ) -> bool {
-    let tree = matches!(connection.organizations, Organizations::All);
+    let tree = is_whole_tree(source.name()) || matches!(connection.organizations, Organizations::All);
     let asks = |(part, filter): &(u8, Filter)| query_name(*part, filter) == query;
     tree == (scope == "tree") && parts(source, config).iter().any(asks)
 }

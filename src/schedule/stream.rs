@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Surroundings, verdict};
 use crate::collect::CollectError;
 use crate::collect::ledger::{Also, Packing, StreamLedger};
-use crate::collect::listing::{OwnRows, PortalListing};
+use crate::collect::listing::{Covered, OwnRows, PortalListing, Whole};
 use crate::collect::per_computer::{PerComputerSettings, PerComputerStream};
 use crate::collect::snapshot::{SnapshotNotes, SnapshotSettings, SnapshotStream};
 use crate::collect::window::{Notes, WindowSettings, WindowStream};
@@ -43,6 +43,8 @@ pub struct Stream {
     pub timeout: Duration,
     pub own_rows: OwnRows,
     pub scope: Scope,
+    /// The organizations that the site is about.
+    pub covered: Covered,
     /// Part of the source, 0 where it has none.
     pub part: u8,
     pub filter: Filter,
@@ -55,6 +57,8 @@ pub struct Stream {
 pub enum First {
     /// At once; others wait until it has.
     Listing(Arc<DropGuard>),
+    /// At once; nobody waits.
+    AtOnce,
     /// After all that list, or [`FIRST_LISTING`].
     After(CancellationToken),
 }
@@ -71,7 +75,7 @@ pub struct Unfinished {
 /// A stream in memory.
 enum Loaded {
     Window(Box<WindowStream<PortalListing, StreamLedger>>),
-    Snapshot(Box<SnapshotStream<PortalListing>>),
+    Snapshot(Box<SnapshotStream<Whole>>),
     PerComputer(Box<PerComputerStream<PortalListing>>),
 }
 
@@ -106,6 +110,7 @@ impl Stream {
         let mut listing = None;
         match first {
             First::Listing(guard) => listing = Some(guard),
+            First::AtOnce => {}
             First::After(listed) => tokio::select! {
                 () = listed.cancelled() => {}
                 () = around.stop.cancelled() => return,
@@ -367,6 +372,7 @@ impl Stream {
                 status.of_snapshot(&snapshot.notes, self.portal.now());
                 status.rows = snapshot.notes.rows;
                 status.requests = snapshot.requests;
+                status.way = snapshot.listing.way();
             }
             Some(Loaded::PerComputer(stream)) => {
                 status.of_snapshot(&stream.notes, self.portal.now());
@@ -486,6 +492,7 @@ impl Stream {
                 };
                 let notes: SnapshotNotes = read_notes(&row.notes, &self.connection.site, source)?;
                 let (store, clock) = (store.clone(), around.clock.clone());
+                let listing = Whole::new(listing, &self.covered);
                 Loaded::Snapshot(Box::new(SnapshotStream {
                     settings,
                     listing,

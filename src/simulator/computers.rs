@@ -245,7 +245,7 @@ impl Fleet {
 
     /// A computer that an event of an organization can have happened on.
     pub(super) fn working_in(&self, organization: u16, dice: &mut Dice) -> Option<&Computer> {
-        let working = &self.working[usize::from(organization)];
+        let working = self.working.get(usize::from(organization))?;
         let index = dice.index(working.len());
         working.get(index).map(|&index| &self.computers[index])
     }

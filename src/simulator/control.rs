@@ -6,7 +6,7 @@
 //! | `GET`, `POST`, `DELETE /_faults[?id=N]` | `{"times":2,"effect":{"status":{"status":503}}}`, `{"share":0.1,"effect":"cut_body"}` |
 //! | `GET`, `POST /_dialect` | a [`Dialect`]; members left out are the plain portal's |
 //! | `POST /_world` | `{"burst":{"source":"unified_audit","organization":1,"rows":60000}}` and others |
-//! | `GET /_truth/SOURCE` | a line for each row: `?ever=true`, `?rows=true`; computers: `?history=true` |
+//! | `GET /_truth/SOURCE` | a line for each row: `?ever=true`, `?rows=true`; others: `?history=true` |
 //! | `GET /_stats`, `GET /_requests?since=N` | what was asked |
 
 use axum::body::Body;
@@ -180,9 +180,22 @@ async fn truth(
             computers.iter().for_each(|computer| write_line(&mut lines, computer));
             return lines.into_response();
         }
+        "policies" | "organizations" => {
+            let states = {
+                let mut stage = shared.lock();
+                stage.tick();
+                match source.as_str() {
+                    "policies" => stage.true_policies(asked.history),
+                    _ => stage.true_organizations(asked.history),
+                }
+            };
+            let mut lines = Vec::new();
+            states.iter().for_each(|state| write_line(&mut lines, state));
+            return lines.into_response();
+        }
         _ => {
-            return (StatusCode::NOT_FOUND, "unified_audit, system_audit, threats or computers")
-                .into_response();
+            let known = "unified_audit, system_audit, threats, computers, policies or organizations";
+            return (StatusCode::NOT_FOUND, known).into_response();
         }
     };
     let (writer, reader) = tokio::io::duplex(256 << 10);

@@ -162,6 +162,14 @@ pub struct Dialect {
     pub gzip: bool,
     /// Only the older path of the maintenances is there, which has no pages (contract section 6.3).
     pub unpaged_maintenance: bool,
+    /// The list of policies is refused with this status (contract section 6.2: 404, 400 or 500).
+    pub refuses_policies: Option<u16>,
+    /// Rows of policies say nothing of what the policy does.
+    pub sparse_policies: bool,
+    /// Rows of policies have `policyName` and `status` in place of `name` and `isEnabled`.
+    pub names_policies_otherwise: bool,
+    /// The list of children names the parent, too.
+    pub lists_own_organization: bool,
 }
 
 impl Default for Dialect {
@@ -189,6 +197,10 @@ impl Default for Dialect {
             revoked_status: 403,
             gzip: false,
             unpaged_maintenance: false,
+            refuses_policies: None,
+            sparse_policies: false,
+            names_policies_otherwise: false,
+            lists_own_organization: false,
         }
     }
 }
@@ -278,6 +290,7 @@ impl Dialect {
             revoked_status: if rng.random() { 403 } else { 440 },
             gzip: one_in(rng, 3),
             unpaged_maintenance: one_in(rng, 3),
+            ..Self::default()
         }
     }
 

@@ -30,6 +30,14 @@ impl World {
                 let dice = Dice::new(self.options.seed, purpose::LIVE_COMPUTER, number);
                 self.fleet.change(second * SECOND, dice);
             }
+            for number in due(second, self.options.policy_changes_per_day) {
+                let dice = Dice::new(self.options.seed, purpose::LIVE_POLICY, number);
+                self.policies.change(second * SECOND, dice);
+            }
+            for number in due(second, self.options.organization_changes_per_day) {
+                let dice = Dice::new(self.options.seed, purpose::LIVE_ORGANIZATION, number);
+                self.change_organizations(second * SECOND, dice);
+            }
         }
         self.insert(Source::UnifiedAudit, unified);
         self.insert(Source::SystemAudit, audit);

@@ -19,10 +19,13 @@ pub enum Endpoint {
     ApprovalCount,
     Maintenance,
     MaintenanceUnpaged,
+    Policies,
+    PolicyById,
+    Groups,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::UnifiedAudit,
         Self::SystemAudit,
         Self::Computers,
@@ -31,6 +34,9 @@ impl Endpoint {
         Self::ApprovalCount,
         Self::Maintenance,
         Self::MaintenanceUnpaged,
+        Self::Policies,
+        Self::PolicyById,
+        Self::Groups,
     ];
 
     /// The verb and the path below `/portalapi/`, in lower case: the portal's routing ignores case
@@ -47,6 +53,9 @@ impl Endpoint {
             Self::ApprovalCount => ("GET", "approvalrequest/approvalrequestgetcount"),
             Self::Maintenance => ("GET", "maintenancemode/maintenancemodegetbycomputeridv2"),
             Self::MaintenanceUnpaged => ("GET", "maintenancemode/maintenancemodegetbycomputerid"),
+            Self::Policies => ("POST", "policy/policygetbyparameters"),
+            Self::PolicyById => ("GET", "policy/policygetbyid"),
+            Self::Groups => ("GET", "computergroup/computergroupgetgroupandcomputer"),
         }
     }
 
@@ -65,6 +74,7 @@ impl Endpoint {
             Self::Computers | Self::Maintenance | Self::MaintenanceUnpaged => "View Computers",
             Self::ChildOrganizations | Self::OrganizationsForMove => "View Organizations",
             Self::ApprovalCount => "View Approvals",
+            Self::Policies | Self::PolicyById | Self::Groups => "View Application Control Policies",
         }
     }
 
@@ -106,6 +116,12 @@ pub struct Body {
     pub show_known_threats_only: bool,
     pub skip_paging: bool,
     pub search_text: Option<String>,
+    pub include_all_children: Option<bool>,
+    pub filter: Option<String>,
+    pub computer_group_id: Option<String>,
+    pub os_type: Option<i64>,
+    pub active_only: Option<bool>,
+    pub show_all_policies: Option<bool>,
 }
 
 impl Body {

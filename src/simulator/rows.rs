@@ -40,13 +40,16 @@ pub const AUDIT_ACTIONS: [&str; 6] = ["Create", "Delete", "Logon", "Logoff", "Mo
 pub const AUDIT_READ: u8 = 5;
 
 /// The functions and pages of requests, by the number in [`Content::Own`].
-const OWN_REQUESTS: [(&str, &str); 6] = [
+const OWN_REQUESTS: [(&str, &str); 9] = [
     ("Unified Audit", "ActionLogGetByParametersV2"),
     ("System Audit", "SystemAuditGetByParameters"),
     ("Computers", "ComputerGetByAllParameters"),
     ("Organizations", "OrganizationGetChildOrganizationsByParameters"),
     ("Organizations", "OrganizationGetForMoveComputers"),
     ("Approval Center", "ApprovalRequestGetCount"),
+    ("Application Control", "PolicyGetByParameters"),
+    ("Application Control", "PolicyGetById"),
+    ("Computer Groups", "ComputerGroupGetGroupAndComputer"),
 ];
 
 const PROGRAMS: [(&str, &str); 8] = [

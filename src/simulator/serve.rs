@@ -13,7 +13,7 @@ use super::http::{Shared, router};
 use super::line::{Cutter, Door, loopback};
 use super::stage::{Stage, token};
 use super::stats::{Logged, Stats};
-use super::truth::{TruthComputer, TruthRow};
+use super::truth::{TruthComputer, TruthRow, TruthState};
 use super::world::{Source, World, WorldOptions};
 use crate::clock::Clock;
 use crate::model::Micros;
@@ -158,6 +158,20 @@ impl Simulator {
         stage.true_computers(history)
     }
 
+    /// The truth of the policies.
+    pub fn true_policies(&self, history: bool) -> Vec<TruthState> {
+        let mut stage = self.stage();
+        stage.tick();
+        stage.true_policies(history)
+    }
+
+    /// The truth of the organizations.
+    pub fn true_organizations(&self, history: bool) -> Vec<TruthState> {
+        let mut stage = self.stage();
+        stage.tick();
+        stage.true_organizations(history)
+    }
+
     pub fn stats(&self) -> Stats {
         self.stage().stats.clone()
     }
@@ -214,6 +228,8 @@ fn demo_options() -> WorldOptions {
         rows_per_day: 100_000,
         audit_rows_per_day: 2_000,
         computer_changes_per_day: 400,
+        policies: 120,
+        policy_changes_per_day: 100,
         ..WorldOptions::default()
     }
 }

@@ -17,6 +17,7 @@ use super::world::{Source, World, purpose};
 use crate::model::{Micros, SECOND};
 
 mod lists;
+mod policies;
 
 /// A request, without what belongs to HTTP.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct Request<'a> {
     /// `ManagedOrganizationId`.
     pub organization: Option<&'a str>,
     pub new_search: bool,
-    /// Of the address, behind the question mark.
+    /// What stands behind the question mark.
     pub query: &'a str,
     pub body: &'a [u8],
 }
@@ -141,7 +142,7 @@ impl Stage {
             }
         }
         let home = match (request.organization, self.dialect.no_organization) {
-            (Some(id), _) => self.world.organization(id),
+            (Some(id), _) => self.reached(id),
             (None, NoOrganization::Own) => Some(0),
             (None, NoOrganization::Empty) => None,
         };
@@ -154,6 +155,12 @@ impl Stage {
             self.world.note_request(organization, endpoint.number());
         }
         reply
+    }
+
+    /// The organization of that id, while there is one.
+    fn reached(&self, id: &str) -> Option<u16> {
+        let index = self.world.organization(id)?;
+        self.world.standing(&self.world.organizations[usize::from(index)]).map(|_| index)
     }
 
     fn check_token(&mut self, request: &Request<'_>, effects: &[Effect]) -> Result<(), Reply> {
@@ -184,6 +191,8 @@ impl Stage {
             Endpoint::Maintenance | Endpoint::MaintenanceUnpaged => {
                 return self.maintenances(endpoint, organization, request, logged);
             }
+            Endpoint::PolicyById => return self.policy_by_id(organization, request),
+            Endpoint::Groups => return Ok(self.groups(organization, request)),
             _ => {}
         }
         let body: Body = serde_json::from_slice(request.body).map_err(|_| Reply::binding_failed())?;
@@ -197,6 +206,7 @@ impl Stage {
             Endpoint::ChildOrganizations => {
                 self.child_organizations(organization, &body, logged, request.number)
             }
+            Endpoint::Policies => self.policies(organization, &body, logged, request.number),
             _ => self.audit(endpoint, organization, &body, request, effects, logged),
         }
     }

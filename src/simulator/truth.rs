@@ -58,7 +58,51 @@ pub struct TruthComputer {
     pub state: String,
 }
 
+/// A state of something else that is listed as a whole, from a moment on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TruthState {
+    pub id: String,
+    pub organization_id: String,
+    pub since: String,
+    pub removed: bool,
+    /// What of it changes: of a policy `name`, `enabled`, `action` and `monitor`, of an organization its `name`.
+    pub shown: serde_json::Value,
+}
+
 impl Stage {
+    /// The policies listed now; with `history` every state that each ever had, the removed ones too.
+    pub fn true_policies(&self, history: bool) -> Vec<TruthState> {
+        let states = self.world.policies.policies.iter().flat_map(|policy| {
+            let organization = &self.world.organizations[usize::from(policy.organization)];
+            policy.story.until(self.world.now()).into_iter().map(move |(since, state)| TruthState {
+                id: policy.id.to_string(),
+                organization_id: organization.id.to_string(),
+                since: spelt(since),
+                removed: state.removed,
+                shown: serde_json::json!({
+                    "name": unescaped(&state.name), "enabled": state.enabled, "action": state.action,
+                    "monitor": state.monitor,
+                }),
+            })
+        });
+        of_now_or_ever(states, history)
+    }
+
+    /// The organizations listed now, the parent among them; with `history` every state that each ever had.
+    pub fn true_organizations(&self, history: bool) -> Vec<TruthState> {
+        let states = self.world.organizations.iter().flat_map(|organization| {
+            organization.story.until(self.world.now()).into_iter().map(|(since, standing)| TruthState {
+                id: organization.id.to_string(),
+                organization_id: organization.id.to_string(),
+                since: spelt(since),
+                removed: standing.removed,
+                shown: serde_json::json!({ "name": unescaped(&standing.name) }),
+            })
+        });
+        of_now_or_ever(states, history)
+    }
+
     /// The rows of a source that are listed now, or that ever were.
     pub fn true_rows(&self, source: Source, ever: bool) -> Vec<Row> {
         let now = self.world.now();
@@ -131,6 +175,24 @@ impl Stage {
             state: format!("{:016x}", key.bytes().fold(0, |sum, byte| mix(sum ^ u64::from(byte)))),
         }
     }
+}
+
+/// All states, or of each thing the last one, if it is there.
+fn of_now_or_ever(states: impl Iterator<Item = TruthState>, history: bool) -> Vec<TruthState> {
+    let mut told: Vec<TruthState> = Vec::new();
+    for state in states {
+        match told.last_mut() {
+            Some(last) if !history && last.id == state.id => *last = state,
+            _ => told.push(state),
+        }
+    }
+    told.retain(|state| history || !state.removed);
+    told
+}
+
+/// The text that a JSON string's inside stands for.
+fn unescaped(inside: &str) -> String {
+    serde_json::from_str(&format!("\"{inside}\"")).expect("names are written as they stand in JSON")
 }
 
 fn spelt(at: Micros) -> String {

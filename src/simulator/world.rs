@@ -12,6 +12,8 @@ use super::computers::Fleet;
 use super::dialect::{Axis, DAY};
 use super::dice::Dice;
 use super::listing::Listing;
+use super::policies::Policies;
+use super::story::Story;
 use super::text::guid;
 use crate::model::{Micros, SECOND};
 
@@ -40,6 +42,11 @@ pub struct WorldOptions {
     pub audit_rows_per_day: i64,
     /// Changes of modes, users and versions, additions and removals a day.
     pub computer_changes_per_day: i64,
+    /// Policies at the beginning, and their changes, additions and removals a day.
+    pub policies: u32,
+    pub policy_changes_per_day: i64,
+    /// Organizations that come, go or get another name a day.
+    pub organization_changes_per_day: i64,
     pub backlog_hours: i64,
     /// Rows go on coming after the start.
     pub live: bool,
@@ -76,6 +83,9 @@ impl Default for WorldOptions {
             rows_per_day: 10_000,
             audit_rows_per_day: 200,
             computer_changes_per_day: 40,
+            policies: 24,
+            policy_changes_per_day: 12,
+            organization_changes_per_day: 0,
             backlog_hours: 24,
             live: true,
             late_share: 0.15,
@@ -97,9 +107,27 @@ impl Default for WorldOptions {
 #[derive(Clone, Debug)]
 pub struct Organization {
     pub id: Uuid,
-    /// As it stands in JSON, escapes included.
+    /// As it stands in JSON, escapes included; rows of other things go on saying this one.
     pub name: String,
     pub added: Micros,
+    pub story: Story<Standing>,
+}
+
+/// What of an organization changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// As it stands in JSON, escapes included.
+    pub name: String,
+    pub removed: bool,
+}
+
+impl Organization {
+    fn new(seed: u64, index: usize, added: Micros) -> Self {
+        let (name, round) = (NAMES[index % NAMES.len()], index / NAMES.len());
+        let name = if round == 0 { name.to_owned() } else { format!("{name} {}", round + 1) };
+        let story = Story::new(added, Standing { name: name.clone(), removed: false });
+        Self { id: guid(seed, purpose::ORGANIZATION, index as u64), name, added, story }
+    }
 }
 
 /// Numbers of rows that are put in by hand start here; generated rows count from the epoch.
@@ -122,6 +150,9 @@ pub mod purpose {
     pub const FAULT: u64 = 13;
     pub const MAINTENANCE: u64 = 14;
     pub const THREAT: u64 = 15;
+    pub const POLICIES: u64 = 14;
+    pub const LIVE_POLICY: u64 = 15;
+    pub const LIVE_ORGANIZATION: u64 = 16;
 }
 
 const NAMES: [&str; 6] = [
@@ -138,6 +169,7 @@ pub struct World {
     pub options: WorldOptions,
     pub organizations: Vec<Organization>,
     pub fleet: Fleet,
+    pub policies: Policies,
     unified: Listing,
     audit: Listing,
     raw: Vec<Bytes>,
@@ -151,22 +183,19 @@ pub struct World {
 impl World {
     /// A world with its backlog.
     pub fn new(options: WorldOptions) -> Self {
-        let organizations: Vec<_> = (0..options.organizations.max(1))
+        let organizations: Vec<_> = (0..usize::from(options.organizations.max(1)))
             .map(|index| {
-                let name = NAMES[usize::from(index) % NAMES.len()];
-                let round = usize::from(index) / NAMES.len();
-                Organization {
-                    id: guid(options.seed, purpose::ORGANIZATION, u64::from(index)),
-                    name: if round == 0 { name.to_owned() } else { format!("{name} {}", round + 1) },
-                    added: options.start - (400 - Micros::from(index % 300)) * DAY,
-                }
+                let added = options.start - (400 - Micros::try_from(index % 300).unwrap_or(0)) * DAY;
+                Organization::new(options.seed, index, added)
             })
             .collect();
         let beginning = options.start - options.backlog_hours * 3_600 * SECOND;
         let fleet = Fleet::new(&options, organizations.len(), beginning);
+        let policies = Policies::new(&options, organizations.len(), beginning);
         let mut world = Self {
             organizations,
             fleet,
+            policies,
             unified: Listing::new(Axis::Event),
             audit: Listing::new(Axis::Event),
             raw: Vec::new(),
@@ -214,6 +243,38 @@ impl World {
         let id = Uuid::try_parse(id.trim()).ok()?;
         let index = self.organizations.iter().position(|organization| organization.id == id)?;
         u16::try_from(index).ok()
+    }
+
+    /// What an organization is called now; nothing before it came and after it went.
+    pub fn standing(&self, organization: &Organization) -> Option<Standing> {
+        organization.story.at(self.now).filter(|standing| !standing.removed).cloned()
+    }
+
+    /// Adds an organization below the parent and answers its index.
+    pub fn add_organization(&mut self, added: Micros) -> u16 {
+        let index = self.organizations.len();
+        self.organizations.push(Organization::new(self.options.seed, index, added));
+        u16::try_from(index).expect("fewer organizations than 2^16")
+    }
+
+    /// Lets one thing happen to the organizations: another comes, one gets another name, or one that came goes. What
+    /// was there from the start stays, since other things belong to it.
+    pub(super) fn change_organizations(&mut self, at: Micros, mut dice: Dice) {
+        let kind = dice.index(6);
+        if kind == 0 && self.organizations.len() < 2_000 {
+            self.add_organization(at);
+            return;
+        }
+        let index = dice.index(self.organizations.len());
+        let number = dice.below(9);
+        let from_the_start = usize::from(self.options.organizations);
+        self.organizations[index].story.change(at, |standing| match kind {
+            1 if index >= from_the_start => standing.removed = true,
+            _ => {
+                let plain = standing.name.split(" (").next().unwrap_or_default();
+                standing.name = format!("{plain} ({number})");
+            }
+        });
     }
 
     /// A new number for a row.
@@ -315,7 +376,7 @@ impl World {
             imported,
             listed_from: self.now,
             deleted_at: None,
-            organization: organization.min(self.options.organizations.max(1) - 1),
+            organization: organization.min(u16::try_from(self.organizations.len()).unwrap_or(u16::MAX) - 1),
             action: 0,
             table: 1,
             threat: Threat::default(),

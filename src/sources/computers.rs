@@ -89,6 +89,10 @@ impl Source for Computers {
         })
     }
 
+    fn lists_deleted(&self) -> bool {
+        true
+    }
+
     /// `at` is the last check-in. A row without `computerId` cannot be followed over time.
     fn names(&self) -> &'static Names {
         static NAMES: Names = read::NAMES;

@@ -105,20 +105,7 @@ impl Source for Remediations {
                 None => Cow::Owned(format!("{kind}#{:032x}", u128::from_be_bytes(content(row, None, &[])))),
             }
         });
-        Ok(RowKey {
-            organization: OrganizationId::none(),
-            organization_name: None,
-            vendor_id: Some(vendor_id),
-            content: [0; 16],
-            at,
-            imported: None,
-            reader: None,
-            computer: None,
-            host: None,
-            user: None,
-            facts: None,
-            rated: false,
-        })
+        Ok(RowKey { vendor_id: Some(vendor_id), at, ..RowKey::nobody(OrganizationId::none()) })
     }
 
     fn lasting(&self, row: &str, now: Micros) -> Lasting {

@@ -33,6 +33,7 @@ mod schedules;
 mod select;
 mod sites;
 mod smoke;
+mod states;
 mod stopping;
 mod support;
 mod threats;

@@ -14,8 +14,10 @@ use lockstep::record::enrichment::{Enrichment, KnownDevice, LastUser, UserOrigin
 use lockstep::redact::Redaction;
 use lockstep::redact::class::{Class, Classes, How};
 use lockstep::redact::pseudonym::Key;
+use lockstep::simulator::dialect::Dialect;
+use lockstep::simulator::policies::Form;
 use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
-use lockstep::source::{SOURCES, Source, by_name};
+use lockstep::source::{SOURCES, Shape, Source, by_name};
 use lockstep::sources::unified_audit::ACTION_TYPES;
 use schemas::Judge;
 use serde_json::{Map, Value};
@@ -107,9 +109,15 @@ fn encode(
 }
 
 fn fixture(source: &str) -> Vec<String> {
+    let source = if source == "organizations" { "child_organizations" } else { source };
     let path = format!("{}/tests/it/fixtures/portal/{source}.json", env!("CARGO_MANIFEST_DIR"));
     let rows: Vec<Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     rows.iter().map(Value::to_string).collect()
+}
+
+/// Whether rows of a source are compared with those before.
+fn is_compared(source: &str) -> bool {
+    matches!(by_name(source).unwrap().shape(), Shape::Snapshot { .. })
 }
 
 /// Rows of the simulated portal, odd ones among them.
@@ -128,6 +136,8 @@ fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
         "unified_audit" => Audit::UnifiedAudit,
         "system_audit" => Audit::SystemAudit,
         "threats" => Audit::Threats,
+        "policies" => return simulated_policies(world).into_iter(),
+        "organizations" => return Vec::new().into_iter(),
         _ => {
             let computers = world.fleet.listed(world.now(), None, true);
             return computers
@@ -150,6 +160,27 @@ fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
     world.rows(audit).iter().take(1_000).map(row).collect::<Vec<_>>().into_iter()
 }
 
+/// In each form in which a portal may write them.
+fn simulated_policies(world: &World) -> Vec<String> {
+    let other = Dialect { names_policies_otherwise: true, ..Dialect::default() };
+    let sparse = Dialect { sparse_policies: true, ..Dialect::default() };
+    let forms = [
+        (Form::Row, Dialect::default()),
+        (Form::Row, other),
+        (Form::Row, sparse),
+        (Form::Alone, Dialect::default()),
+    ];
+    let mut rows = Vec::new();
+    for (form, dialect) in forms {
+        for policy in world.policies.listed(world.now(), None) {
+            let (owner, mut row) = (&world.organizations[usize::from(policy.organization)], String::new());
+            policy.write(form, &dialect, world.now(), 24, 1, owner, &mut row);
+            rows.push(row);
+        }
+    }
+    rows
+}
+
 #[test]
 fn every_record_is_valid_by_the_schema_in_every_version() {
     let Some(mut judge) = Judge::new() else { return };
@@ -160,7 +191,7 @@ fn every_record_is_valid_by_the_schema_in_every_version() {
             let rows: Vec<String> = fixture(name).into_iter().chain(simulated(name)).chain(odd).collect();
             let changes = [Change::Changed, Change::Removed, Change::Restated];
             for (number, row) in rows.iter().enumerate() {
-                let previous = (name == "computers" && number % 4 > 0)
+                let previous = (is_compared(name) && number % 4 > 0)
                     .then(|| (changes[number % 3], rows[(number + 1) % rows.len()].as_str()));
                 for record in encode(ocsf(version), name, row, previous, known(number)) {
                     judge.judge(&record, &format!("{version} {name} row {number}"));
@@ -178,7 +209,7 @@ fn redacted(format: Format, source: &str, rows: &[String], number: usize) -> Vec
     Class::ALL.iter().for_each(|class| classes.set(*class, how));
     let redaction = Redaction { classes, key: Key::new(b"sixteen bytes or more") };
     let previous = rows[(number + 1) % rows.len()].as_str();
-    let previous = (source == "computers").then_some((Change::Changed, previous));
+    let previous = is_compared(source).then_some((Change::Changed, previous));
     let known = if number.is_multiple_of(3) { Enrichment::default() } else { KNOWN };
     let original = entry(source, &rows[number], previous);
     let redacted = redaction.apply(source, &original, &known).unwrap();
@@ -412,14 +443,10 @@ fn what_is_not_mapped_is_a_small_part_of_every_kind_of_row() {
     for (source, row) in typical() {
         let whole: Value = serde_json::from_str(&row).unwrap();
         let record = &encode(ocsf(Version::V1_5), source, &row, None, Enrichment::default())[0];
-        let kind =
-            whole["actionType"].as_str().or(whole["action"].as_str()).filter(|_| source != "computers");
+        let kind = whole["actionType"].as_str().or(whole["action"].as_str()).filter(|_| !is_compared(source));
         let kind = kind.or(whole["displayName"].as_str().filter(|_| source == "remediations"));
-        let key = (
-            source,
-            kind.unwrap_or("computer").to_owned(),
-            record["class_name"].as_str().unwrap().to_owned(),
-        );
+        let key =
+            (source, kind.unwrap_or(source).to_owned(), record["class_name"].as_str().unwrap().to_owned());
         let share = shares.entry(key).or_default();
         share.0 += record["unmapped"].to_string().len();
         share.1 += whole.to_string().len();

@@ -141,6 +141,9 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
         ]);
     }
     write!(f, "{table}")?;
+    for (stream, way) in site.streams.iter().filter_map(|stream| Some((stream, stream.way.as_ref()?))) {
+        writeln!(f, "  {}: {way}", stream.title())?;
+    }
     for (stream, owed) in site.streams.iter().filter_map(|stream| Some((stream, stream.owed?))) {
         writeln!(f, "  {}: backfill, {}", stream.title(), backfill(owed))?;
     }

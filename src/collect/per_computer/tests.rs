@@ -73,6 +73,7 @@ fn listed(row: &Value) -> ListedRow {
         imported: None,
         own: false,
         rated: false,
+        shape: 0,
         sighting: None,
         body: Bytes::from(text),
     }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::{SnapshotNotes, SnapshotSettings};
+use super::{Seen, SnapshotNotes, SnapshotSettings};
 use crate::collect::ListedRow;
-use crate::model::{Change, Lane, Micros, OrganizationId, folded, uid};
+use crate::model::{Change, Kind, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::{digest, fingerprint};
 use crate::record::enrichment::Computer;
-use crate::source::Scope;
+use crate::source::{Agreement, Scope, by_name};
 use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::snapshots::{self, Known, Presence};
@@ -70,7 +70,8 @@ impl Page {
                 made.extend(self.compare(db, organization, row)?);
             }
         }
-        for (organization, checkin) in checkins {
+        // That devices were listed witnesses whether a silence of their organization is plausible.
+        for (organization, checkin) in checkins.into_iter().filter(|_| self.settings.kind == Kind::Device) {
             snapshots::note_checkin(db, connection, organization, checkin, self.now)?;
         }
         self.append(db, &made)
@@ -86,14 +87,28 @@ impl Page {
         let (set, Some(vendor_id)) = (self.settings.set, row.vendor_id.as_deref()) else { return Ok(None) };
         // As the uid does: a portal that changes the case of a GUID means the same thing.
         let vendor_id = &*folded(vendor_id);
-        let print = self.print(&row.body);
+        let print = self.print(&row.body, row.shape);
         let mut known = snapshots::get(db, set, organization, vendor_id)?;
-        if let Some(known) = known.as_mut().filter(|known| known.fingerprint != print) {
+        if let Some(known) =
+            known.as_mut().filter(|known| known.fingerprint != print && known.presence != Presence::Removed)
+        {
             // An older program may have left out other things: the row that it stored tells.
-            let anew = self.print(&known.row);
-            if known.presence != Presence::Removed && known.fingerprint != anew {
+            let shape = shape_of(&known.fingerprint);
+            let anew = self.print(&known.row, shape);
+            if known.fingerprint != anew {
                 snapshots::set_fingerprint(db, set, organization, vendor_id, &anew)?;
                 known.fingerprint = anew;
+            }
+            if shape != row.shape {
+                match self.agree(&row.body, &known.row) {
+                    Agreement::Differ => {}
+                    // Asked in another way it says no more: what is known stays.
+                    Agreement::Less => known.fingerprint.clone_from(&print),
+                    Agreement::Same => {
+                        (known.fingerprint, known.row) = (print.clone(), row.body.to_vec());
+                        snapshots::set(db, set, organization, vendor_id, known, self.now)?;
+                    }
+                }
             }
         }
         let restated = self.restating.unwrap_or(0);
@@ -135,10 +150,19 @@ impl Page {
         Ok(Some(self.made(row, organization, change, &occurrence, previous)))
     }
 
-    fn print(&self, row: &[u8]) -> Vec<u8> {
+    /// The fingerprint of a row, and behind it its shape, if it is not the usual one.
+    fn print(&self, row: &[u8], shape: u8) -> Vec<u8> {
         let print =
             std::str::from_utf8(row).ok().and_then(|row| fingerprint(row, self.settings.volatile).ok());
-        print.unwrap_or_else(|| digest(&[row])).to_vec()
+        let mut print = print.unwrap_or_else(|| digest(&[row])).to_vec();
+        print.extend(Some(shape).filter(|shape| *shape > 0));
+        print
+    }
+
+    fn agree(&self, row: &[u8], known: &[u8]) -> Agreement {
+        let texts = std::str::from_utf8(row).ok().zip(std::str::from_utf8(known).ok());
+        let source = by_name(self.settings.source);
+        texts.zip(source).map_or(Agreement::Differ, |((row, known), source)| source.agree(row, known))
     }
 
     fn made(
@@ -207,10 +231,12 @@ impl Page {
     }
 
     /// Judges what a complete walk did not list. Answers how many entries that made.
-    pub(super) fn conclude(&self, db: &Connection, listed: &HashMap<u128, bool>) -> Result<u64, StoreError> {
+    pub(super) fn conclude(&self, db: &Connection, seen: &Seen) -> Result<u64, StoreError> {
         let living = self.living(db)?;
-        let absent: Vec<&snapshots::Listed> =
-            living.iter().filter(|one| !listed.contains_key(&self.row_id(one))).collect();
+        let is_there = |one: &&snapshots::Listed| {
+            seen.listed.contains_key(&self.row_id(one)) || seen.unseen.contains(&one.vendor_id)
+        };
+        let absent: Vec<&snapshots::Listed> = living.iter().filter(|one| !is_there(one)).collect();
         let unbelievable = Unbelievable::judge(&living, &absent);
         let mut made = Vec::new();
         for one in absent {
@@ -332,6 +358,11 @@ impl Unbelievable {
     fn holds(&self, organization: i64) -> bool {
         self.everywhere || self.organizations.contains(&organization)
     }
+}
+
+/// The shape of the row of a fingerprint.
+fn shape_of(print: &[u8]) -> u8 {
+    print.get(16).copied().unwrap_or(0)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -82,6 +82,7 @@ fn row(organization: &str, id: &str, mode: &str, deleted: bool, now: Micros) -> 
         own: false,
         sighting: Some(Arc::new(sighting)),
         rated: false,
+        shape: 0,
         body: Bytes::from(body.to_string()),
     }
 }
@@ -583,4 +584,106 @@ async fn fingerprints_of_an_older_program_are_made_anew_without_entries() {
     world.script(|_| {});
     assert_eq!(world.poll().await, []);
     assert_eq!(world.stream.store.read(prints).await.unwrap(), anew);
+}
+
+/// What the script lists, in another shape, without some of it, or partly.
+#[derive(Clone, Default)]
+struct Bent {
+    shape: u8,
+    unseen: Vec<String>,
+    partial: Option<String>,
+    counts_nothing: bool,
+}
+
+struct BentListing(&'static Played, Arc<Mutex<Bent>>);
+
+impl Listing for BentListing {
+    fn now(&self) -> Micros {
+        self.0.now()
+    }
+
+    async fn list(&self, query: &Query) -> Result<Listed, CollectError> {
+        let mut listed = self.0.list(query).await?;
+        let bent = self.1.lock().unwrap().clone();
+        for row in &mut listed.rows {
+            let (id, organization) = (row.vendor_id.clone().unwrap(), row.organization.as_str());
+            row.id = RowId::Vendor(uid(organization, "policies", &id, "state", "0").as_u128());
+            let name = serde_json::from_slice::<Value>(&row.body).unwrap()["mode"].clone();
+            row.body = Bytes::from(json!({ "policyId": id, "name": name }).to_string());
+            (row.shape, row.sighting) = (bent.shape, None);
+        }
+        let kept = |row: &ListedRow| !bent.unseen.contains(row.vendor_id.as_ref().unwrap());
+        let (kept, unseen): (Vec<_>, Vec<_>) = std::mem::take(&mut listed.rows).into_iter().partition(kept);
+        listed.rows = kept;
+        listed.unseen = unseen.into_iter().filter_map(|row| row.vendor_id).collect();
+        listed.partial = bent.partial;
+        listed.total = listed.total.filter(|_| !bent.counts_nothing);
+        Ok(listed)
+    }
+}
+
+/// Policies of the script's ids, each called by its mode.
+async fn bent(
+    played: &'static Played,
+    bent: &Arc<Mutex<Bent>>,
+    store: &Store,
+) -> SnapshotStream<BentListing> {
+    let plain = open(store, played, "acme", tree()).await;
+    let mut settings = plain.settings.clone();
+    (settings.source, settings.kind) = ("policies", Kind::State);
+    SnapshotStream {
+        settings,
+        listing: BentListing(played, Arc::clone(bent)),
+        store: store.clone(),
+        clock: plain.clock,
+        notes: SnapshotNotes::default(),
+        requests: 0,
+    }
+}
+
+#[tokio::test]
+async fn what_is_listed_without_a_row_is_not_missing_and_nothing_is_concluded_from_a_part() {
+    let world = World::with(0).await;
+    let how = Arc::new(Mutex::new(Bent::default()));
+    let mut stream = bent(world.played, &how, &world.stream.store).await;
+    let script = |change: fn(&mut Script)| change(&mut world.played.0.lock().unwrap());
+    script(|script| script.rows = (0..6).map(|n| ("a", format!("c{n}"), "x")).collect());
+    assert_eq!(stream.poll().await.unwrap(), 6);
+    how.lock().unwrap().unseen = vec!["c2".to_owned()];
+    for _ in 0..3 {
+        assert_eq!(stream.poll().await.unwrap(), 0, "c2 is there");
+    }
+    how.lock().unwrap().partial = Some("one group is not known".to_owned());
+    script(|script| drop(script.rows.remove(5)));
+    for _ in 0..3 {
+        assert_eq!(stream.poll().await.unwrap(), 0, "c5 may be in that group");
+    }
+    assert_eq!(stream.notes.unproven.as_deref(), Some("one group is not known"));
+    how.lock().unwrap().partial = None;
+    assert_eq!([stream.poll().await.unwrap(), stream.poll().await.unwrap()], [0, 1], "c5 is gone");
+}
+
+#[tokio::test]
+async fn a_listing_that_counts_nothing_may_end_with_a_full_page() {
+    let world = World::with(0).await;
+    let how = Arc::new(Mutex::new(Bent { counts_nothing: true, ..Bent::default() }));
+    let mut stream = bent(world.played, &how, &world.stream.store).await;
+    let rows = 3 * stream.settings.page_size;
+    world.played.0.lock().unwrap().rows = (0..rows).map(|n| ("a", format!("c{n}"), "x")).collect();
+    assert_eq!(stream.poll().await.unwrap(), u64::from(rows));
+    assert_eq!(stream.notes.unproven, None);
+}
+
+#[tokio::test]
+async fn a_row_in_another_shape_is_a_change_only_where_it_contradicts() {
+    let world = World::with(0).await;
+    let how = Arc::new(Mutex::new(Bent::default()));
+    let mut stream = bent(world.played, &how, &world.stream.store).await;
+    let mut entries = Vec::new();
+    for (shape, name) in [(0, "x"), (1, "x"), (0, "x"), (1, "x"), (1, "y"), (0, "y"), (0, "x"), (0, "x")] {
+        how.lock().unwrap().shape = shape;
+        world.played.0.lock().unwrap().rows = vec![("a", "c0".to_owned(), name)];
+        entries.push(stream.poll().await.unwrap());
+    }
+    assert_eq!(entries, [1, 0, 0, 0, 1, 0, 1, 0]);
 }

@@ -10,8 +10,8 @@ sources:
   unified_audit: { tables: [1, 5], only: [dney, elevate], skip_types: [raed] }
   system_audit: { page_size: 0, backfill: 40d, settle: 2d }
   computers: { enabled: maybe, restate: 1s, every: 0s }
-  organizations: { page_size: 5 }
-  policies: { enabled: true }
+  organizations: { settle: 5s }
+  reports: { enabled: true }
   polices: {}
   wonders: {}
 ",
@@ -27,17 +27,18 @@ sources:
       connections[0].sources.computers.enabled: expected true or false, found "maybe"
       connections[0].sources.computers.every: must be from 100ms to 30d, found 0s
       connections[0].sources.computers.restate: must be from 1m to 365d, found 1s
-      connections[0].sources.organizations.page_size: unknown key; known here: every
-      connections[0].sources.policies: is not collected by this version yet; remove it
+      connections[0].sources.organizations.settle: unknown key; known here: enabled, every, page_size, restate
+      connections[0].sources.reports: is not collected by this version yet; remove it
       connections[0].sources.polices: unknown source; did you mean "policies"?
-      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, threats, remediations, reports, policies, approval_requests
+      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, organizations, policies, threats, remediations, reports, approval_requests
     "#);
 }
 
 #[test]
 fn a_site_that_would_collect_nothing_or_an_organization_twice_is_a_mistake() {
-    let off = SOURCE_NAMES.map(|name| format!("{name}: {{ enabled: false }}")).join(", ");
-    let off = format!("sources: {{ {off} }}");
+    let off: Vec<String> =
+        crate::config::SOURCE_NAMES.iter().map(|name| format!("{name}: {{ enabled: false }}")).collect();
+    let off = format!("sources: {{ {} }}", off.join(", "));
     assert_snapshot!(Folder::with_connection(&format!("instance: g\n{off}\n")).mistakes(), @"
     DIR/lockstep.yaml has 1 mistake:
       connections[0].sources: none is enabled, so nothing of this site would be collected

@@ -1,6 +1,7 @@
 //! Which action has which category and type. The schema says which types a category takes; `allowed` and `denied`
 //! are types of networks and of APIs only, so elsewhere `event.outcome` alone says what was denied.
 
+use crate::model::Change;
 use crate::record::device::Difference;
 use crate::record::event::{Action, Edit, FileAction};
 use crate::record::remediation::Moment;
@@ -81,6 +82,16 @@ pub(super) fn of_maintenance(moment: Moment) -> Class {
         Moment::Begun => to(&["configuration", "host"], &["change", "start"]),
         Moment::Altered => to(&["configuration", "host"], &["change"]),
         Moment::Ended => to(&["configuration", "host"], &["change", "end"]),
+    }
+}
+
+/// The class of something that the portal keeps, by what became of it.
+pub(super) fn of_entity(change: Change) -> Class {
+    match change {
+        Change::New => to(&["configuration"], &["creation"]),
+        Change::Changed => to(&["configuration"], &["change"]),
+        Change::Removed => to(&["configuration"], &["deletion"]),
+        Change::Restated => to(&["configuration"], &["info"]),
     }
 }
 

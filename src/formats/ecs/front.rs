@@ -60,7 +60,7 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, front: &Front<'_>
     write_class(out, front);
     match front.action {
         Name::Field(field) => out.text("action", field),
-        Name::Ours(word) => out.word("action", word, "what became of the device"),
+        Name::Ours(word) => out.word("action", word, "what became of it"),
     }
     if let Some(outcome) = front.outcome {
         let word = match outcome.permitted {

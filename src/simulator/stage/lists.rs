@@ -45,18 +45,21 @@ impl Stage {
         logged: &mut Logged,
         number: u64,
     ) -> Result<Reply, Reply> {
-        // Without the flag the list is empty (contract section 7.2, WYRE); the parent is never in it.
-        let listed = if body.child_organizations && organization == 0 {
-            self.world.organizations.get(1..).unwrap_or_default()
+        // Without the flag the list is empty (contract section 7.2, WYRE).
+        let skip = usize::from(!self.dialect.lists_own_organization);
+        let listed: Vec<_> = if body.child_organizations && organization == 0 {
+            let here = |one| Some((one, self.world.standing(one)?.name));
+            self.world.organizations.iter().skip(skip).filter_map(here).collect()
         } else {
-            &[]
+            Vec::new()
         };
+        let busy = self.world.now() / (3_600 * crate::model::SECOND) % 7;
         let write = |index: usize, out: &mut String| {
-            let child = &listed[index];
+            let (child, name) = &listed[index];
             let mut object = Object::start(out);
-            object.text("organizationId", child.id).text("name", &child.name);
-            object.text("displayName", &child.name).text("parentName", &self.world.organizations[0].name);
-            object.time("dateAdded", child.added, Spelling::Ticks).value("computerCount", 40);
+            object.text("organizationId", child.id).text("name", name);
+            object.text("displayName", name).text("parentName", &self.world.organizations[0].name);
+            object.time("dateAdded", child.added, Spelling::Ticks).value("computerCount", 40 + busy);
             object
                 .members(r#""activeCount":38,"billingMethod":"Monthly","businessClassificationName":"Food""#);
             object.members(r#""domains":["tenant.example.com"],"products":[],"computerDenyCountDtos":[]"#);
@@ -104,12 +107,13 @@ impl Stage {
     /// Every organization that the token reaches, as a drop-down (contract section 7.2).
     pub(super) fn organizations_for_move(&self) -> Reply {
         let mut out = String::from("[");
-        for (index, organization) in self.world.organizations.iter().enumerate() {
-            if index > 0 {
+        for organization in &self.world.organizations {
+            let Some(standing) = self.world.standing(organization) else { continue };
+            if out.len() > 1 {
                 out.push(',');
             }
             let mut object = Object::start(&mut out);
-            object.text("label", &organization.name).text("value", organization.id);
+            object.text("label", &standing.name).text("value", organization.id);
             object.end();
         }
         out.push(']');
@@ -117,7 +121,7 @@ impl Stage {
     }
 
     /// One page of a list that is asked as a whole.
-    fn whole(
+    pub(super) fn whole(
         &self,
         all: usize,
         body: &Body,

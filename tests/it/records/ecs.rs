@@ -10,7 +10,8 @@ use lockstep::source::{SOURCES, by_name};
 use serde_json::{Value, json};
 
 use super::{
-    KNOWN, actions, audit_row, encode, entry, fixture, found, known, odd, origin, redacted, simulated,
+    KNOWN, actions, audit_row, encode, entry, fixture, found, is_compared, known, odd, origin, redacted,
+    simulated,
 };
 
 const ECS: Format = Format::Ecs { row: false };
@@ -120,7 +121,7 @@ fn every_field_is_one_of_the_schema_and_of_its_type() {
         let rows = rows(name);
         let changes = [Change::Changed, Change::Removed, Change::Restated];
         for (number, row) in rows.iter().enumerate() {
-            let previous = (name == "computers" && number % 4 > 0)
+            let previous = (is_compared(name) && number % 4 > 0)
                 .then(|| (changes[number % 3], rows[(number + 1) % rows.len()].as_str()));
             for record in encode(Format::Ecs { row: number % 8 == 0 }, name, row, previous, known(number)) {
                 total += 1;

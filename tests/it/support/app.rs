@@ -246,11 +246,15 @@ impl TestApp {
             2 * every
         );
         for source in beside_the_usual() {
-            let enabled = with.contains(&source);
             let window = matches!(by_name(source).unwrap().shape(), Shape::Window { .. });
-            let spans = format!(", settle: {settle}s, backfill: {backfill}s, page_size: {page_size}");
+            let spans = format!(", settle: {settle}s, backfill: {backfill}s");
             let spans = if window { spans.as_str() } else { "" };
-            yaml += &format!("  {source}: {{ enabled: {enabled}, every: {every}ms{spans} }}\n");
+            // Of organizations the interval is also that of their discovery.
+            let every = match with.contains(&source) {
+                true => format!("enabled: true, every: {every}ms, page_size: {page_size}{spans}"),
+                false => "enabled: false".to_owned(),
+            };
+            yaml += &format!("  {source}: {{ {every} }}\n");
         }
         let (state, out) = (self.state_folder(), self.out_folder());
         yaml += &format!(
@@ -550,8 +554,8 @@ impl TestApp {
         };
         let collected =
             |source: &str| (USUAL.contains(&source) && !without.contains(&source)) || with.contains(&source);
-        let truth = Truth::of(&self.portal).and(&self.portal, Source::Threats);
-        let truth = truth.only(collected).within(is_covered);
+        let truth = Truth::of(&self.portal).and(&self.portal, Source::Threats).only(collected);
+        let truth = truth.with(&self.portal, &self.setup.with).within(is_covered);
         compare(&truth, output, |source, row| self.owed(row, source))
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Record {
     pub(crate) number: i64,
     /// Of the row's bytes, by which rows are told apart.
     pub(crate) hash: blake3::Hash,
-    /// Kept for computers only.
+    /// Kept of what is listed as a whole.
     pub(crate) row: Option<Box<RawValue>>,
     pub(crate) previous: Option<Box<RawValue>>,
 }
@@ -42,7 +42,7 @@ struct Line<'a> {
 
 impl From<Line<'_>> for Record {
     fn from(line: Line<'_>) -> Self {
-        let kept = line.source == "computers";
+        let kept = !["unified_audit", "system_audit"].contains(&line.source.as_str());
         Self {
             hash: blake3::hash(line.row.get().as_bytes()),
             row: kept.then(|| line.row.to_owned()),

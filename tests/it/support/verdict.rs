@@ -9,10 +9,11 @@ use std::fmt;
 
 use lockstep::model::Micros;
 use lockstep::simulator::Simulator;
-use lockstep::simulator::truth::{TruthComputer, TruthRow};
+use lockstep::simulator::truth::{TruthComputer, TruthRow, TruthState};
 use lockstep::simulator::world::Source;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::output::{Output, Record};
 
@@ -20,6 +21,7 @@ use super::output::{Output, Record};
 pub(crate) struct Truth {
     audits: Vec<(Source, Vec<TruthRow>)>,
     computers: Option<Vec<TruthComputer>>,
+    states: Vec<(&'static str, Vec<TruthState>)>,
 }
 
 impl Truth {
@@ -27,7 +29,19 @@ impl Truth {
     pub(crate) fn of(portal: &Simulator) -> Self {
         let audits = [Source::UnifiedAudit, Source::SystemAudit];
         let audits = audits.map(|source| (source, portal.truth(source, true))).into();
-        Self { audits, computers: Some(portal.true_computers(true)) }
+        Self { audits, computers: Some(portal.true_computers(true)), states: Vec::new() }
+    }
+
+    /// Also of these sources.
+    pub(crate) fn with(mut self, portal: &Simulator, sources: &[&'static str]) -> Self {
+        for source in sources {
+            self.states.extend(match *source {
+                "organizations" => Some((*source, portal.true_organizations(true))),
+                "policies" => Some((*source, portal.true_policies(true))),
+                _ => None,
+            });
+        }
+        self
     }
 
     /// And one source more.
@@ -50,6 +64,9 @@ impl Truth {
         }
         if let Some(computers) = &mut self.computers {
             computers.retain(|state| asked_for(&state.organization_id));
+        }
+        for (_, states) in &mut self.states {
+            states.retain(|state| asked_for(&state.organization_id));
         }
         self
     }
@@ -154,6 +171,10 @@ pub(crate) fn compare(truth: &Truth, output: &Output, owed: impl Fn(Source, &Tru
     if let Some(computers) = &truth.computers {
         let records = by_source.remove("computers").unwrap_or_default();
         tallies.entry("computers".to_owned()).or_default().computers(records, computers);
+    }
+    for (source, states) in &truth.states {
+        let records = by_source.remove(source).unwrap_or_default();
+        tallies.entry((*source).to_owned()).or_default().states(source, records, states);
     }
     for (source, records) in by_source {
         let found = records.iter().map(|record| format!("source {source}: uid {}", record.uid));
@@ -268,6 +289,79 @@ impl Tally {
                 }
             }
         }
+    }
+}
+
+impl Tally {
+    /// As of the computers: a story without a gap, made of states that were, that ends with how things stand.
+    fn states(&mut self, source: &str, mut records: Vec<&Record>, truth: &[TruthState]) {
+        records.sort_by_key(|record| record.number);
+        let mut histories: HashMap<String, Vec<&TruthState>> = HashMap::new();
+        for state in truth {
+            histories.entry(state.id.to_lowercase()).or_default().push(state);
+        }
+        // What the files say of each thing, and whether it is there.
+        let mut told: HashMap<String, (Value, bool)> = HashMap::new();
+        for record in records {
+            let about =
+                || format!("{source} {:?} number {} {}", record.vendor_id, record.number, record.change);
+            let id = record.vendor_id.as_deref().unwrap_or_default().to_lowercase();
+            let now = shown(source, record.row.as_deref().expect("rows of states are kept"));
+            let removed = record.change == "removed";
+            let states = histories.get(&id).map(Vec::as_slice).unwrap_or_default();
+            let owner = record.organization_id.as_deref().map(str::to_lowercase);
+            let was_so = states
+                .iter()
+                .any(|one| one.shown == now && owner.as_deref() == Some(one.organization_id.as_str()));
+            if !was_so || (removed && !states.iter().any(|one| one.removed)) {
+                self.invented.push(about());
+                continue;
+            }
+            let before = told.get(&id);
+            if record.change == "changed" {
+                let claimed = record.previous.as_deref().map(|row| shown(source, row));
+                if before.map(|(shown, _)| shown) != claimed.as_ref() {
+                    self.lost.push(about() + ": what it changed from was not delivered");
+                }
+            }
+            let says = (now, !removed);
+            if record.change != "restated" && before == Some(&says) {
+                self.doubled.push(about() + ": says the same as the one before");
+            }
+            told.insert(id, says);
+        }
+        for (id, states) in &histories {
+            let now = states.last().expect("a history begins with a state");
+            self.owed += u64::from(!now.removed);
+            match told.get(id) {
+                None | Some((_, false)) if now.removed => {}
+                Some((shown, true)) if !now.removed && *shown == now.shown => {}
+                last => {
+                    self.lost.push(format!("{source} {id}: stands at {now:?}, the files end with {last:?}"))
+                }
+            }
+        }
+    }
+}
+
+/// What a reader sees of a policy or an organization, in whatever form its row has.
+fn shown(source: &str, row: &RawValue) -> Value {
+    let row: Value = serde_json::from_str(row.get()).unwrap();
+    let first = |names: &[&str]| {
+        names.iter().map(|name| &row[*name]).find(|value| !value.is_null()).cloned().unwrap_or_default()
+    };
+    match source {
+        "policies" => {
+            let enabled = match first(&["isEnabled", "status"]) {
+                Value::Number(status) => json!(status.as_i64() == Some(1)),
+                flag => flag,
+            };
+            json!({
+                "name": first(&["name", "policyName"]), "enabled": enabled, "action": row["policyActionId"],
+                "monitor": row["monitorMode"],
+            })
+        }
+        _ => json!({ "name": first(&["displayName", "name", "label"]) }),
     }
 }
 

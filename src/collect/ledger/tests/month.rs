@@ -101,6 +101,7 @@ impl Listing for Endless {
                 own: false,
                 sighting: None,
                 rated: false,
+                shape: 0,
                 body: Bytes::from_static(b"{}"),
             }
         };

@@ -192,6 +192,7 @@ fn listed(row: &Row, has_imported: bool) -> ListedRow {
         own: false,
         sighting: None,
         rated: false,
+        shape: 0,
         body: Bytes::from_static(b"{}"),
     }
 }

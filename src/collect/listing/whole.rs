@@ -1,0 +1,63 @@
+//! What is asked as a whole: most of it as one list, some of it in several ways.
+
+use super::organizations::{Covered, Organizations};
+use super::policies::Policies;
+use super::{CollectError, Listed, Listing, PortalListing};
+use crate::model::Micros;
+use crate::portal::Endpoint;
+use crate::record::vendor_fields::FieldChange;
+use crate::source::Query;
+
+/// A source that is asked as a whole, at one portal.
+pub enum Whole {
+    Plain(PortalListing),
+    Organizations(Organizations),
+    Policies(Policies),
+}
+
+impl Whole {
+    /// The way in which this source is asked. `covered`: the organizations that the site is about.
+    pub fn new(listing: PortalListing, covered: &Covered) -> Self {
+        match listing.source.endpoint() {
+            Endpoint::ChildOrganizations => Self::Organizations(Organizations::new(listing, covered.clone())),
+            Endpoint::PoliciesByParameters => Self::Policies(Policies::new(listing)),
+            _ => Self::Plain(listing),
+        }
+    }
+
+    /// What the rows showed of their fields since this was last asked.
+    pub fn take_field_changes(&self) -> Vec<FieldChange> {
+        match self {
+            Self::Plain(listing) => listing,
+            Self::Organizations(organizations) => &organizations.listing,
+            Self::Policies(policies) => &policies.listing,
+        }
+        .take_field_changes()
+    }
+
+    /// How it is asked, where that is not the usual way; for status.
+    pub fn way(&self) -> Option<String> {
+        match self {
+            Self::Plain(_) | Self::Organizations(_) => None,
+            Self::Policies(policies) => policies.way(),
+        }
+    }
+}
+
+impl Listing for Whole {
+    fn now(&self) -> Micros {
+        match self {
+            Self::Plain(listing) => listing.now(),
+            Self::Organizations(organizations) => organizations.listing.now(),
+            Self::Policies(policies) => policies.listing.now(),
+        }
+    }
+
+    async fn list(&self, query: &Query) -> Result<Listed, CollectError> {
+        match self {
+            Self::Plain(listing) => listing.list(query).await,
+            Self::Organizations(organizations) => organizations.list(query).await,
+            Self::Policies(policies) => policies.list(query).await,
+        }
+    }
+}
