@@ -15,6 +15,7 @@ use crate::formats::out::json::JsonOut;
 use crate::formats::out::trace::TraceOut;
 use crate::formats::{ecs, raw, rfc3339};
 use crate::model::{Entry, Kind, Lane, Micros, folded};
+use crate::record::approval::Step;
 use crate::record::enrichment::Enrichment;
 use crate::record::event::{Action, Severity};
 use crate::record::row::{Row, tidy};
@@ -225,6 +226,7 @@ fn encoded(record: &Record<'_>, end: usize) -> Encoded {
         About::Finding(finding) => (Some(finding.event.severity), false),
         About::Change(change) => (Some(change.what.severity()), false),
         About::Device(_) => (None, false),
+        About::Approval(request) => (Some(request.step.severity()), request.step == Step::Other),
         About::Remediation(remediation) => (Some(remediation.severity()), false),
         About::Entity(entity) => (Some(entity.severity), false),
     };
@@ -233,6 +235,7 @@ fn encoded(record: &Record<'_>, end: usize) -> Encoded {
         About::Finding(finding) => (finding.event.host.name, finding.event.host.id),
         About::Device(device) => (device.hostname, device.id),
         About::Change(change) => (change.hostname, change.id),
+        About::Approval(request) => (request.host.name, request.host.id),
         About::Remediation(_) => (None, None),
         About::Entity(_) => (None, None),
     };

@@ -52,6 +52,7 @@ pub enum Endpoint {
     ActionLogByParameters,
     SystemAuditByParameters,
     ComputersByParameters,
+    ApprovalRequestsByParameters,
     ChildOrganizations,
     OrganizationsForMove,
     MaintenanceByComputer,
@@ -63,10 +64,11 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    pub const ALL: [Endpoint; 10] = [
+    pub const ALL: [Endpoint; 11] = [
         Endpoint::ActionLogByParameters,
         Endpoint::SystemAuditByParameters,
         Endpoint::ComputersByParameters,
+        Endpoint::ApprovalRequestsByParameters,
         Endpoint::ChildOrganizations,
         Endpoint::OrganizationsForMove,
         Endpoint::MaintenanceByComputer,
@@ -82,6 +84,7 @@ impl Endpoint {
             Endpoint::ActionLogByParameters => "ActionLog/ActionLogGetByParametersV2",
             Endpoint::SystemAuditByParameters => "SystemAudit/SystemAuditGetByParameters",
             Endpoint::ComputersByParameters => "Computer/ComputerGetByAllParameters",
+            Endpoint::ApprovalRequestsByParameters => "ApprovalRequest/ApprovalRequestGetByParameters",
             Endpoint::ChildOrganizations => "Organization/OrganizationGetChildOrganizationsByParameters",
             Endpoint::OrganizationsForMove => "Organization/OrganizationGetForMoveComputers",
             Endpoint::MaintenanceByComputer => "MaintenanceMode/MaintenanceModeGetByComputerIdV2",

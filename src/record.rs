@@ -4,6 +4,7 @@
 //! Everything borrows from the row. A value that cannot be read is absent here and stays in the row, of which
 //! the formats keep all that they have not told.
 
+pub mod approval;
 pub mod device;
 pub mod enrichment;
 pub mod entity;
@@ -17,6 +18,7 @@ pub mod vendor_fields;
 use uuid::Uuid;
 
 use crate::model::{Entry, Kind, Micros};
+use approval::Approval;
 use device::{Device, DeviceChange};
 use entity::Entity;
 use event::Event;
@@ -82,6 +84,8 @@ pub enum About<'a> {
     Device(Box<Device<'a>>),
     /// What became different on a device.
     Change(DeviceChange<'a>),
+    /// A step in the life of a request for approval.
+    Approval(Box<Approval<'a>>),
     /// One moment of a maintenance of a device.
     Remediation(Box<Remediation<'a>>),
     /// Something else that the portal keeps, and what became different about it.

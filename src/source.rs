@@ -11,12 +11,13 @@ use chrono::DateTime;
 use thiserror::Error;
 
 use crate::model::{Entry, Kind, Micros, OrganizationId, Seconds};
+use crate::normalise::{fields, time};
 use crate::portal::{Endpoint, PageRequest, Reader};
 use crate::record::Record;
 use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
 use crate::sources::{
-    computers, organizations, policies, remediations, system_audit, threats, unified_audit,
+    approval_requests, computers, organizations, policies, remediations, system_audit, threats, unified_audit,
 };
 
 /// One kind of portal row.
@@ -25,6 +26,10 @@ pub trait Source: Sync {
     fn name(&self) -> &'static str;
     /// Asked by time interval, or as a whole.
     fn shape(&self) -> Shape;
+    /// The parts in which a snapshot is listed, where the portal has no list of all.
+    fn parts(&self) -> Option<&'static Parts> {
+        None
+    }
     /// What a row is: an event, a device, a state.
     fn kind(&self) -> Kind;
     /// The portal permission that the API user's role needs (contract section 1.8).
@@ -80,12 +85,13 @@ pub trait Source: Sync {
 }
 
 /// Every source that this version collects.
-pub static SOURCES: [&dyn Source; 7] = [
+pub static SOURCES: [&dyn Source; 8] = [
     &unified_audit::UnifiedAudit,
     &system_audit::SystemAudit,
     &computers::Computers,
     &organizations::Organizations,
     &policies::Policies,
+    &approval_requests::ApprovalRequests,
     &threats::Threats,
     &remediations::Remediations,
 ];
@@ -131,6 +137,30 @@ pub struct Lasting {
     pub has_ended: bool,
 }
 
+/// How a snapshot is listed part by part, and what of its rows counts: a row moves from part to part (contract
+/// section 7.1).
+#[derive(Debug)]
+pub struct Parts {
+    /// Every part, in the order of a sweep.
+    pub all: &'static [u8],
+    /// Where most rows begin: read to its end at every poll.
+    pub pending: u8,
+    /// Listed from what was done last downwards, so that what is new stands first. All others are read to their end.
+    pub settled: &'static [u8],
+    /// The only members whose change makes an entry.
+    pub counts: &'static [&'static str],
+    /// The member that tells when a row came to be as it is.
+    pub acted: &'static str,
+}
+
+impl Parts {
+    /// When a row came to be as it is, where it says so.
+    pub fn acted(&self, row: &[u8]) -> Option<Micros> {
+        let [acted] = fields(std::str::from_utf8(row).ok()?, &[self.acted]).ok()?;
+        time(acted)
+    }
+}
+
 /// Whose rows are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -165,7 +195,7 @@ impl Scope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     pub scope: Scope,
-    /// The unified-audit table (`sourceTableId`); 0 where a source has no parts.
+    /// The unified-audit table (`sourceTableId`), or one of [`Parts`]; 0 where a source has neither.
     pub part: u8,
     /// `(from, to)` as sent; whether the portal includes the ends is observed, not known. For window sources.
     pub span: Option<(Seconds, Seconds)>,

@@ -1,5 +1,6 @@
 //! One file a source.
 
+pub mod approval_requests;
 pub mod computers;
 pub mod organizations;
 pub mod policies;
@@ -77,7 +78,7 @@ mod tests {
         for source in SOURCES.into_iter().filter(|source| source.name() != "remediations") {
             let key = |id: serde_json::Value| {
                 let row = json!({
-                    "eActionLogId": id, "systemAuditId": id, "computerId": id, "organizationId": id, "policyId": id, "dateTime": "2026-03-01T12:00:00Z",
+                    "eActionLogId": id, "systemAuditId": id, "computerId": id, "organizationId": id, "policyId": id, "approvalRequestId": id, "dateTime": "2026-03-01T12:00:00Z",
                 });
                 source.key(&row.to_string(), 1).ok().and_then(|key| key.vendor_id.map(|id| id.into_owned()))
             };
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn a_row_names_its_computer_and_user_and_one_of_the_computers_all_that_is_kept_of_it() {
         let row = json!({
-            "computerId": "A2E2E158-86F0-49A1-AB86-30C3D8829690", "username": "ACME\\alice", "computerName": "",
+            "computerId": "A2E2E158-86F0-49A1-AB86-30C3D8829690", "approvalRequestId": "r", "username": "ACME\\alice", "computerName": "",
             "hostname": "WS-1", "operatingSystem": "Windows 11 Pro", "groupName": "Workstations",
             "organizationName": "Acme", "mode": "Secure", "organizationId": "o", "policyId": "p",
         });
@@ -124,7 +125,9 @@ mod tests {
                 continue;
             }
             assert_eq!(computer, Some("A2E2E158-86F0-49A1-AB86-30C3D8829690"));
-            assert_eq!(user, Some("ACME\\alice"));
+            // Who asks need not be the computer's user.
+            let named = (source.name() != "approval_requests").then_some("ACME\\alice");
+            assert_eq!(user, named);
             assert_eq!(key.host, None, "the id is enough");
             let Some(facts) = key.facts else { continue };
             assert_eq!(facts.host.as_deref(), Some("ws-1"));

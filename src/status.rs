@@ -204,6 +204,9 @@ pub struct StreamStatus {
     pub unproven_sums: BTreeMap<String, UnprovenSum>,
     /// Organizations inside a tree that list nothing although their rows are usual.
     pub silent_organizations: u64,
+    /// Of the requests for approval: statuses that the portal refuses while it lists others.
+    #[serde(default)]
+    pub skipped_statuses: Vec<u8>,
     pub observed: Option<Observed>,
     /// When the whole retention was last counted.
     pub scrubbed: Option<DateTime<Utc>>,

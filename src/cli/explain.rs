@@ -57,7 +57,7 @@ Examples:
   lockstep explain --source unified_audit --format ecs
   tail -n 1 out/acme/system_audit-2026-03-01.ndjson | lockstep explain --source system_audit -")]
 pub struct Explain {
-    /// The kind of row: unified_audit, system_audit, computers, threats.
+    /// The kind of row, such as unified_audit, system_audit or computers.
     #[arg(long, required_unless_present = "page")]
     source: Option<String>,
     /// The format of the record.

@@ -104,12 +104,14 @@ impl PortalListing {
         self.fields.lock().expect("no look at a page panics").look(page.rows());
         let mut listed = Listed { total: page.total, ..Listed::default() };
         let mut sightings = Sightings::default();
+        // A row that moves from part to part stays the same row.
+        let named = if self.source.parts().is_some() { 0 } else { part };
         for (row, &(start, end)) in page.rows().zip(&page.rows) {
             let body = page.body.slice(start..end);
             match self.source.key(row, part) {
                 Ok(mut key) => {
                     let (reader, sighting) = (key.reader.take(), sightings.of(&mut key));
-                    let mut row = listed_row(self.source, part, key, body);
+                    let mut row = listed_row(self.source, named, key, body);
                     row.sighting = sighting;
                     row.own = reader.is_some_and(|reader| self.is_unwanted(reader, &row));
                     listed.rows.push(row);

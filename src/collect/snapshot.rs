@@ -6,14 +6,16 @@
 //! the portal lists them as deleted, or the operator confirms.
 
 mod page;
+mod parts;
 
 use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use self::page::Page;
-use super::{CollectError, ListedRow, Listing, bury};
+use self::page::{Applied, Page};
+pub use self::parts::{Memory, PartsNotes, PartsSettings};
+use super::{CollectError, Listed, ListedRow, Listing, bury};
 use crate::clock::Clock;
 use crate::coverage::walk::{Next, RowId, Walk};
 use crate::model::{ConnectionId, Kind, Micros, OrganizationId, RowIds, folded};
@@ -33,6 +35,8 @@ pub struct SnapshotSettings {
     /// Fields that do not count as a change.
     pub volatile: &'static [&'static str],
     pub page_size: u32,
+    /// Where there is no list of all: how each part is asked.
+    pub parts: Option<PartsSettings>,
     /// How often every row is sent again, on the portal's time.
     pub restate: Option<Micros>,
     pub stream: i64,
@@ -59,6 +63,8 @@ pub struct SnapshotNotes {
     pub unknown_since: Option<Micros>,
     /// Entries made in all.
     pub rows: u64,
+    /// Of a source that is asked in parts.
+    pub parts: PartsNotes,
 }
 
 /// One stream of a snapshot source.
@@ -70,6 +76,8 @@ pub struct SnapshotStream<L> {
     pub notes: SnapshotNotes,
     /// Requests made since start.
     pub requests: u64,
+    /// Of a source that is asked in parts: what was seen since start.
+    pub memory: Memory,
 }
 
 /// Why a walk proves nothing.
@@ -79,6 +87,9 @@ enum Unfinished {
     Unreadable(usize),
     #[error("{0}")]
     Walk(&'static str),
+    /// As far as the portal lists anything (contract section 1.6).
+    #[error("there is more than the portal lists at once")]
+    TooDeep,
     #[error("{0}")]
     Partial(String),
 }
@@ -102,11 +113,14 @@ impl<L: Listing> SnapshotStream<L> {
     /// Those of the portal and of the store, and [`CollectError::Incomplete`] for a listing that does not
     /// come to its end. What was read is kept all the same.
     pub async fn poll(&mut self) -> Result<u64, CollectError> {
+        if let Some(settings) = self.settings.parts {
+            return self.poll_parts(settings).await;
+        }
         self.begin_restatement().await?;
         let before = self.notes.rows;
         let mut why = Unfinished::Unreadable(0);
         for _ in 0..WALKS {
-            match self.walk(false).await? {
+            match self.walk(0, false).await? {
                 Ok(seen) => {
                     self.conclude(seen).await?;
                     if !self.notes.unknown.is_empty() && self.lists_deleted() {
@@ -125,7 +139,7 @@ impl<L: Listing> SnapshotStream<L> {
         match why {
             // Told by the dead letters or by status; the rest is as it is listed.
             Unfinished::Unreadable(_) | Unfinished::Partial(_) => Ok(self.notes.rows - before),
-            Unfinished::Walk(why) => Err(CollectError::Incomplete(why.to_owned())),
+            why => Err(CollectError::Incomplete(why.to_string())),
         }
     }
 
@@ -146,16 +160,16 @@ impl<L: Listing> SnapshotStream<L> {
     }
 
     /// Reads all pages and commits what changed. Answers the rows listed, or why the walk proves nothing.
-    async fn walk(&mut self, deleted: bool) -> Result<Result<Seen, Unfinished>, CollectError> {
+    async fn walk(&mut self, part: u8, deleted: bool) -> Result<Result<Seen, Unfinished>, CollectError> {
         let mut walk = Walk::new(self.settings.page_size, u64::MAX);
         let mut seen = Seen::default();
         let mut page = 1;
         let (mut unusable, mut partial) = (0, None);
         loop {
-            let (scope, size) = (self.settings.scope.clone(), self.settings.page_size);
-            let query = Query { deleted, ..Query::whole(scope, page, size) };
-            self.requests += 1;
-            let answer = match self.listing.list(&query).await {
+            let answer = match self.list(part, page, deleted).await {
+                Err(CollectError::Refused(_)) if self.is_deep(page) => {
+                    return Ok(Err(Unfinished::TooDeep));
+                }
                 Err(CollectError::PageTooLarge(error)) if self.settings.page_size > SAFE_PAGE_SIZE => {
                     tracing::warn!(%error, "smaller pages are asked from now on");
                     self.settings.page_size = SAFE_PAGE_SIZE;
@@ -163,6 +177,7 @@ impl<L: Listing> SnapshotStream<L> {
                 }
                 answer => answer?,
             };
+            self.memory.total = answer.total;
             let mut ids: Vec<RowId> = answer.rows.iter().map(|row| row.id).collect();
             ids.extend(answer.undecodable.iter().map(|(bytes, _)| RowId::Content(digest(&[bytes]))));
             ids.extend(
@@ -181,7 +196,7 @@ impl<L: Listing> SnapshotStream<L> {
                     rows.push(row);
                 }
             }
-            self.apply(rows, answer.undecodable).await?;
+            self.apply(part, rows, answer.undecodable).await?;
             drop(answer.reservation);
             match walk.page(&ids, answer.total) {
                 Next::Page(next) => page = next,
@@ -195,6 +210,9 @@ impl<L: Listing> SnapshotStream<L> {
                     seen.listed.retain(|id, _| walk.listed().contains(id));
                     return Ok(Ok(seen));
                 }
+                Next::Smaller { .. } | Next::Unproven if self.is_deep(page) => {
+                    return Ok(Err(Unfinished::TooDeep));
+                }
                 Next::Smaller { why, .. } => return Ok(Err(Unfinished::Walk(why.as_str()))),
                 Next::Unproven => {
                     return Ok(Err(Unfinished::Walk("the portal counts rows that it does not list")));
@@ -203,25 +221,36 @@ impl<L: Listing> SnapshotStream<L> {
         }
     }
 
+    async fn list(&mut self, part: u8, page: u32, deleted: bool) -> Result<Listed, CollectError> {
+        let (scope, size) = (self.settings.scope.clone(), self.settings.page_size);
+        let query = Query { part, deleted, ..Query::whole(scope, page, size) };
+        self.requests += 1;
+        self.listing.list(&query).await
+    }
+
     /// Commits what changed among the rows of a page.
     async fn apply(
         &mut self,
+        part: u8,
         rows: Vec<ListedRow>,
         undecodable: Vec<(bytes::Bytes, String)>,
-    ) -> Result<(), CollectError> {
-        let page = self.page_now();
+    ) -> Result<Applied, CollectError> {
+        let page = Page { history: self.history(part), ..self.page_now() };
         let mut notes = self.notes.clone();
-        self.notes.rows = self
+        let (applied, notes) = self
             .store
             .write(move |db| {
-                notes.rows += page.apply(db, &rows)?;
+                let applied = page.apply(db, &rows)?;
                 let SnapshotSettings { connection, source, .. } = &page.settings;
                 bury(db, *connection, source, page.stored, &undecodable)?;
+                notes.rows += applied.entries;
+                notes.parts.read(part, applied.news);
                 save_notes(db, page.settings.stream, &notes)?;
-                Ok(notes.rows)
+                Ok((applied, notes))
             })
             .await?;
-        Ok(())
+        self.notes = notes;
+        Ok(applied)
     }
 
     /// A complete walk is over: what it did not list is missing, and after two such walks removed.
@@ -248,7 +277,7 @@ impl<L: Listing> SnapshotStream<L> {
 
     /// Rows held as unknown are removed for certain when the portal lists them as deleted.
     async fn ask_for_deleted(&mut self) -> Result<(), CollectError> {
-        match self.walk(true).await {
+        match self.walk(0, true).await {
             Ok(Ok(seen)) => {
                 let confirmed: RowIds =
                     seen.listed.iter().filter(|(_, deleted)| **deleted).map(|(id, _)| *id).collect();
@@ -282,6 +311,7 @@ impl<L: Listing> SnapshotStream<L> {
             now: self.listing.now(),
             stored: self.clock.now().timestamp_micros(),
             restating: self.notes.restating,
+            history: None,
         }
     }
 
@@ -330,12 +360,13 @@ pub fn confirm_removed(
             kind: source.kind(),
             scope: if tree { Scope::Tree(organization) } else { Scope::Organization(organization) },
             volatile,
+            parts: None,
             page_size: 0,
             restate: None,
             stream: stream.id,
             set: stream.set,
         };
-        let page = Page { settings, now, stored, restating: None };
+        let page = Page { settings, now, stored, restating: None, history: None };
         let entries = page.remove_unknown(db, |_| true)?;
         let mut notes: SnapshotNotes = serde_json::from_str(&stream.notes).unwrap_or_default();
         notes.rows += entries;

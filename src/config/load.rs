@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Connection, Organizations, SourceConfig};
 use crate::credentials::SecretSource;
+use crate::source::{Source, by_name};
 
 /// Requests that an idle stream costs for each poll.
 const REQUESTS_PER_POLL: f64 = 2.0;
@@ -140,11 +141,20 @@ fn polling(connection: &Connection) -> f64 {
         // Asked once, whichever organizations the site is about.
         let walks = if *name == "organizations" { 1 } else { walks };
         let streams = walks * source.tables.len().max(1) * source.filters().len();
+        let parts = in_parts(name, source);
         // What is asked per computer asks for nothing where no computer changed; how many there are is not known.
-        let every = if source.sweep.is_zero() { source.every } else { source.sweep };
-        REQUESTS_PER_POLL * f64::from(u32::try_from(streams).unwrap_or(u32::MAX)) / every.as_secs_f64()
+        let every = if source.sweep.is_zero() || parts > 0.0 { source.every } else { source.sweep };
+        let polls = 1.0 / every.as_secs_f64() + parts;
+        REQUESTS_PER_POLL * f64::from(u32::try_from(streams).unwrap_or(u32::MAX)) * polls
     });
     sources.sum()
+}
+
+/// Walks a second of the parts of a source that is listed in parts, beside the one of what is pending.
+fn in_parts(name: &str, source: &SourceConfig) -> f64 {
+    let Some(parts) = by_name(name).and_then(Source::parts) else { return 0.0 };
+    let all = f64::from(u32::try_from(parts.all.len()).unwrap_or(u32::MAX));
+    (all - 1.0) / source.decided_every.as_secs_f64() + all / source.sweep.as_secs_f64()
 }
 
 fn discovery(connection: &Connection) -> f64 {

@@ -13,11 +13,19 @@ use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
-pub const SOURCE_NAMES: [&str; 7] =
-    ["unified_audit", "system_audit", "computers", "organizations", "policies", "threats", "remediations"];
+pub const SOURCE_NAMES: [&str; 8] = [
+    "unified_audit",
+    "system_audit",
+    "computers",
+    "organizations",
+    "policies",
+    "approval_requests",
+    "threats",
+    "remediations",
+];
 
 /// Sources of the design that are not collected yet.
-const LATER: [&str; 2] = ["reports", "approval_requests"];
+const LATER: [&str; 1] = ["reports"];
 
 /// The source whose interval is also that of the discovery of organizations, which goes on where the source is off.
 const DISCOVERY: &str = "organizations";
@@ -37,13 +45,16 @@ pub struct SourceConfig {
     pub page_size: u32,
     /// How long the newest time is left alone, since rows arrive late; zero for snapshot sources.
     pub settle: Duration,
-    /// How far before the first start collecting begins; zero for snapshot sources.
+    /// How far before the first start collecting begins; zero for snapshot sources that have no past.
     pub backfill: Duration,
     /// How long the portal keeps rows, until it is observed; zero for snapshot sources.
     pub retention: Duration,
     /// Snapshot sources: how often every row is sent again; `None` for `off`.
     pub restate: Option<Duration>,
-    /// Sources that are asked per computer: how often each is asked about; zero for others.
+    /// `approval_requests`: time between two looks at those that are decided or escalated; zero for others.
+    pub decided_every: Duration,
+    /// `approval_requests`: how often all are read to their ends. Sources that are asked per computer: how often each
+    /// is asked about. Zero for others.
     pub sweep: Duration,
     /// `unified_audit`: values of `sourceTableId`, 1 to 4, none twice.
     pub tables: Vec<u8>,
@@ -180,6 +191,8 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         let kept = super::human(retention);
         section.mistake("backfill", format!("reaches further back than the portal keeps rows (retention: {kept}); raise retention if your portal keeps them longer"));
     }
+    let decided_every = span("decided_every", MIN_EVERY, days(30));
+    let enrich = if has("enrich") { no_enrichment(&section) } else { Some(()) };
     let restate = match has("restate") {
         false => Some(None),
         true if section.is_word("restate", "off") => Some(None),
@@ -198,6 +211,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
     let skip_types = words("skip_types", &ACTION_TYPES);
     let tables = if has("tables") { tables(&section) } else { Some(Vec::new()) };
     section.close();
+    enrich?;
     let source = SourceConfig {
         enabled: enabled?,
         every: every?,
@@ -206,6 +220,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         backfill: backfill?,
         retention: retention?,
         restate: restate?,
+        decided_every: decided_every?,
         sweep: sweep?,
         tables: tables?,
         only: only?,
@@ -220,6 +235,22 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         );
     }
     Some(source)
+}
+
+/// Nothing that the portal is known to answer tells which applications match a request: the contract names no such
+/// path among those that only read.
+fn no_enrichment(section: &Section<'_>) -> Option<()> {
+    section.takes("enrich", || "an empty list; no portal is known to tell more".to_owned());
+    let words: Vec<String> = section.required("enrich")?;
+    let Some(word) = words.first() else { return Some(()) };
+    let text = match word.as_str() {
+        "matching_application" => {
+            "matching_application is not read: no path of the portal is known that tells it without writing; remove it"
+                .to_owned()
+        }
+        other => format!("unknown \"{other}\"; nothing can be named here yet"),
+    };
+    section.refuse("enrich", text)
 }
 
 fn tables(section: &Section<'_>) -> Option<Vec<u8>> {

@@ -7,6 +7,7 @@
 //! share, `objects.rs` what several do, `event.rs`, `device.rs` and `entity.rs` the rest, `rest.rs` what the schema has no
 //! name for.
 
+mod approval;
 mod class;
 mod device;
 mod entity;
@@ -48,6 +49,7 @@ pub(crate) fn write(out: &mut impl Out, context: &format::Context<'_>, record: &
         About::Finding(finding) => event::write_finding(out, context, finding),
         About::Device(device) => device::write(out, context, device),
         About::Change(change) => device::write_change(out, context, change),
+        About::Approval(request) => approval::write(out, context, request),
         About::Remediation(remediation) => remediation::write(out, context, remediation),
         About::Entity(entity) => entity::write(out, context, entity),
     }

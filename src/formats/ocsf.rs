@@ -7,6 +7,7 @@
 //! the rest of a record.
 //! share, `objects.rs` what several do, `event.rs`, `device.rs` and `entity.rs` the rest of a record.
 
+mod approval;
 mod class;
 mod common;
 mod device;
@@ -127,6 +128,7 @@ pub(crate) fn write(
         About::Finding(finding) => finding::write(out, context, finding),
         About::Device(device) => device::write(out, context, device),
         About::Change(change) => device::write_change(out, context, change),
+        About::Approval(request) => approval::write(out, context, request),
         About::Remediation(remediation) => remediation::write(out, context, remediation),
         About::Entity(entity) => entity::write(out, context, entity),
     }

@@ -113,7 +113,7 @@ impl Site {
                                 (source::Shape::Snapshot { .. }, Kind::Device) => {
                                     First::Listing(Arc::clone(&listing))
                                 }
-                                (source::Shape::Snapshot { .. }, _) => First::AtOnce,
+                                (source::Shape::Snapshot { .. }, Kind::State) => First::AtOnce,
                                 _ => First::After(listed.clone()),
                             };
                             streams.spawn(stream.run(around.clone(), first).instrument(span));
@@ -313,7 +313,11 @@ impl Site {
                         connection: self.row.clone(),
                         portal: self.portal.clone(),
                         source,
-                        config: SourceConfig { every: self.config.every(config), ..config.clone() },
+                        config: SourceConfig {
+                            every: self.config.every(config),
+                            decided_every: config.decided_every.mul_f64(self.config.stretch.max(1.0)),
+                            ..config.clone()
+                        },
                         timeout: self.config.http.timeout,
                         own_rows: self.config.own_rows.clone(),
                         scope: scope.clone(),

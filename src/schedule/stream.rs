@@ -13,7 +13,7 @@ use crate::collect::CollectError;
 use crate::collect::ledger::{Also, Packing, StreamLedger};
 use crate::collect::listing::{Covered, OwnRows, PortalListing, Whole};
 use crate::collect::per_computer::{PerComputerSettings, PerComputerStream};
-use crate::collect::snapshot::{SnapshotNotes, SnapshotSettings, SnapshotStream};
+use crate::collect::snapshot::{Memory, PartsSettings, SnapshotNotes, SnapshotSettings, SnapshotStream};
 use crate::collect::window::{Notes, WindowSettings, WindowStream};
 use crate::config::SourceConfig;
 use crate::coverage::State;
@@ -486,6 +486,12 @@ impl Stream {
                     scope: self.scope.clone(),
                     volatile,
                     page_size: config.page_size,
+                    parts: self.source.parts().map(|parts| PartsSettings {
+                        parts,
+                        settled_every: seconds(config.decided_every) * SECOND,
+                        sweep: seconds(config.sweep) * SECOND,
+                        backfill: seconds(config.backfill) * SECOND,
+                    }),
                     restate: config.restate.map(|every| seconds(every) * SECOND),
                     stream: row.id,
                     set: row.set,
@@ -500,6 +506,7 @@ impl Stream {
                     clock,
                     notes,
                     requests: 0,
+                    memory: Memory::default(),
                 }))
             }
             Shape::PerComputer { signs, quiet } => {

@@ -193,8 +193,18 @@ async fn truth(
             states.iter().for_each(|state| write_line(&mut lines, state));
             return lines.into_response();
         }
+        "approval_requests" => {
+            let requests = {
+                let mut stage = shared.lock();
+                stage.tick();
+                stage.true_requests(asked.history)
+            };
+            let mut lines = Vec::new();
+            requests.iter().for_each(|request| write_line(&mut lines, request));
+            return lines.into_response();
+        }
         _ => {
-            let known = "unified_audit, system_audit, threats, computers, policies or organizations";
+            let known = "unified_audit, system_audit, threats, computers, policies, organizations or approval_requests";
             return (StatusCode::NOT_FOUND, known).into_response();
         }
     };

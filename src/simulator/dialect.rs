@@ -154,6 +154,8 @@ pub struct Dialect {
     /// The unified audit without `groupBys`, `exportMode`, `showTotalCount`, `showChildOrganizations`,
     /// `onlyTrueDenies`, `simulateDeny` or `sourceTableId` gives 500 (contract section 8.3).
     pub strict_fields: bool,
+    /// Values of `statusId` that the portal refuses with 500 (contract section 7.1).
+    pub refused_statuses: Vec<u8>,
     pub empty: EmptyAnswer,
     pub no_organization: NoOrganization,
     /// The status of an unknown or revoked token: 403 (LC) or 440 (WYRE).
@@ -192,6 +194,7 @@ impl Default for Dialect {
             retention_axis: Axis::Event,
             parent_alone_fails: false,
             strict_fields: false,
+            refused_statuses: Vec::new(),
             empty: EmptyAnswer::List,
             no_organization: NoOrganization::Own,
             revoked_status: 403,
@@ -281,6 +284,7 @@ impl Dialect {
             retention_axis: if one_in(rng, 3) { Axis::Imported } else { axis },
             parent_alone_fails: one_in(rng, 4),
             strict_fields: one_in(rng, 4),
+            refused_statuses: Vec::new(),
             empty: match rng.random_range(0..3) {
                 0 => EmptyAnswer::List,
                 1 => EmptyAnswer::Null,

@@ -38,6 +38,10 @@ impl World {
                 let dice = Dice::new(self.options.seed, purpose::LIVE_ORGANIZATION, number);
                 self.change_organizations(second * SECOND, dice);
             }
+            for number in due(second, self.options.approvals_per_day) {
+                let dice = Dice::new(self.options.seed, purpose::LIVE_APPROVAL, number);
+                self.approvals.live(second * SECOND, dice);
+            }
         }
         self.insert(Source::UnifiedAudit, unified);
         self.insert(Source::SystemAudit, audit);

@@ -17,6 +17,7 @@ pub enum Endpoint {
     ChildOrganizations,
     OrganizationsForMove,
     ApprovalCount,
+    ApprovalRequests,
     Maintenance,
     MaintenanceUnpaged,
     Policies,
@@ -25,13 +26,14 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::UnifiedAudit,
         Self::SystemAudit,
         Self::Computers,
         Self::ChildOrganizations,
         Self::OrganizationsForMove,
         Self::ApprovalCount,
+        Self::ApprovalRequests,
         Self::Maintenance,
         Self::MaintenanceUnpaged,
         Self::Policies,
@@ -50,6 +52,7 @@ impl Endpoint {
                 ("POST", "organization/organizationgetchildorganizationsbyparameters")
             }
             Self::OrganizationsForMove => ("GET", "organization/organizationgetformovecomputers"),
+            Self::ApprovalRequests => ("POST", "approvalrequest/approvalrequestgetbyparameters"),
             Self::ApprovalCount => ("GET", "approvalrequest/approvalrequestgetcount"),
             Self::Maintenance => ("GET", "maintenancemode/maintenancemodegetbycomputeridv2"),
             Self::MaintenanceUnpaged => ("GET", "maintenancemode/maintenancemodegetbycomputerid"),
@@ -73,7 +76,7 @@ impl Endpoint {
             Self::SystemAudit => "View System Audit",
             Self::Computers | Self::Maintenance | Self::MaintenanceUnpaged => "View Computers",
             Self::ChildOrganizations | Self::OrganizationsForMove => "View Organizations",
-            Self::ApprovalCount => "View Approvals",
+            Self::ApprovalCount | Self::ApprovalRequests => "View Approvals",
             Self::Policies | Self::PolicyById | Self::Groups => "View Application Control Policies",
         }
     }
@@ -122,6 +125,8 @@ pub struct Body {
     pub os_type: Option<i64>,
     pub active_only: Option<bool>,
     pub show_all_policies: Option<bool>,
+    pub status_id: Option<u8>,
+    pub order_by: Option<String>,
 }
 
 impl Body {

@@ -13,7 +13,7 @@ use super::http::{Shared, router};
 use super::line::{Cutter, Door, loopback};
 use super::stage::{Stage, token};
 use super::stats::{Logged, Stats};
-use super::truth::{TruthComputer, TruthRow, TruthState};
+use super::truth::{TruthComputer, TruthRequest, TruthRow, TruthState};
 use super::world::{Source, World, WorldOptions};
 use crate::clock::Clock;
 use crate::model::Micros;
@@ -170,6 +170,13 @@ impl Simulator {
         let mut stage = self.stage();
         stage.tick();
         stage.true_organizations(history)
+    }
+
+    /// The truth of the requests for approval.
+    pub fn true_requests(&self, history: bool) -> Vec<TruthRequest> {
+        let mut stage = self.stage();
+        stage.tick();
+        stage.true_requests(history)
     }
 
     pub fn stats(&self) -> Stats {

@@ -207,6 +207,7 @@ impl Stage {
                 self.child_organizations(organization, &body, logged, request.number)
             }
             Endpoint::Policies => self.policies(organization, &body, logged, request.number),
+            Endpoint::ApprovalRequests => self.approval_requests(organization, &body, logged, request.number),
             _ => self.audit(endpoint, organization, &body, request, effects, logged),
         }
     }

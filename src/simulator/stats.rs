@@ -23,6 +23,8 @@ pub struct Logged {
     pub organization: Option<String>,
     pub from: Option<Micros>,
     pub to: Option<Micros>,
+    /// Of the requests for approval, the status asked for.
+    pub part: Option<u8>,
     pub page: u64,
     pub size: u64,
     pub status: u16,

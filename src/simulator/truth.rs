@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::answer::{Content, Row, Threat};
+use super::approvals::{Request, State as RequestState};
 use super::computers::{Computer, State};
 use super::dice::mix;
 use super::stage::Stage;
@@ -70,6 +71,21 @@ pub struct TruthState {
     pub shown: serde_json::Value,
 }
 
+/// A state of a request for approval, from a moment on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TruthRequest {
+    pub approval_request_id: String,
+    pub organization_id: String,
+    pub since: Micros,
+    pub opened: Micros,
+    pub removed: bool,
+    pub status_id: u8,
+    pub action_date: Option<Micros>,
+    pub approved_by: &'static str,
+    pub assignee_user_id: Option<String>,
+}
+
 impl Stage {
     /// The policies listed now; with `history` every state that each ever had, the removed ones too.
     pub fn true_policies(&self, history: bool) -> Vec<TruthState> {
@@ -101,6 +117,32 @@ impl Stage {
             })
         });
         of_now_or_ever(states, history)
+    }
+
+    /// The requests as they are now; with `history` every state that each ever had.
+    pub fn true_requests(&self, history: bool) -> Vec<TruthRequest> {
+        let now = self.world.now();
+        let all = self.world.approvals.requests.iter().flat_map(|request| {
+            let states = request.history(now);
+            let skip = if history { 0 } else { states.len().saturating_sub(1) };
+            states.into_iter().skip(skip).map(move |state| (request, state))
+        });
+        all.map(|(request, (since, state))| self.true_request(request, since, &state)).collect()
+    }
+
+    fn true_request(&self, request: &Request, since: Micros, state: &RequestState) -> TruthRequest {
+        let person = |number| Request::person(self.world.options.seed, number).to_string();
+        TruthRequest {
+            approval_request_id: request.id.to_string(),
+            organization_id: self.world.organizations[usize::from(request.organization)].id.to_string(),
+            since,
+            opened: request.opened,
+            removed: state.removed,
+            status_id: state.status,
+            action_date: state.action,
+            approved_by: state.approved_by,
+            assignee_user_id: state.assignee.map(person),
+        }
     }
 
     /// The rows of a source that are listed now, or that ever were.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::answer::{Content, Row, Threat};
+use super::approvals::Requests;
 use super::computers::Fleet;
 use super::dialect::{Axis, DAY};
 use super::dice::Dice;
@@ -47,6 +48,9 @@ pub struct WorldOptions {
     pub policy_changes_per_day: i64,
     /// Organizations that come, go or get another name a day.
     pub organization_changes_per_day: i64,
+    /// Requests for approval from the sixty days before the start, and a day from then on.
+    pub approvals: u32,
+    pub approvals_per_day: i64,
     pub backlog_hours: i64,
     /// Rows go on coming after the start.
     pub live: bool,
@@ -86,6 +90,8 @@ impl Default for WorldOptions {
             policies: 24,
             policy_changes_per_day: 12,
             organization_changes_per_day: 0,
+            approvals: 60,
+            approvals_per_day: 24,
             backlog_hours: 24,
             live: true,
             late_share: 0.15,
@@ -153,6 +159,8 @@ pub mod purpose {
     pub const POLICIES: u64 = 14;
     pub const LIVE_POLICY: u64 = 15;
     pub const LIVE_ORGANIZATION: u64 = 16;
+    pub const APPROVAL: u64 = 20;
+    pub const LIVE_APPROVAL: u64 = 21;
 }
 
 const NAMES: [&str; 6] = [
@@ -170,6 +178,7 @@ pub struct World {
     pub organizations: Vec<Organization>,
     pub fleet: Fleet,
     pub policies: Policies,
+    pub approvals: Requests,
     unified: Listing,
     audit: Listing,
     raw: Vec<Bytes>,
@@ -192,10 +201,12 @@ impl World {
         let beginning = options.start - options.backlog_hours * 3_600 * SECOND;
         let fleet = Fleet::new(&options, organizations.len(), beginning);
         let policies = Policies::new(&options, organizations.len(), beginning);
+        let approvals = Requests::new(options.seed, organizations.len(), beginning, options.approvals);
         let mut world = Self {
             organizations,
             fleet,
             policies,
+            approvals,
             unified: Listing::new(Axis::Event),
             audit: Listing::new(Axis::Event),
             raw: Vec::new(),

@@ -136,6 +136,7 @@ impl StreamStatus {
         self.proven_until = notes.complete.map(micros);
         self.live_until = self.proven_until;
         self.rows = notes.rows;
+        self.skipped_statuses = notes.parts.skipped.iter().copied().collect();
         let mut unproven = Vec::new();
         if notes.complete.is_none() || notes.unproven.is_some() {
             let reason = notes.unproven.clone().or_else(|| self.last_error.clone());

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it says")]
 
 mod again;
+mod approvals;
 mod backfill;
 mod bad_input;
 mod broken_parts;

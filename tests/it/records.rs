@@ -14,6 +14,7 @@ use lockstep::record::enrichment::{Enrichment, KnownDevice, LastUser, UserOrigin
 use lockstep::redact::Redaction;
 use lockstep::redact::class::{Class, Classes, How};
 use lockstep::redact::pseudonym::Key;
+use lockstep::simulator::approvals::Request;
 use lockstep::simulator::dialect::Dialect;
 use lockstep::simulator::policies::Form;
 use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
@@ -24,6 +25,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 const SYSTEM_ACTIONS: [&str; 6] = ["Create", "Delete", "Logon", "Logoff", "Modify", "Read"];
+
+const STATUSES: [&str; 8] = ["1", "4", "6", "10", "12", "13", "16", "17"];
 
 /// What is known of a device.
 const KNOWN: Enrichment<'_> = Enrichment {
@@ -64,6 +67,7 @@ fn actions(source: &dyn Source) -> &'static [&'static str] {
     match source.name() {
         "unified_audit" | "threats" => &ACTION_TYPES,
         "system_audit" => &SYSTEM_ACTIONS,
+        "approval_requests" => &STATUSES,
         _ => &[],
     }
 }
@@ -115,11 +119,6 @@ fn fixture(source: &str) -> Vec<String> {
     rows.iter().map(Value::to_string).collect()
 }
 
-/// Whether rows of a source are compared with those before.
-fn is_compared(source: &str) -> bool {
-    matches!(by_name(source).unwrap().shape(), Shape::Snapshot { .. })
-}
-
 /// Rows of the simulated portal, odd ones among them.
 fn simulated(source: &str) -> Vec<String> {
     let world = World::new(WorldOptions { odd_share: 0.2, computers: 60, ..WorldOptions::default() });
@@ -135,6 +134,7 @@ fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
         }
         "unified_audit" => Audit::UnifiedAudit,
         "system_audit" => Audit::SystemAudit,
+        "approval_requests" => return simulated_requests(world),
         "threats" => Audit::Threats,
         "policies" => return simulated_policies(world).into_iter(),
         "organizations" => return Vec::new().into_iter(),
@@ -179,6 +179,22 @@ fn simulated_policies(world: &World) -> Vec<String> {
         }
     }
     rows
+}
+
+fn simulated_requests(world: &World) -> std::vec::IntoIter<String> {
+    let row = |request: &Request| {
+        let mut row = String::new();
+        let organization = &world.organizations[usize::from(request.organization)];
+        request.write(organization, world.now(), 1, &mut row);
+        row
+    };
+    let requests = world.approvals.requests.iter().filter(|request| request.opened <= world.now());
+    requests.map(row).collect::<Vec<_>>().into_iter()
+}
+
+/// Whether rows of a source are compared with those before.
+fn is_compared(source: &str) -> bool {
+    matches!(by_name(source).unwrap().shape(), Shape::Snapshot { .. })
 }
 
 #[test]
@@ -292,6 +308,46 @@ fn every_action_type_has_its_class_equally_often_and_only_unknown_ones_are_base_
 
 fn audit_row(members: &str) -> String {
     format!(r#"{{"eActionLogId":"a","computerId":"c","hostname":"WS","username":"u",{members}}}"#)
+}
+
+#[test]
+fn a_decision_on_a_request_has_its_verdict_where_the_version_has_one_and_the_time_it_took() {
+    let rows = fixture("approval_requests");
+    for version in Version::ALL {
+        let told = |row: &str| encode(ocsf(version), "approval_requests", row, None, KNOWN);
+        let judged = version >= Version::V1_5;
+        for (row, disposition, action, seconds) in [(1, 8, 1, 1_066), (2, 25, 2, 57_599)] {
+            let records = told(&rows[row]);
+            let [decision, opening] = &records[..] else { panic!("{records:?}") };
+            assert_eq!((&decision["type_uid"], &opening["type_uid"]), (&300_403.into(), &300_401.into()));
+            assert_ne!(decision["metadata"]["uid"], opening["metadata"]["uid"]);
+            let verdict = [&decision["disposition_id"], &decision["action_id"]];
+            let wanted = [Value::from(disposition), Value::from(action)];
+            assert_eq!(verdict.map(Clone::clone), if judged { wanted } else { [Value::Null, Value::Null] });
+            assert_eq!(decision["entity"]["data"]["secondsToDecision"], seconds);
+            assert_eq!(decision["duration"].as_i64().map(|milliseconds| milliseconds / 1_000), Some(seconds));
+            assert!(opening.get("disposition_id").is_none() && opening.get("duration").is_none());
+            assert_eq!(
+                (&decision["device"]["hostname"], decision["time"].as_i64() > opening["time"].as_i64()),
+                (&serde_json::from_str::<Value>(&rows[row]).unwrap()["hostname"], true)
+            );
+        }
+        let [opening] = &told(&rows[0])[..] else { panic!("one record") };
+        assert_eq!(opening["comment"], "Bitte freigeben – brauche ich für die Präsentation 🙏");
+        assert_eq!(opening["actor"]["user"]["email_addr"], "a.muster@example.com");
+        let approved = &told(&rows[1])[0];
+        assert_eq!(
+            (&approved["actor"]["user"]["name"], &approved["status_detail"]),
+            (&"admin@example.com".into(), &"approved".into())
+        );
+        let unknown = rows[0].replace(r#""statusId":1"#, r#""statusId":3"#);
+        assert_eq!(told(&unknown)[0]["status_detail"], "other");
+    }
+    let unknown = rows[0].replace(r#""statusId":1"#, r#""statusId":3"#);
+    let (mut out, mut records) = (Vec::new(), Vec::new());
+    let entry = entry("approval_requests", &unknown, None);
+    ocsf(Version::V1_5).encode(origin("approval_requests"), &entry, KNOWN, &mut out, &mut records).unwrap();
+    assert!(records[0].unknown, "it is counted");
 }
 
 #[test]
@@ -428,7 +484,7 @@ fn typical() -> Vec<(&'static str, String)> {
     let world = World::new(WorldOptions { odd_share: 0.0, computers: 60, ..WorldOptions::default() });
     let mut typical: Vec<(&str, String)> =
         simulated_by(&world, "computers").map(|row| ("computers", row)).collect();
-    for source in ["unified_audit", "system_audit", "threats"] {
+    for source in ["unified_audit", "system_audit", "approval_requests", "threats"] {
         typical.extend(simulated_by(&world, source).map(|row| (source, row)));
     }
     for source in SOURCES {
@@ -459,6 +515,7 @@ fn what_is_not_mapped_is_a_small_part_of_every_kind_of_row() {
             "computers" => 37,
             "remediations" => 34,
             "system_audit" => 28,
+            "approval_requests" => 60,
             _ => 30,
         };
         if percent >= bound {

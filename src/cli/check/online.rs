@@ -169,7 +169,8 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
 fn first_row(source: &dyn Source, scope: &Scope, now: Micros) -> Query {
     let now = now.div_euclid(SECOND);
     let span = matches!(source.shape(), Shape::Window { .. }).then_some((now - 86_400, now));
-    Query { part: source.part(), span, ..Query::whole(scope.clone(), 1, 1) }
+    let part = source.parts().map_or(source.part(), |parts| parts.pending);
+    Query { part, span, ..Query::whole(scope.clone(), 1, 1) }
 }
 
 /// Why a source is not readable, with the permission to tick where that may be it.

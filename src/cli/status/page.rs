@@ -101,6 +101,11 @@ fn write_site(f: &mut fmt::Formatter<'_>, site: &SiteStatus, now: DateTime<Utc>)
         )?;
     }
     write_fields(f, &site.fields)?;
+    for stream in site.streams.iter().filter(|stream| !stream.skipped_statuses.is_empty()) {
+        let skipped: Vec<String> = stream.skipped_statuses.iter().map(u8::to_string).collect();
+        let (title, skipped) = (stream.title(), skipped.join(", "));
+        writeln!(f, "  {title}: the portal refuses these, others go on; skipped statuses: {skipped}")?;
+    }
     for asked in &site.asked_back {
         let stream = format!("{} {}", asked.source, asked.query);
         let (from, to) = (time(asked.from), time(asked.to));

@@ -99,7 +99,7 @@ async fn ask(portal: &Portal, source: &'static dyn Source, scope: &Scope) -> Tri
     };
     let now = portal.now().div_euclid(SECOND);
     let query = Query {
-        part: source.part(),
+        part: source.parts().map_or(source.part(), |parts| parts.pending),
         span: by_time.then_some((now - 86_400, now)),
         ..Query::whole(scope.clone(), 1, LOOKED_AT)
     };

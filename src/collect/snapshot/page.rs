@@ -7,13 +7,14 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use uuid::Uuid;
 
+use super::parts::PartsSettings;
 use super::{Seen, SnapshotNotes, SnapshotSettings};
 use crate::collect::ListedRow;
 use crate::model::{Change, Kind, Lane, Micros, OrganizationId, folded, uid};
-use crate::normalise::{digest, fingerprint};
-use crate::record::enrichment::Computer;
+use crate::normalise::{digest, fingerprint, fingerprint_of};
+use crate::record::enrichment::{Computer, Sighting};
 use crate::source::{Agreement, Scope, by_name};
-use crate::store::devices::{self, Told};
+use crate::store::devices::{self, Looked, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::snapshots::{self, Known, Presence};
 use crate::store::{StoreError, connections, outbox};
@@ -24,6 +25,16 @@ pub(super) struct Page {
     pub(super) now: Micros,
     pub(super) stored: Micros,
     pub(super) restating: Option<Micros>,
+    /// What was settled before this, and is seen for the first time, is remembered and gives no entry.
+    pub(super) history: Option<Micros>,
+}
+
+/// What a page came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Applied {
+    pub(super) entries: u64,
+    /// Rows that tell anything new, with or without an entry.
+    pub(super) news: u64,
 }
 
 /// An entry with what it borrows from.
@@ -36,15 +47,20 @@ struct Made {
     vendor_id: String,
     row: String,
     previous: Option<String>,
+    /// When it happened.
+    time: Micros,
+    sighting: Option<Arc<Sighting>>,
+    /// Remembered only.
+    silent: bool,
 }
 
 impl Page {
-    pub(super) fn apply(&self, db: &Connection, rows: &[ListedRow]) -> Result<u64, StoreError> {
+    pub(super) fn apply(&self, db: &Connection, rows: &[ListedRow]) -> Result<Applied, StoreError> {
         let connection = self.settings.connection;
         connections::set_clock(db, connection, self.now, self.stored)?;
         let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
         let mut checkins: HashMap<i64, Option<Micros>> = HashMap::new();
-        let mut made = Vec::new();
+        let (mut made, of_devices) = (Vec::new(), self.settings.kind == Kind::Device);
         for row in rows {
             let (organization, ours) = match organizations.get(&row.organization) {
                 Some(known) => *known,
@@ -56,9 +72,11 @@ impl Page {
                     (key, owner == connection)
                 }
             };
-            let newest = checkins.entry(organization).or_insert(None);
-            *newest = (*newest).max(row.at);
-            if let Some(sighting) = &row.sighting {
+            if of_devices {
+                let newest = checkins.entry(organization).or_insert(None);
+                *newest = (*newest).max(row.at);
+            }
+            if let Some(sighting) = row.sighting.as_ref().filter(|_| of_devices) {
                 let at = row.at.unwrap_or(self.now);
                 let told = Told { organization, at, sighting: Arc::clone(sighting) };
                 devices::note_listed(db, &told, self.now)?;
@@ -74,7 +92,9 @@ impl Page {
         for (organization, checkin) in checkins.into_iter().filter(|_| self.settings.kind == Kind::Device) {
             snapshots::note_checkin(db, connection, organization, checkin, self.now)?;
         }
-        self.append(db, &made)
+        let news = made.len() as u64;
+        made.retain(|one| !one.silent);
+        Ok(Applied { entries: self.append(db, &made)?, news })
     }
 
     /// The entry that a listed row gives, if it tells anything new.
@@ -147,13 +167,16 @@ impl Page {
         snapshots::set(db, set, organization, vendor_id, &now_known, self.now)?;
         let before = snapshots::enter(db, set, organization, vendor_id, &print)?;
         let occurrence = format!("{}/{before}", hex(&print));
-        Ok(Some(self.made(row, organization, change, &occurrence, previous)))
+        let made = self.made(row, organization, change, &occurrence, previous);
+        Ok(Some(Made { silent: known.is_none() && self.is_history(row), ..made }))
     }
 
     /// The fingerprint of a row, and behind it its shape, if it is not the usual one.
     fn print(&self, row: &[u8], shape: u8) -> Vec<u8> {
-        let print =
-            std::str::from_utf8(row).ok().and_then(|row| fingerprint(row, self.settings.volatile).ok());
+        let print = std::str::from_utf8(row).ok().and_then(|row| match self.settings.parts {
+            Some(PartsSettings { parts, .. }) => fingerprint_of(row, parts.counts).ok(),
+            None => fingerprint(row, self.settings.volatile).ok(),
+        });
         let mut print = print.unwrap_or_else(|| digest(&[row])).to_vec();
         print.extend(Some(shape).filter(|shape| *shape > 0));
         print
@@ -188,19 +211,57 @@ impl Page {
             organization: row.organization.as_str().to_owned(),
             vendor_id,
             row: text(&row.body),
+            time: self.time(row, previous),
             previous: previous.map(|row| text(row)),
+            sighting: row.sighting.clone(),
+            silent: false,
         }
     }
 
-    fn append(&self, db: &Connection, made: &[Made]) -> Result<u64, StoreError> {
-        if made.is_empty() {
-            return Ok(0);
+    /// When what a row tells happened: a device is as it is when it is collected, and a step without a time of its own
+    /// was taken by now.
+    fn time(&self, row: &ListedRow, previous: Option<&Vec<u8>>) -> Micros {
+        let Some(PartsSettings { parts, .. }) = self.settings.parts else { return self.now };
+        let acted = parts.acted(&row.body);
+        match previous {
+            None => acted.or(row.at).unwrap_or(self.now),
+            Some(previous) => acted.filter(|_| acted != parts.acted(previous)).unwrap_or(self.now),
+        }
+    }
+
+    /// Whether a row was settled before anybody asked for it.
+    fn is_history(&self, row: &ListedRow) -> bool {
+        let Some((PartsSettings { parts, .. }, history)) = self.settings.parts.zip(self.history) else {
+            return false;
+        };
+        parts.acted(&row.body).or(row.at).is_some_and(|at| at < history)
+    }
+
+    /// What is known of the computers of entries, each in its place.
+    fn known(&self, db: &Connection, made: &[Made]) -> Result<Looked, StoreError> {
+        if self.settings.kind != Kind::Device {
+            let told: Vec<Option<Told>> = made
+                .iter()
+                .map(|one| {
+                    let sighting = Arc::clone(one.sighting.as_ref()?);
+                    Some(Told { organization: one.organization_key, at: one.time.min(self.now), sighting })
+                })
+                .collect();
+            return devices::note_seen(db, &told, self.now);
         }
         let ids: Vec<_> = made.iter().map(|one| (one.organization_key, folded(&one.vendor_id))).collect();
         let known = devices::look(db, ids.iter().map(|(organization, id)| (*organization, &**id)))?;
         for (place, (organization, id)) in ids.iter().enumerate() {
             devices::note_told(db, *organization, id, known.of(place).user.map(|user| user.name))?;
         }
+        Ok(known)
+    }
+
+    fn append(&self, db: &Connection, made: &[Made]) -> Result<u64, StoreError> {
+        if made.is_empty() {
+            return Ok(0);
+        }
+        let known = self.known(db, made)?;
         let entries: Vec<NewEntry<'_>> = made
             .iter()
             .enumerate()
@@ -210,7 +271,7 @@ impl Page {
                 change: one.change,
                 organization: &one.organization,
                 vendor_id: Some(&one.vendor_id),
-                time: Some(self.now),
+                time: Some(one.time),
                 row: &one.row,
                 previous: one.previous.as_deref(),
                 known: known.of(place),
@@ -256,6 +317,15 @@ impl Page {
             }
         }
         self.append(db, &made)
+    }
+
+    /// Whether a walk left out anything that is not known to be removed.
+    pub(super) fn leaves_out(
+        &self,
+        db: &Connection,
+        listed: &HashMap<u128, bool>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.living(db)?.iter().any(|one| !listed.contains_key(&self.row_id(one))))
     }
 
     /// What of the stream's scope is not known to be removed.
@@ -325,6 +395,9 @@ impl Page {
             vendor_id: one.vendor_id.clone(),
             previous: Some(row.clone()),
             row,
+            time: self.now,
+            sighting: None,
+            silent: false,
         }))
     }
 }

@@ -133,6 +133,7 @@ async fn open(
         kind: Kind::Device,
         scope,
         volatile: &["lastCheckin"],
+        parts: None,
         page_size: 4,
         restate: Some(24 * HOUR),
         stream: row.id,
@@ -140,7 +141,15 @@ async fn open(
     };
     let notes = serde_json::from_str(&row.notes).unwrap_or_default();
     let clock = Clock::shifted(chrono::Duration::zero(), 1);
-    SnapshotStream { settings, listing: played, store: store.clone(), clock, notes, requests: 0 }
+    SnapshotStream {
+        settings,
+        listing: played,
+        store: store.clone(),
+        clock,
+        notes,
+        requests: 0,
+        memory: Memory::default(),
+    }
 }
 
 fn tree() -> Scope {
@@ -638,6 +647,7 @@ async fn bent(
         clock: plain.clock,
         notes: SnapshotNotes::default(),
         requests: 0,
+        memory: Memory::default(),
     }
 }
 

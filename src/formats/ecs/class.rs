@@ -2,6 +2,7 @@
 //! are types of networks and of APIs only, so elsewhere `event.outcome` alone says what was denied.
 
 use crate::model::Change;
+use crate::record::approval::Step;
 use crate::record::device::Difference;
 use crate::record::event::{Action, Edit, FileAction};
 use crate::record::remediation::Moment;
@@ -92,6 +93,16 @@ pub(super) fn of_entity(change: Change) -> Class {
         Change::Changed => to(&["configuration"], &["change"]),
         Change::Removed => to(&["configuration"], &["deletion"]),
         Change::Restated => to(&["configuration"], &["info"]),
+    }
+}
+
+/// The class of a step in the life of a request for approval.
+pub(super) fn of_approval(step: Step) -> Class {
+    match step {
+        Step::Opened => to(&["configuration"], &["creation"]),
+        Step::Removed => to(&["configuration"], &["deletion"]),
+        Step::Other => to(&[], &[]),
+        _ => to(&["configuration"], &["change"]),
     }
 }
 

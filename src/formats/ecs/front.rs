@@ -40,6 +40,16 @@ pub(super) enum Name<'a> {
 }
 
 pub(super) fn write(out: &mut impl Out, context: &Context<'_>, front: &Front<'_>) {
+    write_with(out, context, front, |_| {});
+}
+
+/// The same; `event` writes further members of `event`.
+pub(super) fn write_with<O: Out>(
+    out: &mut O,
+    context: &Context<'_>,
+    front: &Front<'_>,
+    event: impl FnOnce(&mut O),
+) {
     let collected = rfc3339(context.origin.collected);
     match (context.record.time.and_then(rfc3339), front.time) {
         (Some(time), Some(field)) => {
@@ -86,6 +96,7 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, front: &Front<'_>
     out.word("module", "threatlocker", "of the product");
     let dataset = ["threatlocker.", context.origin.source].concat();
     out.put("dataset", Value::Text(&dataset), From::fixed("the source"));
+    event(out);
     if let Some(raw) = context.raw.filter(|_| context.record.keeps_rest) {
         out.put("original", Value::Text(raw), From::fixed("the vendor's row, if the sink is to carry it"));
     }

@@ -94,7 +94,18 @@ pub(super) fn enrichments(out: &mut impl Out, context: &Context<'_>) {
 
 /// The device on which something happened.
 pub(super) fn device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>) {
-    let Host { id, name, platform } = event.host;
+    host(out, context, event.host, [event.organization, event.organization_name], |_| {});
+}
+
+/// The same of a host. `more` writes what else is known of it.
+pub(super) fn host<O: Out>(
+    out: &mut O,
+    context: &Context<'_>,
+    host: Host<'_>,
+    [organization, organization_name]: [Option<Field<'_>>; 2],
+    more: impl FnOnce(&mut O),
+) {
+    let Host { id, name, platform } = host;
     let known = context.known.device.unwrap_or_default();
     out.open("device");
     out.text("uid", id);
@@ -112,7 +123,7 @@ pub(super) fn device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_
     unknown_type(out);
     os(out, platform, None, known.os);
     out.open("org");
-    match event.organization_name {
+    match organization_name {
         Some(name) => out.text("name", Some(name)),
         None => {
             if let Some(name) = known.organization {
@@ -120,9 +131,10 @@ pub(super) fn device(out: &mut impl Out, context: &Context<'_>, event: &Event<'_
             }
         }
     }
-    out.text("uid", event.organization);
+    out.text("uid", organization);
     out.close();
     group_and_owner(out, context);
+    more(out);
     out.close();
 }
 
@@ -421,14 +433,23 @@ pub(super) fn control(out: &mut impl Out, context: &Context<'_>, outcome: &Outco
 /// An object without a shape of its own: fields under the vendor's names.
 pub(super) fn facts(out: &mut impl Out, context: &Context<'_>, key: &str, facts: &[Option<Field<'_>>]) {
     out.open(key);
-    for fact in facts.iter().flatten() {
-        out.put(context.name_of(*fact), Value::Json(fact.raw()), From::field_if(*fact, "verbatim"));
-    }
+    facts_in(out, context, facts.iter().flatten());
     out.close();
 }
 
+/// The same in an object that is open.
+pub(super) fn facts_in<'a>(
+    out: &mut impl Out,
+    context: &Context<'_>,
+    facts: impl Iterator<Item = &'a Field<'a>>,
+) {
+    for fact in facts {
+        out.put(context.name_of(*fact), Value::Json(fact.raw()), From::field_if(*fact, "verbatim"));
+    }
+}
+
 /// The policy that said so; the schema wants its name or id.
-fn write_policy(out: &mut impl Out, context: &Context<'_>, policy: &Policy<'_>) {
+pub(super) fn write_policy(out: &mut impl Out, context: &Context<'_>, policy: &Policy<'_>) {
     if policy.id.is_none() && policy.name.is_none() {
         return;
     }

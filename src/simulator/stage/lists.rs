@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{Request, Stage};
+use crate::simulator::answer::Refusal;
 use crate::simulator::reply::Reply;
 use crate::simulator::requests::{Body, Endpoint};
 use crate::simulator::stats::Logged;
@@ -35,6 +36,36 @@ impl Stage {
             computer.write(organization, now, all, self.world.options.seed, out);
         };
         self.whole(all, body, logged, number, write)
+    }
+
+    /// A page of requests for approval of one status (contract section 7.1): without one, or with one that the portal
+    /// does not know or refuses, it fails (section 8.3).
+    pub(super) fn approval_requests(
+        &mut self,
+        organization: u16,
+        body: &Body,
+        logged: &mut Logged,
+        number: u64,
+    ) -> Result<Reply, Reply> {
+        logged.part = body.status_id;
+        let now = self.world.now();
+        let tree = body.show_child_organizations == Some(true) && organization == 0;
+        let by_action = body.order_by.as_deref().is_some_and(|by| by.eq_ignore_ascii_case("actiondate"));
+        let order = (by_action, body.is_ascending == Some(true));
+        let status = body.status_id.filter(|status| !self.dialect.refused_statuses.contains(status));
+        let silent = self.silent(Endpoint::ApprovalRequests);
+        let scope = (!tree).then_some(organization);
+        let listed = status.and_then(|status| self.world.approvals.listed(now, scope, status, order));
+        let Some(mut listed) = listed else {
+            return Err(self.refused(Refusal::OPAQUE, number));
+        };
+        listed.retain(|request| !silent.contains(&request.organization));
+        let write = |index: usize, out: &mut String| {
+            let request = listed[index];
+            let organization = &self.world.organizations[usize::from(request.organization)];
+            request.write(organization, now, self.world.options.seed, out);
+        };
+        self.whole(listed.len(), body, logged, number, write)
     }
 
     /// A page of child organizations (contract section 7.2).

@@ -117,13 +117,18 @@ pub(super) fn row(source: &dyn Source, number: u64, actions: &[&str]) -> String 
     }
     members.push((format!("field{}", dice.below(9)), json!({"of": "a later portal"})));
     if dice.below(2) == 0 && !nested.is_empty() {
-        members.retain(|(key, _)| !key.eq_ignore_ascii_case("details"));
-        members.push(("details".to_owned(), Value::Object(nested)));
+        let object =
+            source.names().nested().map_or("details", |slot| source.names().all()[usize::from(slot)]);
+        members.retain(|(key, _)| !key.eq_ignore_ascii_case(object));
+        members.push((object.to_owned(), Value::Object(nested)));
     }
     // Every kind of action equally often, however odd the rest of its row; and now and then any value.
     if let Some(action) = actions.get(usize::try_from(number).unwrap() % (actions.len() + 1)) {
-        let audit = ["unified_audit", "threats"].contains(&source.name());
-        let name = if audit { "actionType" } else { "action" };
+        let name = match source.name() {
+            "unified_audit" | "threats" => "actionType",
+            "approval_requests" => "statusId",
+            _ => "action",
+        };
         members.retain(|(key, _)| !key.eq_ignore_ascii_case(name));
         members.push((name.to_owned(), json!(action)));
     }

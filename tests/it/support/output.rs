@@ -42,7 +42,7 @@ struct Line<'a> {
 
 impl From<Line<'_>> for Record {
     fn from(line: Line<'_>) -> Self {
-        let kept = !["unified_audit", "system_audit"].contains(&line.source.as_str());
+        let kept = !super::app::is_window(&line.source);
         Self {
             hash: blake3::hash(line.row.get().as_bytes()),
             row: kept.then(|| line.row.to_owned()),

@@ -1,0 +1,183 @@
+//! Requests for approval, from the portal to the files: every step once, whatever moves while one reads.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use lockstep::model::{Micros, SECOND};
+use lockstep::normalise::parse_time;
+use lockstep::simulator::approvals::Patch;
+use lockstep::simulator::dialect::Dialect;
+use lockstep::simulator::faults::{Effect, Fault, NoPermission};
+use lockstep::simulator::requests::Endpoint;
+use lockstep::simulator::truth::TruthRequest;
+use lockstep::simulator::world::WorldOptions;
+use lockstep::status::{Status, StreamCondition};
+use serde_json::Value;
+
+use crate::support::app::{DAY, HOUR, MINUTE, SOON, Setup, TestApp, USUAL, fresh_seed, stream, streams};
+use crate::support::output::Output;
+
+const SOURCE: &str = "approval_requests";
+
+fn setup(dialect: Dialect) -> Setup {
+    let world =
+        WorldOptions { seed: fresh_seed(), approvals: 90, approvals_per_day: 400, ..WorldOptions::default() };
+    Setup { world, dialect, with: vec![SOURCE], without: USUAL.to_vec(), page_size: 50, ..Setup::default() }
+}
+
+/// What of a request makes a step: status, time of the decision, who made it, who is to.
+type Stand = (u64, Option<Micros>, String, Option<String>);
+
+/// What was delivered of each request, in order.
+fn told(app: &TestApp) -> BTreeMap<String, Vec<(String, Stand)>> {
+    let output = Output::read(&app.out_folder());
+    assert!(output.broken.is_empty(), "{:?}", output.broken);
+    let (mut told, mut uids) = (BTreeMap::<String, Vec<_>>::new(), HashSet::new());
+    for record in output.records.iter().filter(|record| record.source == SOURCE) {
+        assert!(uids.insert(record.uid.clone()), "{} came twice", record.uid);
+        let row: Value = serde_json::from_str(record.row.as_ref().unwrap().get()).unwrap();
+        let text = |name: &str| row[name].as_str().map(str::to_owned);
+        let stand = (
+            row["statusId"].as_u64().unwrap(),
+            text("actionDate").and_then(|at| parse_time(&at)),
+            text("approvedBy").unwrap_or_default(),
+            text("assigneeUserId"),
+        );
+        told.entry(text("approvalRequestId").unwrap()).or_default().push((record.change.clone(), stand));
+    }
+    told
+}
+
+fn stand(truth: &TruthRequest) -> Stand {
+    (truth.status_id.into(), truth.action_date, truth.approved_by.to_owned(), truth.assignee_user_id.clone())
+}
+
+/// Compares the files with the portal: each request stands as it is told last, what is told of it came in that order,
+/// and what was decided long before the start and never changed is not told.
+fn compare(app: &TestApp) -> (usize, usize) {
+    let told = told(app);
+    let mut truth: BTreeMap<String, Vec<TruthRequest>> = BTreeMap::new();
+    for state in app.portal.true_requests(true) {
+        truth.entry(state.approval_request_id.clone()).or_default().push(state);
+    }
+    assert!(told.keys().all(|id| truth.contains_key(id)));
+    let (mut steps, mut silent) = (0, 0);
+    for (id, states) in &truth {
+        let last = states.last().unwrap();
+        let Some(told) = told.get(id) else {
+            let past =
+                last.action_date.is_some_and(|at| at < app.started - 30 * DAY) && last.since < app.started;
+            assert!(past, "nothing was told of {last:?}");
+            silent += 1;
+            continue;
+        };
+        steps += told.len();
+        assert_eq!(told.last().unwrap().1, stand(last), "{last:?}");
+        let mut states = states.iter();
+        for (_, one) in told {
+            assert!(
+                states.any(|state| stand(state) == *one),
+                "{id} was never {one:?} after what was told before"
+            );
+        }
+        assert!(told[1..].iter().all(|(change, _)| change == "changed") && told[0].0 != "removed");
+    }
+    (steps, silent)
+}
+
+/// Waits until the requests were looked at after now, twice, and are delivered.
+async fn looked(app: &TestApp) {
+    let now = app.portal.now();
+    let until = chrono::DateTime::from_timestamp_micros(now).unwrap();
+    app.wait("looked at the requests", SOON, |status| {
+        streams(status).filter(|one| one.source == SOURCE).all(|one| {
+            one.condition == StreamCondition::Ok && one.live_until.is_some_and(|live| live > until)
+        }) && status.sinks.iter().all(|sink| sink.pending_bytes == 0)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_step_of_every_request_is_told_once_across_restarts_and_in_every_dialect() {
+    for dialect in ["plain", "no-totals", "strict"] {
+        let mut app = TestApp::start(setup(Dialect::named(dialect).unwrap())).await;
+        looked(&app).await;
+        for step in 0..14 {
+            app.advance(if step == 9 { 25 * HOUR } else { 11 * MINUTE });
+            if step % 5 == 3 {
+                app.restart().await;
+            }
+            looked(&app).await;
+        }
+        app.quiet();
+        app.advance(20 * MINUTE);
+        looked(&app).await;
+        app.advance(25 * HOUR);
+        looked(&app).await;
+        app.stop().await;
+        let (steps, silent) = compare(&app);
+        app.note("requests", format_args!("{dialect}: {steps} steps told, {silent} requests of the past"));
+        assert!(steps > 300 && silent > 5, "{steps} {silent}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_status_is_told_in_status_stops_no_other_and_is_asked_once_a_day() {
+    let dialect = Dialect { refused_statuses: vec![17], ..Dialect::default() };
+    let mut app = TestApp::start(setup(dialect)).await;
+    looked(&app).await;
+    for _ in 0..4 {
+        app.advance(20 * MINUTE);
+        looked(&app).await;
+    }
+    let status = app.status().await;
+    assert_eq!(stream(&status, SOURCE).skipped_statuses, [17]);
+    let asked =
+        || app.portal.requests_since(0).into_iter().filter(|one| one.part == Some(17)).map(|one| one.at);
+    let first: Vec<Micros> = asked().collect();
+    // Each request is tried again at once, as any that is answered with 500.
+    assert!(first.iter().all(|at| at - first[0] < 30 * SECOND), "{first:?}");
+    {
+        let mut stage = app.portal.stage();
+        let now = stage.tick();
+        let request = stage.world.approvals.open(1, now);
+        stage.world.approvals.requests[request].patch(now + 1, Patch::Status(17));
+    }
+    app.advance(25 * HOUR);
+    looked(&app).await;
+    assert!(asked().count() > first.len(), "a day later it is asked again");
+    app.portal.stage().set_dialect(Dialect::default());
+    app.advance(25 * HOUR);
+    looked(&app).await;
+    assert!(stream(&app.status().await, SOURCE).skipped_statuses.is_empty());
+    app.quiet();
+    app.advance(20 * MINUTE);
+    looked(&app).await;
+    app.stop().await;
+    compare(&app);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_that_is_taken_away_makes_one_source_red_names_it_and_spoils_no_other() {
+    let mut app = TestApp::start(Setup { without: vec!["unified_audit"], ..setup(Dialect::default()) }).await;
+    looked(&app).await;
+    let effect = Effect::NoPermission { answer: NoPermission::Denied };
+    let fault = app.portal.fault(Fault::always(effect).at(Endpoint::ApprovalRequests));
+    let red = |status: &Status| stream(status, SOURCE).condition == StreamCondition::MissingRole;
+    let status = app.wait("missed its role", SOON, red).await;
+    let failing = stream(&status, SOURCE).failing.clone().unwrap();
+    assert!(failing.remedy.contains("View Approvals"), "{failing:?}");
+    app.advance(10 * MINUTE);
+    let others = |status: &Status| {
+        streams(status).filter(|one| one.source != SOURCE).all(|one| one.condition == StreamCondition::Ok)
+    };
+    app.wait("kept the others well", SOON, others).await;
+    app.portal.clear_faults(Some(fault));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    looked(&app).await;
+    app.quiet();
+    app.advance(20 * MINUTE);
+    looked(&app).await;
+    app.stop().await;
+    compare(&app);
+}
