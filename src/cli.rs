@@ -9,6 +9,7 @@ pub mod confirm_removed;
 pub mod coverage;
 pub mod dead_letters;
 pub mod demo;
+mod doctor;
 pub mod explain;
 pub mod live;
 mod moment;

@@ -3,16 +3,16 @@
 
 use crate::app::portal_settings;
 use crate::budget::Budget;
-use crate::cli::out;
-use crate::cli::try_it::probe::of_first_computer;
+use crate::cli::table::bytes;
+use crate::cli::{doctor, out};
 use crate::clock::Clock;
 use crate::config::{Config, Connection, Organizations};
 use crate::model::{Micros, SECOND};
-use crate::portal::{Pacers, Portal, PortalError, Remedy};
+use crate::portal::{Pacers, Portal};
 use crate::schedule::chosen;
 use crate::sink::{Sink, SinkKind};
 use crate::sinks::kafka;
-use crate::source::{Query, SOURCES, Scope, Shape, Source};
+use crate::source::{SOURCES, Scope, Source};
 
 /// Clocks further apart than this are said to be (contract section 12).
 const CLOCK_APART: Micros = 120 * SECOND;
@@ -98,11 +98,12 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
     let mut wrong = 0;
     let children = match listed {
         Ok(children) => {
-            line("organizations", &format!("{} below it", children.len()));
+            let all = matches!(connection.organizations, Organizations::All);
+            line("organizations", &doctor::below(children.len(), all));
             children
         }
         Err(error) => {
-            line("organizations", &refusal(&error, "View Organizations"));
+            line("organizations", &doctor::no_organizations(&error));
             wrong += 1;
             Vec::new()
         }
@@ -124,63 +125,28 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
             }
         },
     };
+    let (mut rows, mut sent) = (0, 0);
+    let is_enabled =
+        |source: &dyn Source| connection.sources.get(source.name()).is_some_and(|config| config.enabled);
+    let enabled = SOURCES.into_iter().filter(|source| is_enabled(*source));
+    let needed: Vec<&str> = enabled.map(|source| source.permission()).collect();
     for source in SOURCES {
-        if !connection.sources.get(source.name()).is_some_and(|config| config.enabled) {
+        let tried = doctor::ask(portal, source, &scope, connection.http.timeout).await;
+        if !is_enabled(source) {
+            if let Some(said) = doctor::needless(&tried, &needed) {
+                line(source.name(), &said);
+            }
             continue;
         }
-        let mut query = first_row(source, &scope, portal.now());
-        if matches!(source.shape(), Shape::PerComputer { .. }) {
-            match of_first_computer(portal, query).await {
-                Ok(Some(of_one)) => query = of_one,
-                Ok(None) => {
-                    line(source.name(), "there are no computers to ask about");
-                    continue;
-                }
-                Err(error) => {
-                    line(source.name(), &refusal(&error, source.permission()));
-                    wrong += 1;
-                    continue;
-                }
-            }
+        wrong += usize::from(!tried.readable);
+        if tried.by_time {
+            rows += tried.total.unwrap_or(0);
+            sent += tried.bytes_a_day.unwrap_or(0);
         }
-        let request = query.request(source, connection.http.timeout);
-        match portal.fetch(&request).await {
-            Ok(page) => line(
-                source.name(),
-                &match (page.total, page.rows.len()) {
-                    (Some(0), _) => {
-                        "readable, and empty: a role that is not ticked looks the same".to_owned()
-                    }
-                    (Some(total), _) => format!("readable, {total} rows"),
-                    (None, 0) => "readable, and empty: a role that is not ticked looks the same".to_owned(),
-                    (None, _) => "readable".to_owned(),
-                },
-            ),
-            Err(error) => {
-                line(source.name(), &refusal(&error, source.permission()));
-                wrong += 1;
-            }
-        }
+        line(source.name(), &tried.said());
     }
+    line("in a day", &format!("{rows} rows, {} as the portal sends them", bytes(sent)));
     wrong
-}
-
-/// One row: of the last day for sources that are asked by time.
-fn first_row(source: &dyn Source, scope: &Scope, now: Micros) -> Query {
-    let now = now.div_euclid(SECOND);
-    let span = matches!(source.shape(), Shape::Window { .. }).then_some((now - 86_400, now));
-    let part = source.parts().map_or(source.part(), |parts| parts.pending);
-    Query { part, span, ..Query::whole(scope.clone(), 1, 1) }
-}
-
-/// Why a source is not readable, with the permission to tick where that may be it.
-pub(in crate::cli) fn refusal(error: &PortalError, permission: &str) -> String {
-    match error.remedy() {
-        Remedy::MissingRole(_) | Remedy::RenewToken => {
-            format!("NOT READABLE: {error}. Tick \"{permission}\" in the role of the API user")
-        }
-        _ => format!("NOT READABLE: {error}"),
-    }
 }
 
 fn say_clock(portal: &Portal) {
@@ -198,5 +164,5 @@ fn say_clock(portal: &Portal) {
 }
 
 fn line(what: &str, text: &str) {
-    out::say(format_args!("  {what:<14} {text}"));
+    out::say(format_args!("  {what:<17} {text}"));
 }

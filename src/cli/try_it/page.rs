@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::report::{Counted, Report, Tried};
+use super::report::Report;
+use crate::cli::doctor::{self, Tried};
 use crate::cli::table::{bytes, harmless, span};
 
 /// Organizations that are named.
@@ -55,7 +56,7 @@ impl Page<'_> {
                 let more = children.len().saturating_sub(NAMED);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 let named = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
-                line(f, "", &format!("{} below it{named}{more}", children.len()))
+                line(f, "", &format!("{}{named}{more}", doctor::below(children.len(), true)))
             }
             (None, trouble) => line(f, "", &harmless(trouble.as_deref().unwrap_or_default())),
         }
@@ -63,22 +64,7 @@ impl Page<'_> {
 
     fn write_source(&self, f: &mut fmt::Formatter<'_>, source: &Tried) -> fmt::Result {
         writeln!(f)?;
-        if let Some(trouble) = &source.trouble {
-            return line(f, source.source, &harmless(trouble));
-        }
-        let what = if source.by_time { "rows in the last 24 hours" } else { "in all" };
-        let text = match (source.total, source.counted) {
-            (Some(0), _) => format!(
-                "readable, and empty: a role that is not ticked looks the same, so see that \"{}\" is",
-                source.permission
-            ),
-            (Some(total), Counted::AtLeast) => {
-                format!("readable; at least {total} {what}, it gives no total")
-            }
-            (Some(total), _) => format!("readable; {total} {what}"),
-            (None, _) => "readable".to_owned(),
-        };
-        line(f, source.source, &text)?;
+        line(f, source.source, &harmless(&source.said()))?;
         if let Some(mean) = source.bytes_a_row {
             let day = source.bytes_a_day.map(|day| format!(", {} a day", bytes(day))).unwrap_or_default();
             line(f, "", &format!("about {mean:.0} bytes a row{day}"))?;
@@ -95,7 +81,7 @@ impl Page<'_> {
 }
 
 fn line(f: &mut fmt::Formatter<'_>, what: &str, text: &str) -> fmt::Result {
-    writeln!(f, "{what:<14} {text}")
+    writeln!(f, "{what:<17} {text}")
 }
 
 fn minutes(minutes: f64) -> String {

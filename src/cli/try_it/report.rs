@@ -1,8 +1,8 @@
 //! What a portal was found to be.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
+use crate::cli::doctor::Tried;
 use crate::model::OrganizationId;
 
 /// All that was found out; absent is what could not be.
@@ -35,45 +35,6 @@ pub(super) struct Report {
 pub(super) struct Child {
     pub(super) id: OrganizationId,
     pub(super) name: String,
-}
-
-/// One source.
-#[derive(Debug, Serialize)]
-pub(super) struct Tried {
-    pub(super) source: &'static str,
-    /// The portal permission that it needs.
-    pub(super) permission: &'static str,
-    pub(super) readable: bool,
-    /// Why not, and what to do.
-    pub(super) trouble: Option<String>,
-    /// How many there are: rows of the last 24 hours, or things at all.
-    pub(super) total: Option<u64>,
-    /// How that is known.
-    pub(super) counted: Counted,
-    /// Whether the rows are asked for by time; else all of them at every poll, and changes are delivered.
-    pub(super) by_time: bool,
-    /// Mean of the rows looked at, as the portal sends them.
-    pub(super) bytes_a_row: Option<f64>,
-    pub(super) bytes_a_day: Option<u64>,
-    /// Requests of the first backfill, or of one walk of all.
-    pub(super) requests: Option<u64>,
-    /// What those take at the default rate.
-    pub(super) minutes: Option<f64>,
-    /// Up to three, as the portal sends them.
-    pub(super) rows: Vec<Box<RawValue>>,
-}
-
-/// How a total is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Counted {
-    /// The portal says so.
-    ByPortal,
-    /// It does not, and so many were listed: there may be more.
-    AtLeast,
-    /// It does not, and all were listed.
-    ByListing,
-    Not,
 }
 
 impl Report {

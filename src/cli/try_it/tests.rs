@@ -1,6 +1,7 @@
-use super::probe::{BACKFILL, PAGE_SIZE, RATE, probe, requests};
-use super::report::{Counted, Report};
+use super::probe::probe;
+use super::report::Report;
 use super::*;
+use crate::cli::doctor::{BACKFILL, Counted, PAGE_SIZE, RATE, requests};
 use crate::cli::tests::configured;
 use crate::simulator::dialect::{Dialect, Totals};
 use crate::simulator::faults::{Effect, Fault, NoPermission};
@@ -75,6 +76,25 @@ async fn a_source_without_its_role_is_named_with_the_permission_to_tick() {
     assert_eq!((refused.source, refused.permission), ("system_audit", "View System Audit"));
     assert!(page.contains("Tick \"View System Audit\""), "{page}");
     assert!(report.sources.iter().filter(|one| one.readable).count() == SOURCES.len() - 1);
+}
+
+#[tokio::test]
+async fn a_source_that_is_listed_by_status_is_counted_over_all_and_one_refused_status_spoils_nothing() {
+    let simulator = simulated(Dialect { refused_statuses: vec![17], ..Dialect::default() }).await;
+    let listed = simulator.true_requests(false);
+    let listed = listed.iter().filter(|one| !one.removed && one.status_id != 17).count() as u64;
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    let requests = report.sources.iter().find(|one| one.source == "approval_requests").unwrap();
+    assert!(
+        requests.readable && requests.total.unwrap().abs_diff(listed) <= 1 && listed > 20,
+        "{requests:?}"
+    );
+    assert!(page.contains("skipped statuses: 17"), "{page}");
+    simulator
+        .stage()
+        .set_dialect(Dialect { refused_statuses: vec![1, 4, 6, 10, 12, 13, 16, 17], ..Dialect::default() });
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    assert_eq!(report.wrong(), 1, "{page}");
 }
 
 #[tokio::test]
