@@ -163,7 +163,9 @@ async fn a_permission_that_is_taken_away_makes_one_source_red_names_it_and_spoil
     looked(&app).await;
     let effect = Effect::NoPermission { answer: NoPermission::Denied };
     let fault = app.portal.fault(Fault::always(effect).at(Endpoint::ApprovalRequests));
-    let red = |status: &Status| stream(status, SOURCE).condition == StreamCondition::MissingRole;
+    let red = |status: &Status| {
+        streams(status).any(|one| one.source == SOURCE && one.condition == StreamCondition::MissingRole)
+    };
     let status = app.wait("missed its role", SOON, red).await;
     let failing = stream(&status, SOURCE).failing.clone().unwrap();
     assert!(failing.remedy.contains("View Approvals"), "{failing:?}");
