@@ -3,9 +3,8 @@
 //! value in `unmapped`; it never changes a version string.
 //!
 //! `ocsf/class.rs` says which action becomes which class, as a table; `common.rs` writes what all classes
-//! share, `objects.rs` what several do, `event.rs`, `finding.rs` and `device.rs`
+//! share, `objects.rs` what several do, `event.rs`, `finding.rs`, `device.rs` and `entity.rs`
 //! the rest of a record.
-//! share, `objects.rs` what several do, `event.rs`, `device.rs` and `entity.rs` the rest of a record.
 
 mod approval;
 mod class;

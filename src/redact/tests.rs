@@ -713,3 +713,14 @@ fn a_hardware_address_of_fours_and_a_shortened_profile_are_redacted() {
     assert_eq!(fours["new"], fours["macAddress"]);
     assert_eq!(fours["macAddress"].as_str().unwrap().split('.').map(str::len).collect::<Vec<_>>(), [4, 4, 4]);
 }
+
+#[test]
+fn what_an_organization_is_called_is_redacted_and_what_a_policy_is_called_is_not() {
+    let redaction = pseudonyms(&[Class::Organization]);
+    let text = json!({ "name": "Acme Ltd", "label": "Acme Ltd", "parentName": "Acme" }).to_string();
+    for (source, is_kept) in [("organizations", false), ("policies", true)] {
+        let redacted = redaction.apply(source, &entry(&text, None), &Enrichment::default()).unwrap();
+        assert_eq!(redacted.row.contains("\"name\":\"Acme"), is_kept, "{source}: {}", redacted.row);
+        assert!(!redacted.row.contains("\"Acme\""), "{source}: {}", redacted.row);
+    }
+}

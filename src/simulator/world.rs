@@ -156,9 +156,9 @@ pub mod purpose {
     pub const FAULT: u64 = 13;
     pub const MAINTENANCE: u64 = 14;
     pub const THREAT: u64 = 15;
-    pub const POLICIES: u64 = 14;
-    pub const LIVE_POLICY: u64 = 15;
-    pub const LIVE_ORGANIZATION: u64 = 16;
+    pub const POLICIES: u64 = 16;
+    pub const LIVE_POLICY: u64 = 17;
+    pub const LIVE_ORGANIZATION: u64 = 18;
     pub const APPROVAL: u64 = 20;
     pub const LIVE_APPROVAL: u64 = 21;
 }

@@ -7,7 +7,7 @@ use lockstep::simulator::dialect::{Dialect, Pagination, Totals};
 use lockstep::simulator::dice::Dice;
 use lockstep::simulator::faults::{Effect, Fault, NoPermission};
 use lockstep::simulator::requests::Endpoint;
-use lockstep::simulator::world::{Source, WorldOptions};
+use lockstep::simulator::world::WorldOptions;
 use lockstep::status::{Status, StreamCondition, StreamStatus};
 use serde_json::Value;
 
@@ -280,8 +280,7 @@ async fn an_organization_that_comes_while_the_program_runs_is_collected_alone_wh
     let world = WorldOptions { organizations: 3, organization_changes_per_day: 0, ..eventful() };
     let sites = vec![Site::new("acme", "[\"Bäckerei Müßig GmbH\", \"歯科 東京 🦷\"]")];
     let covers = Some(vec![1, 3]);
-    let with = vec!["organizations", "policies"];
-    let app = TestApp::start(Setup { world, sites, covers, with, ..Setup::default() }).await;
+    let app = TestApp::start(Setup { world, sites, covers, ..setup(Dialect::default()) }).await;
     app.wait("said that one is not known", SOON, |status| {
         status.problems.iter().any(|problem| problem.contains("歯科 東京 🦷"))
     })
@@ -291,22 +290,20 @@ async fn an_organization_that_comes_while_the_program_runs_is_collected_alone_wh
         let mut stage = app.portal.stage();
         let come = stage.world.add_organization(now);
         assert_eq!(come, 3);
-        for _ in 0..20 {
-            stage.world.add_row(Source::UnifiedAudit, come, now, now);
-        }
         stage.world.policies.add(come, now);
+        stage.world.fleet.add(come, now);
     }
     app.wait("collected what came", SOON, |status| {
         let of_three = |source: &str| streams(status).filter(|stream| stream.source == source).count();
-        of_three("unified_audit") == 2 && of_three("policies") == 2 && of_three("organizations") == 1
+        of_three("computers") == 2 && of_three("policies") == 2 && of_three("organizations") == 1
     })
     .await;
-    app.wait_caught_up(SOON).await;
-    app.settle(1, SOON).await;
+    app.quiet();
+    listed(&app).await;
     listed(&app).await;
     let come = app.portal.organization(3).to_string();
     let output = app.finish("an organization that came").await;
-    for source in ["unified_audit", "policies", "organizations"] {
+    for source in ["computers", "policies", "organizations"] {
         let is_its = |record: &&Record| record.organization_id.as_deref() == Some(come.as_str());
         assert!(output_of(&output, source).filter(is_its).count() > 0, "nothing of its {source}");
     }

@@ -151,12 +151,17 @@ impl Policies {
         };
         for (id, organizations) in policies {
             match self.alone(&id, &organizations).await? {
-                Asked::Row(body, organization) => listed.rows.extend(self.keyed(body, organization)),
-                Asked::Refused => listed.unseen.push(id),
+                Asked::Row(body, organization) => match self.keyed(body, organization) {
+                    Some(row) if is_of(&query.scope, &row) => listed.rows.push(row),
+                    _ => listed.unseen.push(id),
+                },
+                Asked::Refused => {
+                    self.state().refused.insert(id.clone());
+                    listed.unseen.push(id);
+                }
             }
         }
         let mut state = self.state();
-        state.refused.extend(listed.unseen.iter().cloned());
         if is_last {
             state.last_refused = state.refused.len();
             let all = listed.total.unwrap_or(0);
@@ -210,13 +215,10 @@ impl Policies {
     /// A page of the list, with those rows that say too little in the words of the policy itself, and without those
     /// of other organizations than the one that was asked.
     async fn completed(&self, query: &Query, mut listed: Listed) -> Result<Listed, CollectError> {
-        if let Scope::Organization(own) = &query.scope {
-            let rows = std::mem::take(&mut listed.rows);
-            let is_own = |row: &ListedRow| row.organization == *own || row.organization.is_none();
-            let (own, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_own);
-            listed.rows = own;
-            listed.unseen.extend(others.into_iter().filter_map(|row| row.vendor_id));
-        }
+        let rows = std::mem::take(&mut listed.rows);
+        let (own, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| is_of(&query.scope, row));
+        listed.rows = own;
+        listed.unseen.extend(others.into_iter().filter_map(|row| row.vendor_id));
         let lacks = |row: &ListedRow| std::str::from_utf8(&row.body).is_ok_and(lacks_details);
         let size: usize = listed.rows.iter().map(|row| row.body.len()).sum();
         if size > LARGEST_PAGE || !listed.rows.iter().any(lacks) {
@@ -236,6 +238,11 @@ impl Policies {
         }
         Ok(listed)
     }
+}
+
+/// Whether a row is one of those that are asked for.
+fn is_of(scope: &Scope, row: &ListedRow) -> bool {
+    scope.is_tree() || row.organization.is_none() || row.organization == *scope.organization()
 }
 
 /// The status with which the portal refuses a request as such (contract section 6.2), if this is one.

@@ -18,9 +18,9 @@ const MOST: usize = 5_000;
 /// Organizations that are tried for one policy, besides the token's own.
 const MOST_OWNERS: usize = 3;
 
-/// Every member of the request (contract section 6.2): policies, and nothing else.
+/// Every member of the request (contract section 6.2): policies of the organization, and nothing else.
 const QUERY: &str = "ComputerGroupId=00000000-0000-0000-0000-000000000000&OSType=0&IncludeGlobal=true\
-&IncludeAllPolicies=true&IncludeOrganizations=false&IncludeAllComputers=false&IncludeParentGroups=true\
+&IncludeAllPolicies=true&IncludeOrganizations=false&IncludeAllComputers=false&IncludeParentGroups=false\
 &IncludeLoggedInObjects=false&IncludeDnsServers=false&IncludeIngestors=false&PortalModuleTypeId=0\
 &IncludeAccessDevices=false&IncludeRemovedComputers=false";
 
