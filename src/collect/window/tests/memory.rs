@@ -31,6 +31,8 @@ const HOUR: Micros = 3_600 * SECOND;
 /// The action types by which the portal in memory can be asked.
 pub(super) const ACTIONS: [&str; 4] = ["create", "delete", "execute", "read"];
 const SOURCE: &str = "audit";
+/// The source to which rated rows belong, too.
+pub(super) const ALSO: &str = "threats";
 
 /// Runs what never waits.
 pub(super) fn ready<T>(future: impl Future<Output = T>) -> T {
@@ -191,9 +193,10 @@ fn listed(row: &Row, has_imported: bool) -> ListedRow {
         imported: has_imported.then_some(row.imported),
         own: false,
         sighting: None,
-        rated: false,
         shape: 0,
-        body: Bytes::from_static(b"{}"),
+        rated: row.threat.level.is_some(),
+        // What rates a row is among what may change.
+        body: Bytes::from_static(if row.threat.level.is_some() { b"{\"rated\":1}" } else { b"{}" }),
     }
 }
 
@@ -249,6 +252,8 @@ pub(super) struct Book {
     /// How often each row became an entry.
     pub(super) entries: HashMap<u128, u32>,
     pub(super) dead: BTreeSet<Uuid>,
+    /// Rated rows, by what they are called there.
+    pub(super) also: BTreeSet<Uuid>,
     pub(super) newest_organization: Option<Micros>,
     /// Rows seen that did not enter.
     withheld: RowIds,
@@ -293,6 +298,7 @@ impl Book {
         }
         for row in commit.rows {
             let uid = row.uid.as_u128();
+            self.also.extend(row.also);
             let organization = row.organization.as_str().strip_prefix("org-").unwrap().parse().unwrap();
             if let Some(seen) = self.seen.get_mut(&uid) {
                 seen.gone = false;
@@ -496,7 +502,7 @@ pub(super) fn settings(page_size: u32) -> WindowSettings {
         retention: 60 * DAY,
         live_span: 3_600,
         has_imported: true,
-        also: None,
+        also: Some((ALSO, Kind::Event)),
     }
 }
 

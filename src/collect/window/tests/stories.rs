@@ -1,10 +1,11 @@
 //! Stories of one fault each, told so that what went wrong can be read.
 
-use super::memory::{BEGIN, DAY, Portal, Store, World, organization, ready, row, settings};
+use super::memory::{ALSO, BEGIN, DAY, Portal, Store, World, hash, organization, ready, row, settings};
+use crate::collect::content_uid;
 use crate::collect::window::{WindowSettings, WindowStream};
 use crate::coverage::{Interval, State};
-use crate::model::{SECOND, Seconds};
-use crate::simulator::answer::Row;
+use crate::model::{Kind, SECOND, Seconds, uid};
+use crate::simulator::answer::{Row, Threat};
 use crate::simulator::dialect::{Axis, Dialect, Totals};
 
 struct Story {
@@ -210,6 +211,28 @@ fn five_equal_rows_without_id_enter_as_five() {
     story.poll(600, 3_600);
     let entries = story.store.book().entries.clone();
     assert_eq!((entries.len(), entries.values().sum::<u32>()), (5, 5));
+}
+
+#[test]
+fn a_rated_row_is_called_what_the_other_source_calls_it_whatever_stands_beside_it() {
+    let at = (BEGIN - 3_600) * SECOND;
+    let threat = Threat { level: Some(("Severe", 0)), ..Threat::default() };
+    let plain = Row { id: None, ..row(1, at) };
+    let rated = Row { threat, ..plain };
+    let named = Row { threat, ..row(7, at) };
+    let organization = organization(0);
+    let by_id = uid(organization.as_str(), ALSO, "1/7", "event", "0");
+    let by_content = |ordinal| content_uid(&organization, ALSO, Kind::Event, hash(&plain, true), ordinal);
+    for (rows, equals) in [
+        (vec![plain, rated, named], 1),
+        (vec![rated, named, plain, plain], 1),
+        (vec![rated, rated, named], 2),
+    ] {
+        let mut story = Story::new(rows, Dialect::default());
+        story.poll(600, 3_600);
+        let wanted = (0..equals).map(by_content).chain([by_id]).collect();
+        assert_eq!(story.store.book().also, wanted);
+    }
 }
 
 #[test]
