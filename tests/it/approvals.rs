@@ -90,9 +90,12 @@ async fn looked(app: &TestApp) {
     let now = app.portal.now();
     let until = chrono::DateTime::from_timestamp_micros(now).unwrap();
     app.wait("looked at the requests", SOON, |status| {
-        streams(status).filter(|one| one.source == SOURCE).all(|one| {
-            one.condition == StreamCondition::Ok && one.live_until.is_some_and(|live| live > until)
-        }) && status.sinks.iter().all(|sink| sink.pending_bytes == 0)
+        let mut requests = streams(status).filter(|one| one.source == SOURCE).peekable();
+        requests.peek().is_some()
+            && requests.all(|one| {
+                one.condition == StreamCondition::Ok && one.live_until.is_some_and(|live| live > until)
+            })
+            && status.sinks.iter().all(|sink| sink.pending_bytes == 0)
     })
     .await;
 }
