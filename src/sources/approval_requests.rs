@@ -102,6 +102,9 @@ impl Source for ApprovalRequests {
     fn examples(&self) -> Vec<String> {
         let approved = include_str!("approval_requests/example.json");
         let of = |status: u8| approved.replace(r#""statusId": 4"#, &format!(r#""statusId": {status}"#));
+        // Where the action is no object, it stays whole.
+        let mut plain: Value = serde_json::from_str(approved).expect("the example is JSON");
+        plain["threatLockerActionDto"] = json!("blocked");
         vec![
             approved.to_owned(),
             of(PENDING),
@@ -109,6 +112,7 @@ impl Source for ApprovalRequests {
             of(NOT_LEARNED),
             of(ESCALATED_FROM_CYBER_HEROES),
             of(SELF_APPROVED),
+            plain.to_string(),
         ]
     }
 
