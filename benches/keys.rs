@@ -10,7 +10,7 @@ use lockstep::clock::Clock;
 use lockstep::collect::ledger::{Packing, StreamLedger};
 use lockstep::collect::window::{Commit, Ledger, RowCommit};
 use lockstep::model::{Kind, SECOND, folded, uid};
-use lockstep::record::enrichment::{Computer, Facts, Sighting, is_person};
+use lockstep::record::enrichment::{Computer, Facts, Sighting, UserOrigin, is_person};
 use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
 use lockstep::source::Source;
 use lockstep::sources::unified_audit::UnifiedAudit;
@@ -115,7 +115,7 @@ fn stream(runtime: &Runtime, rows: &[RowCommit], user: Option<&'static str>) -> 
             let facts = Facts { name: name.clone(), os: name.clone(), group: name, ..Facts::default() };
             let (user, facts) = (user.map(str::to_owned), Some(Box::new(facts)));
             let sighting = Arc::new(Sighting { computer, user, facts });
-            devices::note_listed(db, &Told { organization, at: 1, sighting }, 1)?;
+            devices::note_listed(db, &Told { organization, at: 1, sighting }, UserOrigin::Computer, 1)?;
         }
         let key = StreamKey { connection: site.id, source: "unified_audit", scope: "tree", fingerprint: "" };
         Ok((site, streams::open(db, &key)?))

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use crate::budget::Budget;
 use crate::clock::Clock;
-use crate::config::{Config, Connection, Limits, Origin};
+use crate::config::{Access, Config, Connection, Limits, Origin};
 use crate::deliver::{DeliverError, Worker};
 use crate::portal::{Pacers, PortalSettings};
 use crate::schedule::{Site, Surroundings, Unfinished};
@@ -303,6 +303,11 @@ pub fn portal_settings(connection: &Connection) -> PortalSettings {
     settings.ca_file.clone_from(&connection.http.ca_file);
     settings.insecure_skip_verify = connection.http.insecure_skip_verify;
     settings.body_limit = connection.http.body_limit;
+    if connection.access == Access::AuthKey {
+        settings.reports_only = true;
+        settings.header.clone_from(&connection.auth_key.header);
+        settings.path.clone_from(&connection.auth_key.path);
+    }
     settings
 }
 

@@ -50,6 +50,8 @@ pub struct Listed {
     pub in_pieces: bool,
     /// The portal's count of the whole listing.
     pub total: Option<u64>,
+    /// Of a listing that comes in one answer: whether it ends with these rows.
+    pub last: Option<bool>,
     /// Keeps the memory of the page reserved until it is stored.
     pub reservation: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
@@ -140,6 +142,9 @@ pub enum CollectError {
     /// A list that is asked as a whole did not come to its end: nothing can be concluded from it.
     #[error("the list was not read to its end: {0}")]
     Incomplete(String),
+    /// The portal has no report of that name.
+    #[error("the portal has no report \"{wanted}\" for this token; there are: {known}")]
+    NoReport { wanted: String, known: String },
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The program is told to stop: the page in hand is stored, the next one is not asked.
@@ -158,6 +163,10 @@ impl CollectError {
             Self::Incomplete(_) => (
                 "the portal does not list all that it counts",
                 "it is asked again by itself; if that lasts, check the role of the API user, else ask ThreatLocker's support",
+            ),
+            Self::NoReport { .. } => (
+                "the portal has no report of that name",
+                "write one of those that there are under reports.names or reports.computers, or ask for it at the portal",
             ),
             Self::Stopped => ("the program is stopping", "nothing: it goes on where it was"),
             Self::Store(_) => {

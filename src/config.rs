@@ -28,7 +28,7 @@ use std::time::Duration;
 use ::config::{Value, ValueKind};
 use bytesize::ByteSize;
 
-pub use connection::{Connection, Http, Organizations, Rate, TokenExpiry};
+pub use connection::{Access, AuthKey, Connection, Http, Organizations, Rate, TokenExpiry};
 pub use folder::BrokenSite;
 pub use layers::Environment;
 pub use load::{Load, loads};

@@ -16,6 +16,7 @@ use crate::formats::out::trace::TraceOut;
 use crate::formats::{ecs, raw, rfc3339};
 use crate::model::{Entry, Kind, Lane, Micros, folded};
 use crate::record::approval::Step;
+use crate::record::device::Difference;
 use crate::record::enrichment::Enrichment;
 use crate::record::event::{Action, Severity};
 use crate::record::row::{Row, tidy};
@@ -147,7 +148,7 @@ impl Format {
     ) -> Result<(), FormatError> {
         let before = (out.len(), records.len());
         let result = match self {
-            Format::Raw => raw::encode(origin, entry, out).map(|()| {
+            Format::Raw => raw::encode(origin, entry, known.replaces, out).map(|()| {
                 let (end, uid, kind, time) = (out.len(), entry.uid, entry.kind, entry.time);
                 let (severity, host, device) = (None, None, None);
                 records.push(Encoded { end, uid, kind, severity, time, host, device, unknown: false });
@@ -215,7 +216,14 @@ impl Format {
         let former = former.as_deref().map(|text| Row::read(source.names(), text, longest)).transpose();
         let former = former.map_err(|error| not_json("previous row", &error))?;
         let context = Context { origin, known, row: self.carries_row().then_some(&text) };
-        source.read(entry, &row, former.as_ref(), &mut |record| each(&record, &context));
+        source.read(entry, &row, former.as_ref(), &mut |record| {
+            // What goes on under another id was not added.
+            let is_added =
+                matches!(&record.about, About::Change(change) if matches!(change.what, Difference::Added));
+            if !(is_added && known.replaces.is_some()) {
+                each(&record, &context);
+            }
+        });
         Ok(())
     }
 }
@@ -225,10 +233,10 @@ fn encoded(record: &Record<'_>, end: usize) -> Encoded {
         About::Event(event) => (Some(event.severity), event.action == Action::Other),
         About::Finding(finding) => (Some(finding.event.severity), false),
         About::Change(change) => (Some(change.what.severity()), false),
-        About::Device(_) => (None, false),
         About::Approval(request) => (Some(request.step.severity()), request.step == Step::Other),
         About::Remediation(remediation) => (Some(remediation.severity()), false),
         About::Entity(entity) => (Some(entity.severity), false),
+        About::Device(_) | About::Row(_) => (None, false),
     };
     let (host, device) = match &record.about {
         About::Event(event) => (event.host.name, event.host.id),
@@ -238,6 +246,7 @@ fn encoded(record: &Record<'_>, end: usize) -> Encoded {
         About::Approval(request) => (request.host.name, request.host.id),
         About::Remediation(_) => (None, None),
         About::Entity(_) => (None, None),
+        About::Row(_) => (None, None),
     };
     let host = host.map(|host| host.text().into());
     let device = match &record.about {

@@ -329,7 +329,7 @@ mod tests {
             previous: None,
         };
         let user = LastUser { name: "a", origin: UserOrigin::Computer, time: Some(7) };
-        let besides = Enrichment { device: None, user: Some(user) };
+        let besides = Enrichment { user: Some(user), ..Enrichment::default() };
         let chunk = |body: &[u8]| Chunk {
             connection: 1,
             lane: Lane::Live,

@@ -211,8 +211,15 @@ pub fn is_zero_guid(text: &str) -> bool {
 /// same program made.
 pub fn fingerprint(row: &str, volatile: &[&str]) -> Result<[u8; 16], serde_json::Error> {
     let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&lossy(row))?;
-    object
-        .retain(|key, value| !value.is_null() && !volatile.iter().any(|name| name.eq_ignore_ascii_case(key)));
+    let is_volatile = |key: &str| {
+        let plain = match key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            true => Cow::Borrowed(key),
+            // Reports head their columns with words: "Last Check-in".
+            false => Cow::Owned(key.chars().filter(|letter| letter.is_alphanumeric()).collect()),
+        };
+        volatile.iter().any(|name| name.eq_ignore_ascii_case(&plain))
+    };
+    object.retain(|key, value| !value.is_null() && !is_volatile(key));
     object.values_mut().for_each(fold_guids);
     let canonical = serde_json::to_vec(&object).map_err(serde_json::Error::custom)?;
     Ok(digest(&[&canonical]))

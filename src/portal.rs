@@ -17,7 +17,9 @@ mod own_reads;
 mod pace;
 mod page;
 mod retry;
+mod rows;
 mod settings;
+mod streamed;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -40,6 +42,7 @@ pub use self::own_reads::{OwnReadsReport, Reader};
 pub(crate) use self::retry::{date, retry_after};
 use self::settings::portal_of;
 pub use self::settings::{PortalSettings, base_url_of};
+pub use self::streamed::Rest;
 pub use self::time::PortalTime;
 use crate::budget::{Budget, Reservation};
 use crate::clock::Clock;
@@ -61,10 +64,12 @@ pub enum Endpoint {
     PoliciesByParameters,
     PolicyById,
     GroupsAndComputers,
+    ReportList,
+    ReportRows,
 }
 
 impl Endpoint {
-    pub const ALL: [Endpoint; 11] = [
+    pub const ALL: [Endpoint; 13] = [
         Endpoint::ActionLogByParameters,
         Endpoint::SystemAuditByParameters,
         Endpoint::ComputersByParameters,
@@ -76,6 +81,8 @@ impl Endpoint {
         Endpoint::PoliciesByParameters,
         Endpoint::PolicyById,
         Endpoint::GroupsAndComputers,
+        Endpoint::ReportList,
+        Endpoint::ReportRows,
     ];
 
     /// The path under `/portalapi/` (contract section 0.3).
@@ -92,6 +99,8 @@ impl Endpoint {
             Endpoint::PoliciesByParameters => "Policy/PolicyGetByParameters",
             Endpoint::PolicyById => "Policy/PolicyGetById",
             Endpoint::GroupsAndComputers => "ComputerGroup/ComputerGroupGetGroupAndComputer",
+            Endpoint::ReportList => "Report/ReportGetByOrganizationId",
+            Endpoint::ReportRows => "Report/ReportGetDynamicData",
         }
     }
 
@@ -104,12 +113,19 @@ impl Endpoint {
                 | Endpoint::MaintenanceByComputerUnpaged
                 | Endpoint::PolicyById
                 | Endpoint::GroupsAndComputers
+                | Endpoint::ReportList
         )
     }
 
     /// Whether the answer is one record rather than a list of rows.
     pub fn is_single(self) -> bool {
         matches!(self, Endpoint::PolicyById)
+    }
+
+    /// Whether the answer comes whole in one go, however large it is (contract section 3.2), and so is read a
+    /// batch at a time.
+    pub fn is_streamed(self) -> bool {
+        matches!(self, Endpoint::ReportRows)
     }
 
     /// Whether `usenewsearch: true` is sent. Without it the legacy search answers, which can be empty although
@@ -145,6 +161,10 @@ pub struct Page {
     pub total: Option<u64>,
     /// `itemsPerPage` of the same, when the portal clamps our page size.
     pub page_size: Option<u64>,
+    /// The columns that the answer names besides its rows (contract section 3.2).
+    pub columns: Vec<String>,
+    /// What of a streamed answer is to be read yet; it holds the memory for this page, too.
+    pub rest: Option<Rest>,
     /// The memory set aside for this page; given back when it is dropped. Whoever holds a page must not fetch
     /// another before dropping it, or pages could wait for one another.
     pub reservation: Option<Reservation>,
@@ -279,6 +299,11 @@ impl Portal {
         self.0.time.clone()
     }
 
+    /// Whether this access may ask an endpoint at all.
+    pub fn may_ask(&self, endpoint: Endpoint) -> bool {
+        !self.0.settings.reports_only || matches!(endpoint, Endpoint::ReportList | Endpoint::ReportRows)
+    }
+
     /// Takes note of a `Read` row of the system audit; `row` is its id. Answers whether one of our own requests
     /// wrote it, as far as that is known yet.
     pub fn saw_read(&self, reader: Reader, at: Micros, row: u128) -> bool {
@@ -355,6 +380,10 @@ impl Portal {
     }
 
     async fn judged(&self, request: &PageRequest) -> Result<Page, Failure> {
+        if !self.may_ask(request.endpoint) {
+            let why = "with `access: auth_key` nothing but reports may be asked for";
+            return Err(Failure::Settings(why.to_owned()));
+        }
         let token = self.0.token.read().await?;
         let credential = self.credential(&token);
         let delays = &self.0.settings.probe_delays;

@@ -90,4 +90,6 @@ pub enum About<'a> {
     Remediation(Box<Remediation<'a>>),
     /// Something else that the portal keeps, and what became different about it.
     Entity(Box<Entity<'a>>),
+    /// A row of which is known only that it is there, and the report that shows it.
+    Row(Option<&'a str>),
 }

@@ -27,7 +27,7 @@ use crate::credentials::{CredentialError, SecretSource, read_secret};
 use crate::format::{FormatError, not_json};
 use crate::model::{Entry, Kind};
 use crate::normalise::{is_zero_guid, parse_time};
-use crate::record::enrichment::{Enrichment, KnownDevice, LastUser};
+use crate::record::enrichment::{Enrichment, KnownDevice, LastUser, Replaced};
 use crate::record::row::tidy;
 use crate::source::{self, SOURCES, Source, by_name};
 use class::{Class, Classes, How, NAMES_ORGANIZATIONS, is_account, is_word};
@@ -106,6 +106,7 @@ pub struct Redacted {
     vendor_id: Option<String>,
     device: Option<[Option<String>; 5]>,
     user: Option<String>,
+    replaces: Option<String>,
 }
 
 impl Redacted {
@@ -124,7 +125,12 @@ impl Redacted {
             KnownDevice { name, os, group, organization, mode }
         });
         let user = self.user.as_deref().zip(original.user);
-        Enrichment { device, user: user.map(|(name, user)| LastUser { name, ..user }) }
+        let replaced = self.replaces.as_deref().zip(original.replaces);
+        Enrichment {
+            device,
+            user: user.map(|(name, user)| LastUser { name, ..user }),
+            replaces: replaced.map(|(id, replaced)| Replaced { id, ..replaced }),
+        }
     }
 }
 
@@ -185,6 +191,7 @@ impl Redaction {
                 ]
             }),
             user: fact(known.user.map(|user| user.name), Some(Class::User)),
+            replaces: fact(known.replaces.map(|replaced| replaced.id), Some(Class::Device)),
         })
     }
 

@@ -89,7 +89,7 @@ fn verdict(error: &CollectError, every: Duration, failures: u32) -> (StreamCondi
         CollectError::Undecodable(_) | CollectError::PageTooLarge(_) | CollectError::Incomplete(_) => {
             (StreamCondition::Failing, passing)
         }
-        CollectError::Refused(_) => (StreamCondition::Failing, refused),
+        CollectError::Refused(_) | CollectError::NoReport { .. } => (StreamCondition::Failing, refused),
         CollectError::Portal(error) => match error.remedy() {
             Remedy::RenewToken => (StreamCondition::Rejected, passing),
             Remedy::MissingRole(_) => (StreamCondition::MissingRole, refused),

@@ -26,6 +26,7 @@ mod live;
 pub mod maintenance;
 pub mod policies;
 pub mod reply;
+pub mod reports;
 pub mod requests;
 pub mod rows;
 mod serve;

@@ -16,8 +16,10 @@ use crate::portal::{Endpoint, PageRequest, Reader};
 use crate::record::Record;
 use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
+use crate::sources::reports::Report;
 use crate::sources::{
-    approval_requests, computers, organizations, policies, remediations, system_audit, threats, unified_audit,
+    approval_requests, computers, organizations, policies, remediations, reports, system_audit, threats,
+    unified_audit,
 };
 
 /// One kind of portal row.
@@ -32,6 +34,10 @@ pub trait Source: Sync {
     }
     /// What a row is: an event, a device, a state.
     fn kind(&self) -> Kind;
+    /// The same for the rows of one narrowing.
+    fn kind_of(&self, _filter: &Filter) -> Kind {
+        self.kind()
+    }
     /// The portal permission that the API user's role needs (contract section 1.8).
     fn permission(&self) -> &'static str;
     /// The part that is asked where the configuration chooses none (`sourceTableId`); 0 where there are no parts.
@@ -85,7 +91,7 @@ pub trait Source: Sync {
 }
 
 /// Every source that this version collects.
-pub static SOURCES: [&dyn Source; 8] = [
+pub static SOURCES: [&dyn Source; 9] = [
     &unified_audit::UnifiedAudit,
     &system_audit::SystemAudit,
     &computers::Computers,
@@ -94,6 +100,7 @@ pub static SOURCES: [&dyn Source; 8] = [
     &approval_requests::ApprovalRequests,
     &threats::Threats,
     &remediations::Remediations,
+    &reports::Reports,
 ];
 
 /// The source of that name.
@@ -221,6 +228,8 @@ pub struct Filter {
     pub action_types: Vec<String>,
     /// Vendor action ids to ask for, one query each; `None` means all.
     pub action_id: Option<i64>,
+    /// The report to run.
+    pub report: Option<Report>,
 }
 
 impl Query {

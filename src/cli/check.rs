@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use rustix::fs::{Access, access};
+use rustix::fs::{Access as Right, access};
 use secrecy::ExposeSecret;
 
 use super::{ConfigFile, Usage, logging, out};
-use crate::config::{Config, Connection, Environment, Load, Organizations, human, human_size, loads};
+use crate::config::{
+    Access, AuthKey, Config, Connection, Environment, Load, Organizations, human, human_size, loads,
+};
 use crate::credentials::{looks_like_a_token, read_secret};
 use crate::sink::SinkKind;
 use crate::sinks::file::Compression;
@@ -138,7 +140,7 @@ fn written(config: &Config) -> Vec<(String, PathBuf)> {
 fn can_write(folder: &Path) -> bool {
     let there = folder.ancestors().find(|part| part.exists() && !part.as_os_str().is_empty());
     let there = there.unwrap_or(Path::new("."));
-    there.is_dir() && access(there, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    there.is_dir() && access(there, Right::WRITE_OK | Right::EXEC_OK).is_ok()
 }
 
 /// The configuration as a page for people.
@@ -235,6 +237,21 @@ fn write_connection(f: &mut fmt::Formatter<'_>, connection: &Connection, delay: 
             }
             Some(restate) => writeln!(f, "  sent again every {}", human(restate))?,
             None => writeln!(f)?,
+        }
+    }
+    match connection.access {
+        Access::Portal => {}
+        Access::Reports => {
+            writeln!(f, "  access: reports, so the devices of a report are all that is collected")?
+        }
+        Access::AuthKey => {
+            let AuthKey { header, path } = &connection.auth_key;
+            writeln!(
+                f,
+                "  access: auth_key, UNVERIFIED: the key in {header} at {}/{path}; nobody has seen ThreatLocker answer \
+                 it, so compare what comes with the portal",
+                connection.base_url
+            )?;
         }
     }
     if connection.token_expiry.is_none() {

@@ -42,6 +42,7 @@ const KNOWN: Enrichment<'_> = Enrichment {
         origin: UserOrigin::UnifiedAudit,
         time: Some(COLLECTED - 3_600_000_000),
     }),
+    replaces: None,
 };
 
 /// Show where each field of a record comes from.

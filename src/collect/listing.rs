@@ -2,6 +2,7 @@
 
 mod organizations;
 mod policies;
+mod report;
 mod whole;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use foldhash::fast::RandomState;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::report::Reading;
 use super::{CollectError, Listed, ListedRow, Listing};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, OrganizationId, folded, uid, vendor_key};
@@ -48,6 +50,8 @@ pub struct PortalListing {
     timeout: Duration,
     own_rows: OwnRows,
     fields: Mutex<VendorFields>,
+    /// The report that is being read.
+    reading: tokio::sync::Mutex<Option<Reading>>,
     stop: CancellationToken,
     /// Milliseconds that the last page took, its turn and its tries included.
     took: AtomicU64,
@@ -62,7 +66,16 @@ impl PortalListing {
         fields: VendorFields,
         stop: CancellationToken,
     ) -> Self {
-        Self { portal, source, timeout, own_rows, fields: Mutex::new(fields), stop, took: AtomicU64::new(0) }
+        Self {
+            portal,
+            source,
+            timeout,
+            own_rows,
+            fields: Mutex::new(fields),
+            reading: tokio::sync::Mutex::default(),
+            stop,
+            took: AtomicU64::new(0),
+        }
     }
 
     /// What the rows showed of their fields since this was last asked.
@@ -142,6 +155,16 @@ impl Listing for PortalListing {
     }
 
     async fn list(&self, query: &Query) -> Result<Listed, CollectError> {
+        if self.stop.is_cancelled() {
+            return Err(CollectError::Stopped);
+        }
+        if let Some(report) = &query.filter.report {
+            return tokio::select! {
+                biased;
+                listed = self.report(report, query) => listed,
+                () = self.impatient() => Err(CollectError::Stopped),
+            };
+        }
         let page = self.ask(&query.request(self.source, self.timeout)).await?;
         Ok(self.keyed(query.part, page))
     }

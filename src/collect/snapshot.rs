@@ -21,7 +21,8 @@ use crate::coverage::walk::{Next, RowId, Walk};
 use crate::model::{ConnectionId, Kind, Micros, OrganizationId, RowIds, folded};
 use crate::normalise::{digest, fields};
 use crate::portal::SAFE_PAGE_SIZE;
-use crate::source::{Query, Scope, Shape, Source, by_name};
+use crate::source::{Filter, Query, Scope, Shape, Source, by_name};
+use crate::sources::reports;
 use crate::store::{Store, StoreError, connections, streams};
 
 /// How a snapshot stream is asked.
@@ -32,6 +33,10 @@ pub struct SnapshotSettings {
     pub source: &'static str,
     pub kind: Kind,
     pub scope: Scope,
+    /// What is asked for of the source.
+    pub filter: Filter,
+    /// New devices may be those of a report, which is not run any more.
+    pub takes_over: bool,
     /// Fields that do not count as a change.
     pub volatile: &'static [&'static str],
     pub page_size: u32,
@@ -119,7 +124,9 @@ impl<L: Listing> SnapshotStream<L> {
         self.begin_restatement().await?;
         let before = self.notes.rows;
         let mut why = Unfinished::Unreadable(0);
-        for _ in 0..WALKS {
+        // A report is the same a moment later.
+        let walks = if self.settings.filter.report.is_some() { 1 } else { WALKS };
+        for _ in 0..walks {
             match self.walk(0, false).await? {
                 Ok(seen) => {
                     self.conclude(seen).await?;
@@ -198,6 +205,15 @@ impl<L: Listing> SnapshotStream<L> {
             }
             self.apply(part, rows, answer.undecodable).await?;
             drop(answer.reservation);
+            match answer.last {
+                Some(false) => {
+                    page += 1;
+                    continue;
+                }
+                Some(true) if unusable > 0 => return Ok(Err(Unfinished::Unreadable(unusable))),
+                Some(true) => return Ok(Ok(seen)),
+                None => {}
+            }
             match walk.page(&ids, answer.total) {
                 Next::Page(next) => page = next,
                 Next::Closed if unusable > 0 => {
@@ -223,8 +239,9 @@ impl<L: Listing> SnapshotStream<L> {
 
     async fn list(&mut self, part: u8, page: u32, deleted: bool) -> Result<Listed, CollectError> {
         let (scope, size) = (self.settings.scope.clone(), self.settings.page_size);
-        let query = Query { part, deleted, ..Query::whole(scope, page, size) };
-        self.requests += 1;
+        let filter = self.settings.filter.clone();
+        let query = Query { part, deleted, filter, ..Query::whole(scope, page, size) };
+        self.requests += u64::from(page == 1 || self.settings.filter.report.is_none());
         self.listing.list(&query).await
     }
 
@@ -351,6 +368,10 @@ pub fn confirm_removed(
     for stream in streams::list(db, connection.id)? {
         let Some(source) = by_name(&stream.source) else { continue };
         let Shape::Snapshot { volatile } = source.shape() else { continue };
+        // Of what is no device nothing is ever told to be gone.
+        if source.name() == reports::NAME && stream.fingerprint != reports::COMPUTERS_QUERY {
+            continue;
+        }
         let organization = OrganizationId::new(&stream.scope);
         let tree = stream.scope == "tree";
         let settings = SnapshotSettings {
@@ -359,6 +380,8 @@ pub fn confirm_removed(
             source: source.name(),
             kind: source.kind(),
             scope: if tree { Scope::Tree(organization) } else { Scope::Organization(organization) },
+            filter: Filter::default(),
+            takes_over: false,
             volatile,
             parts: None,
             page_size: 0,

@@ -8,6 +8,7 @@ use ::config::{Value, ValueKind};
 use bytesize::ByteSize;
 use chrono::NaiveDate;
 use reqwest::Url;
+use reqwest::header::HeaderName;
 use secrecy::SecretString;
 
 use super::folder::{BrokenSite, Folder};
@@ -28,6 +29,9 @@ pub struct Connection {
     pub site: String,
     /// `scheme://host[:port]`, without a path; plain http only to loopback.
     pub base_url: String,
+    pub access: Access,
+    /// For [`Access::AuthKey`].
+    pub auth_key: AuthKey,
     pub token: SecretSource,
     /// `None`: unknown, which is not the same as never.
     pub token_expiry: Option<TokenExpiry>,
@@ -48,6 +52,37 @@ pub struct Connection {
     pub stretch: f64,
     /// What becomes of the rows that our own requests write.
     pub own_rows: OwnRows,
+}
+
+/// How a connection reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A portal token: everything.
+    Portal,
+    /// A portal token: reports only, of which one gives the devices.
+    Reports,
+    /// A key that ThreatLocker gives out: reports only (contract section 3.4). Nobody has seen this work.
+    AuthKey,
+}
+
+impl Access {
+    /// As in the configuration; never changes once released.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Portal => "portal",
+            Self::Reports => "reports",
+            Self::AuthKey => "auth_key",
+        }
+    }
+}
+
+/// Where the reports of [`Access::AuthKey`] are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthKey {
+    /// The header that carries the key.
+    pub header: String,
+    /// What stands between the host and the paths of the reports.
+    pub path: String,
 }
 
 /// When the portal lets the token lapse (contract section 9).
@@ -189,16 +224,28 @@ fn check(
     let organizations = organizations(&section);
     let organization_id = organization_id(&section);
     let contact = optional(&section, "contact");
-    section.word("access", &["portal"], &["reports", "auth_key"]);
+    let access = access(&section);
+    let auth_key = section.section("auth_key").and_then(auth_key);
+    if access == Some(Access::AuthKey) && organization_id == Some(None) {
+        section.mistake(
+            "organization_id",
+            "is missing; with `access: auth_key` nothing tells whose key it is: write the id of the organization",
+        );
+    }
     let own_rows = own_rows(&section);
+    if access == Some(Access::AuthKey) && matches!(organizations, Some(Organizations::Only(_))) {
+        section.mistake("organizations", "expected own or all; `access: auth_key` lists no organizations");
+    }
     let rate = section.section("rate").and_then(|rate_section| rate(rate_section, base_url.as_deref()));
     let http = section.section("http").and_then(http);
-    let sources = of_connection(&section, common, base_url.as_deref());
+    let sources = of_connection(&section, common, base_url.as_deref(), access.unwrap_or(Access::Portal));
     section.close();
     let Sources { each, discover_every, tree } = sources?;
     let connection = Connection {
         site: site?,
         base_url: base_url?,
+        access: access?,
+        auth_key: auth_key?,
         token: token?,
         token_expiry: token_expiry?,
         organizations: organizations?,
@@ -213,6 +260,37 @@ fn check(
         own_rows: own_rows?,
     };
     Some((connection, tree))
+}
+
+fn access(section: &Section<'_>) -> Option<Access> {
+    Some(match section.word("access", &["portal", "reports", "auth_key"], &[])? {
+        "reports" => Access::Reports,
+        "auth_key" => Access::AuthKey,
+        _ => Access::Portal,
+    })
+}
+
+fn auth_key(section: Section<'_>) -> Option<AuthKey> {
+    let header: Option<String> = section.required("header");
+    let header = header.and_then(|header| match HeaderName::try_from(header.as_str()) {
+        Ok(_) => Some(header),
+        Err(_) => section.refuse(
+            "header",
+            format!("expected the name of a header such as Authorization, found {}", quoted(&header)),
+        ),
+    });
+    let path: Option<String> = section.required("path");
+    let path = path.and_then(|path| {
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || "/-._~".contains(letter);
+        match path.starts_with('/') && path.chars().all(fits) && !path.contains("..") {
+            true => Some(path.trim_matches('/').to_owned()),
+            false => {
+                section.refuse("path", format!("expected a path such as /portalapi, found {}", quoted(&path)))
+            }
+        }
+    });
+    section.close();
+    Some(AuthKey { header: header?, path: path? })
 }
 
 /// What becomes of the rows that our own requests write.

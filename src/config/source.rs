@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::connection::Access;
 use super::days;
 use super::layers::{Table, merged};
 use super::mistake::{Mistakes, suggestion};
 use super::reader::Section;
 use crate::reach::is_loopback;
 use crate::source::Filter;
+use crate::sources::reports::{self, Report};
 use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
-pub const SOURCE_NAMES: [&str; 8] = [
+pub const SOURCE_NAMES: [&str; 9] = [
     "unified_audit",
     "system_audit",
     "computers",
@@ -22,10 +24,11 @@ pub const SOURCE_NAMES: [&str; 8] = [
     "approval_requests",
     "threats",
     "remediations",
+    "reports",
 ];
 
 /// Sources of the design that are not collected yet.
-const LATER: [&str; 1] = ["reports"];
+const LATER: [&str; 0] = [];
 
 /// The source whose interval is also that of the discovery of organizations, which goes on where the source is off.
 const DISCOVERY: &str = "organizations";
@@ -62,11 +65,17 @@ pub struct SourceConfig {
     pub only: Vec<String>,
     /// `unified_audit`: action types that are not asked for.
     pub skip_types: Vec<String>,
+    /// `reports`: those that are run.
+    pub reports: Vec<Report>,
 }
 
 impl SourceConfig {
     /// The queries that `only` and `skip_types` amount to; one that asks for all without them.
     pub fn filters(&self) -> Vec<Filter> {
+        if !self.reports.is_empty() {
+            let run = |report: &Report| Filter { report: Some(report.clone()), ..Filter::default() };
+            return self.reports.iter().map(run).collect();
+        }
         let kept = |types: &mut dyn Iterator<Item = &str>| -> Vec<String> {
             types
                 .filter(|name| !self.skip_types.iter().any(|skipped| skipped == name))
@@ -78,23 +87,43 @@ impl SourceConfig {
             false => kept(&mut ACTION_TYPES.into_iter()),
         };
         if self.only.is_empty() {
-            return vec![Filter { action_types: all, action_id: None }];
+            return vec![Filter { action_types: all, ..Filter::default() }];
         }
         let mut filters = Vec::new();
         let types =
             kept(&mut self.only.iter().map(String::as_str).filter(|word| ACTION_TYPES.contains(word)));
         if !types.is_empty() {
-            filters.push(Filter { action_types: types, action_id: None });
+            filters.push(Filter { action_types: types, ..Filter::default() });
         }
         let outcomes = OUTCOMES.iter().filter(|(word, _)| self.only.iter().any(|only| only == word));
         let ids: BTreeSet<i64> = outcomes.flat_map(|(_, ids)| ids.iter().copied()).collect();
-        filters.extend(ids.into_iter().map(|id| Filter { action_types: all.clone(), action_id: Some(id) }));
+        filters.extend(ids.into_iter().map(|id| Filter {
+            action_types: all.clone(),
+            action_id: Some(id),
+            ..Filter::default()
+        }));
         filters
     }
 }
 
 /// The settings under the top-level `sources`, on which each connection's own are laid.
 pub(super) struct Common(Table);
+
+impl Common {
+    /// As they are for an access: where it gives reports only, these and nothing else.
+    fn of(&self, access: Access) -> Table {
+        let mut common = self.0.clone();
+        if access != Access::Portal {
+            for name in SOURCE_NAMES {
+                if let Some(Value { kind: ValueKind::Table(source), .. }) = common.get_mut(name) {
+                    let enabled = Value::new(None, ValueKind::Boolean(name == reports::NAME));
+                    source.insert("enabled".to_owned(), enabled);
+                }
+            }
+        }
+        common
+    }
+}
 
 /// All sources of one connection.
 pub(super) struct Sources {
@@ -121,11 +150,22 @@ pub(super) fn of_connection(
     connection: &Section<'_>,
     common: &Common,
     base_url: Option<&str>,
+    access: Access,
 ) -> Option<Sources> {
     let own = connection.section("sources")?;
-    let tree = merged(common.0.clone(), own.values().clone());
+    let common = common.of(access);
+    let tree = merged(common.clone(), own.values().clone());
     let section = own.over(&tree);
-    let (mut each, discover_every) = check(&section, &common.0)?;
+    let (mut each, discover_every) = check(&section, &common)?;
+    if access != Access::Portal {
+        for (name, _) in each.iter().filter(|(name, source)| **name != reports::NAME && source.enabled) {
+            let text = format!(
+                "cannot be collected with `access: {}`, which gives reports only; remove it, or set `access: portal`",
+                access.as_str()
+            );
+            section.mistake(&format!("{name}.enabled"), text);
+        }
+    }
     // Which computers there are, the computers tell.
     let lists_computers = each.get("computers").is_some_and(|source| source.enabled);
     if let Some(remediations) = each.get_mut("remediations") {
@@ -180,7 +220,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
     };
     let enabled = section.required("enabled");
     let every = section.duration("every", MIN_EVERY, days(30));
-    let page_size = section.number("page_size", 1, 1000);
+    let page_size = if has("page_size") { section.number("page_size", 1, 1000) } else { Some(1000) };
     let settle = span("settle", Duration::ZERO, Duration::from_secs(86_400));
     let retention = span("retention", Duration::from_secs(3600), days(400));
     let backfill = span("backfill", Duration::ZERO, days(400));
@@ -210,6 +250,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
     let only = words("only", &outcomes_and_types);
     let skip_types = words("skip_types", &ACTION_TYPES);
     let tables = if has("tables") { tables(&section) } else { Some(Vec::new()) };
+    let reports = if has("names") { named_reports(&section, enabled) } else { Some(Vec::new()) };
     section.close();
     enrich?;
     let source = SourceConfig {
@@ -225,6 +266,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         tables: tables?,
         only: only?,
         skip_types: skip_types?,
+        reports: reports?,
     };
     if source.filters().iter().any(|filter| filter.action_types.is_empty()) && !source.skip_types.is_empty()
         || source.filters().is_empty()
@@ -251,6 +293,38 @@ fn no_enrichment(section: &Section<'_>) -> Option<()> {
         other => format!("unknown \"{other}\"; nothing can be named here yet"),
     };
     section.refuse("enrich", text)
+}
+
+/// The reports that are run: one of all computers, and each that is named.
+fn named_reports(section: &Section<'_>, enabled: Option<bool>) -> Option<Vec<Report>> {
+    let list = |key: &'static str| {
+        section.takes(key, || "a list of names of reports".to_owned());
+        let names: Vec<String> = section.required(key)?;
+        match names.iter().any(|name| reports::normalised(name).is_empty()) {
+            true => section.refuse(key, "holds an empty name; write each as the portal shows it"),
+            false => Some(names),
+        }
+    };
+    let (computers, names) = (list("computers"), list("names"));
+    let span = section.duration("span", Duration::from_secs(3600), days(366));
+    let (computers, names, span) = (computers?, names?, span?);
+    let is = |one: &str, other: &str| reports::normalised(one) == reports::normalised(other);
+    for (place, name) in names.iter().enumerate() {
+        if names[..place].iter().any(|earlier| is(earlier, name)) {
+            return section.refuse("names", format!("names {name:?} twice"));
+        }
+        if computers.iter().chain(&reports::ALL_COMPUTERS.map(str::to_owned)).any(|other| is(other, name)) {
+            let text = format!("{name:?} is a report of all computers; name it under `computers` instead");
+            return section.refuse("names", text);
+        }
+    }
+    if computers.is_empty() && names.is_empty() && enabled == Some(true) {
+        return section
+            .refuse("names", "is empty, and so is `computers`; name a report, or set `enabled: false`");
+    }
+    let named = names.into_iter().map(|name| Report { names: vec![name], is_computers: false, span });
+    let all = (!computers.is_empty()).then_some(Report { names: computers, is_computers: true, span });
+    Some(all.into_iter().chain(named).collect())
 }
 
 fn tables(section: &Section<'_>) -> Option<Vec<u8>> {

@@ -415,7 +415,7 @@ mod assembling {
     use crate::format::{Encoded, Origin};
     use crate::formats::ocsf::Version;
     use crate::model::Entry;
-    use crate::record::enrichment::{Computer, Enrichment, Facts, Sighting};
+    use crate::record::enrichment::{Computer, Enrichment, Facts, Sighting, UserOrigin};
     use crate::store::devices::{self, Told};
     use crate::store::outbox::PendingLane;
     use crate::store::tests::memory;
@@ -471,7 +471,8 @@ mod assembling {
             Told { organization, at, sighting: Arc::new(sighting) }
         };
         if let Some((computer, user, mode)) = listed {
-            devices::note_listed(db, &told(*computer, 50, *user, Some(*mode)), 100).unwrap();
+            devices::note_listed(db, &told(*computer, 50, *user, Some(*mode)), UserOrigin::Computer, 100)
+                .unwrap();
         }
         let told: Vec<_> =
             rows.iter().map(|(computer, at, user)| Some(told(*computer, *at, *user, None))).collect();

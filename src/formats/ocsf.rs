@@ -106,10 +106,10 @@ struct Context<'a> {
     record: &'a Record<'a>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// The vendor's name of a field.
-    fn name_of(&self, field: Field<'_>) -> &'static str {
-        self.record.row.names().all()[usize::from(field.slot())]
+    fn name_of(&self, field: Field<'_>) -> &'a str {
+        self.record.row.name(field.slot())
     }
 }
 
@@ -130,5 +130,6 @@ pub(crate) fn write(
         About::Approval(request) => approval::write(out, context, request),
         About::Remediation(remediation) => remediation::write(out, context, remediation),
         About::Entity(entity) => entity::write(out, context, entity),
+        About::Row(report) => event::write_row(out, context, *report),
     }
 }

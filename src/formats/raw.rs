@@ -1,7 +1,8 @@
 //! The `raw` format: the vendor's row in an envelope, one JSON object a line.
 //!
 //! Keys, in this order: `uid`, `source`, `kind`, `change`, `site`, `organization_id`, `vendor_id`, `time`,
-//! `collected`, `lane`, `number`, `row`, and `previous` where a row came before. `organization_id`,
+//! `collected`, `lane`, `number`, `row`, `previous` where a row came before, and `replaces` (`vendor_id` and `uid`) where a
+//! device of a report goes on as this one. `organization_id`,
 //! `vendor_id` and `time` are null when unknown. Times are RFC 3339 in UTC with microseconds. `row` and
 //! `previous` are the vendor's bytes, except that line breaks between tokens are spaces.
 
@@ -10,9 +11,15 @@ use std::io::Write;
 use super::rfc3339;
 use crate::format::{FormatError, Origin, check};
 use crate::model::Entry;
+use crate::record::enrichment::Replaced;
 
 /// Appends one line to `out`; what was appended before an error is left for the caller to cut off.
-pub(crate) fn encode(origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
+pub(crate) fn encode(
+    origin: Origin<'_>,
+    entry: &Entry<'_>,
+    replaces: Option<Replaced<'_>>,
+    out: &mut Vec<u8>,
+) -> Result<(), FormatError> {
     check("row", entry.row)?;
     if let Some(previous) = entry.previous {
         check("previous row", previous)?;
@@ -45,6 +52,13 @@ pub(crate) fn encode(origin: Origin<'_>, entry: &Entry<'_>, out: &mut Vec<u8>) -
     if let Some(previous) = entry.previous {
         put(out, ",\"previous\":");
         verbatim(out, previous);
+    }
+    if let Some(replaced) = replaces {
+        put(out, ",\"replaces\":{\"vendor_id\":");
+        text(out, replaced.id);
+        put(out, ",\"uid\":\"");
+        put(out, replaced.uid.hyphenated().encode_lower(&mut [0; 36]));
+        put(out, "\"}");
     }
     put(out, "}\n");
     Ok(())
@@ -104,7 +118,7 @@ mod tests {
 
     fn line(entry: &Entry<'_>) -> String {
         let mut out = Vec::new();
-        encode(ORIGIN, entry, &mut out).unwrap();
+        encode(ORIGIN, entry, None, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -156,7 +170,7 @@ mod tests {
             let row = serde_json::to_string_pretty(&pretty).unwrap() + &gap;
             let mut out = Vec::new();
             let origin = Origin { site: &site, ..ORIGIN };
-            encode(origin, &entry(&row, Some(&row)), &mut out).unwrap();
+            encode(origin, &entry(&row, Some(&row)), None, &mut out).unwrap();
             prop_assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), 1);
             prop_assert!(!out.contains(&b'\r'));
             let read: Value = serde_json::from_slice(&out).unwrap();

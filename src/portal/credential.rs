@@ -242,6 +242,10 @@ impl Credential {
             state.since = now;
         }
         state.last_success = Some(now);
+        // A whole report is no probe.
+        if request.endpoint.is_streamed() {
+            return;
+        }
         state.worked.retain(|other| other.endpoint != request.endpoint);
         state.worked.insert(0, request.clone());
     }

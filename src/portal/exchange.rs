@@ -1,10 +1,13 @@
 //! One request as it goes over the wire: its turn, its tries, its headers and its answer within the budget.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +17,7 @@ use super::body::{Body, Coding, Refused, STEP};
 use super::credential::Credential;
 use super::error::{Answer, Failure, clean};
 use super::page::Unreadable;
+use super::streamed::{self, Reading, Rest};
 use super::{Page, PageRequest, Portal, page, retry};
 use crate::budget::Reservation;
 use crate::reach::chain;
@@ -45,7 +49,10 @@ impl Portal {
         probing: bool,
     ) -> Result<Page, Failure> {
         let settings = &self.0.settings;
-        let mut need = self.0.usual_size.load(Ordering::Relaxed).max(STEP);
+        let mut need = match request.endpoint.is_streamed() {
+            true => streamed::ROOM,
+            false => self.0.usual_size.load(Ordering::Relaxed).max(STEP).min(settings.body_limit),
+        };
         let mut attempt = 0;
         loop {
             let trouble = match self.attempt(credential, token, request, probing, need).await {
@@ -55,7 +62,7 @@ impl Portal {
             let (failure, mut wait) = match trouble {
                 Trouble::Final(failure) => return Err(failure),
                 Trouble::Outgrown { need: more } => {
-                    need = more;
+                    need = more.min(settings.body_limit);
                     continue;
                 }
                 Trouble::Passing { failure, wait } => (failure, wait),
@@ -94,14 +101,15 @@ impl Portal {
     ) -> Result<Page, Trouble> {
         // The turn is taken last, with everything else in hand, so that a start is a start. Memory is waited for
         // while holding a slot: whoever holds memory needs no slot to give it back.
-        let (_slot, reservation) = loop {
+        let (slot, reservation) = loop {
             self.wait_while_held(credential).await.map_err(Trouble::Final)?;
             // While somebody's refusal is being judged, the others wait for the verdict instead of being refused too.
             if !probing {
                 drop(credential.judging.lock().await);
             }
-            let slot = credential.slots.acquire().await.expect("the slots are never closed");
-            let reservation = self.0.budget.reserve(need.min(self.0.settings.body_limit)).await;
+            let slots = Arc::clone(&credential.slots);
+            let slot = slots.acquire_owned().await.expect("the slots are never closed");
+            let reservation = self.0.budget.reserve(need).await;
             credential.pace.turn().await;
             let judged = probing || credential.judging.try_lock().is_ok();
             if judged && credential.held_until().is_none() {
@@ -113,7 +121,13 @@ impl Portal {
         }
         credential.count_request(self.heard().then(|| self.now()));
         match timeout(request.timeout, self.exchange(credential, token, request, reservation)).await {
-            Ok(outcome) => outcome,
+            Ok(Ok(mut page)) => {
+                if let Some(rest) = page.rest.as_mut().filter(|rest| !rest.has_ended()) {
+                    rest.hold(slot);
+                }
+                Ok(page)
+            }
+            Ok(Err(trouble)) => Err(trouble),
             Err(_) => {
                 credential.pace.observe(request.timeout);
                 let failure = Failure::Unreachable(format!("time-out after {:?}", request.timeout));
@@ -163,6 +177,9 @@ impl Portal {
         }
         credential.pace.observe(sent.elapsed());
 
+        if request.endpoint.is_streamed() {
+            return self.begin_reading(secret, request, &headers, response, reservation).await;
+        }
         let limit = self.0.settings.body_limit;
         let unread = |reason: String| Trouble::Final(Failure::Undecodable { reason: clean(&reason, secret) });
         let coding = Coding::of(&headers).map_err(unread)?;
@@ -207,6 +224,39 @@ impl Portal {
         })
     }
 
+    /// The first batch of an answer, with what is left of it.
+    async fn begin_reading(
+        &self,
+        secret: &str,
+        request: &PageRequest,
+        headers: &HeaderMap,
+        response: reqwest::Response,
+        reservation: Reservation,
+    ) -> Result<Page, Trouble> {
+        let reading = Reading {
+            coding: Coding::of(headers)
+                .map_err(|reason| Trouble::Final(Failure::Undecodable { reason: clean(&reason, secret) }))?,
+            reservation,
+            timeout: request.timeout,
+            secret,
+            site: &self.0.settings.site,
+            endpoint: request.endpoint,
+            status: response.status().as_u16(),
+        };
+        let paging = Paging::of(headers);
+        let mut rest = Rest::new(response, reading);
+        match rest.read().await {
+            Ok(page) => {
+                Ok(Page { total: paging.total, page_size: paging.page_size, rest: Some(rest), ..page })
+            }
+            Err(Failure::Answer(answer)) if answer.transient() || answer.status == 500 => {
+                Err(Trouble::Passing { failure: Failure::Answer(answer), wait: None })
+            }
+            Err(failure @ Failure::Unreachable(_)) => Err(Trouble::Passing { failure, wait: None }),
+            Err(failure) => Err(Trouble::Final(failure)),
+        }
+    }
+
     /// The request with its headers (contract section 1.2).
     fn built(&self, secret: &str, request: &PageRequest) -> reqwest::RequestBuilder {
         let inner = &self.0;
@@ -221,8 +271,9 @@ impl Portal {
             .or_else(|_| HeaderValue::from_bytes(secret.as_bytes()))
             .expect("a secret is read without control characters");
         authorization.set_sensitive(true);
+        let header = HeaderName::try_from(&inner.settings.header).unwrap_or(AUTHORIZATION);
         builder = builder
-            .header(AUTHORIZATION, authorization)
+            .header(header, authorization)
             .header(ACCEPT, "application/json")
             .header(ACCEPT_ENCODING, "gzip");
         if let Some(organization) = &request.organization {
@@ -269,7 +320,9 @@ impl Trouble {
 /// The same request for its first row only.
 pub(super) fn for_one_row(request: &PageRequest) -> PageRequest {
     let mut body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
-    if let Value::Object(members) = &mut body {
+    if let Value::Object(members) = &mut body
+        && !request.endpoint.is_streamed()
+    {
         members.insert("pageSize".into(), 1.into());
         members.insert("pageNumber".into(), 1.into());
         return PageRequest { body: body.to_string().into(), ..request.clone() };

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 /// Names under which some clients found the list inside an object (contract section 1.4).
-const ENVELOPES: [&str; 10] =
+pub(super) const ENVELOPES: [&str; 10] =
     ["data", "items", "pageItems", "value", "result", "results", "records", "logs", "groups", "rows"];
 
 /// Members that make an object an error and never a page (contract section 8.1).
@@ -228,7 +228,7 @@ fn trimmed(body: &[u8], range: Range<usize>) -> Range<usize> {
     start..end
 }
 
-fn broken(reason: &str) -> Unreadable {
+pub(super) fn broken(reason: &str) -> Unreadable {
     Unreadable::Broken(format!("not a list: {reason}"))
 }
 

@@ -16,6 +16,12 @@ pub struct PortalSettings {
     /// `scheme://host[:port][/path]` as [`base_url_of`] gives it; `/portalapi` is appended.
     pub base_url: String,
     pub token: SecretSource,
+    /// Only reports may be asked for.
+    pub reports_only: bool,
+    /// The header that carries the token.
+    pub header: String,
+    /// What stands between the host and the paths of the endpoints.
+    pub path: String,
     /// Requests a second of the credential; `None` is unlimited, which only a portal on loopback may have.
     pub rate_per_second: Option<f64>,
     /// Requests of the credential at the same time.
@@ -47,6 +53,9 @@ impl PortalSettings {
             site: site.to_owned(),
             base_url: base_url.to_owned(),
             token,
+            reports_only: false,
+            header: "Authorization".to_owned(),
+            path: "portalapi".to_owned(),
             rate_per_second: Some(5.0),
             concurrent: 2,
             proxy: None,
@@ -75,7 +84,11 @@ impl PortalSettings {
         if self.concurrent == 0 || self.attempts == 0 {
             return Err("concurrent requests and attempts must be at least 1".into());
         }
-        url.join("portalapi/").map_err(|error| format!("base_url: {error}"))
+        let path = match self.path.as_str() {
+            "" => String::new(),
+            path => format!("{path}/"),
+        };
+        url.join(&path).map_err(|error| format!("base_url: {error}"))
     }
 
     /// The HTTP client.

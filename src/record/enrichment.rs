@@ -8,6 +8,7 @@ use std::hash::Hash;
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::model::Micros;
 
@@ -18,6 +19,19 @@ pub struct Enrichment<'a> {
     pub device: Option<KnownDevice<'a>>,
     /// Who was last logged in to it.
     pub user: Option<LastUser<'a>>,
+    /// The device of a report that goes on as this one.
+    pub replaces: Option<Replaced<'a>>,
+}
+
+/// A device of a report, which the computers list under an id of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Replaced<'a> {
+    /// What it went by: `vendor_id` of its records.
+    #[serde(rename = "i", borrow)]
+    pub id: &'a str,
+    /// The uid of the record that told it last, restatements aside.
+    #[serde(rename = "u")]
+    pub uid: Uuid,
 }
 
 /// A device as it last was before the entry.
@@ -97,6 +111,19 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The same, with what another says of what this does not.
+    pub fn completed_by(&self, other: &Facts) -> Facts {
+        let or = |one: &Option<String>, other: &Option<String>| one.clone().or_else(|| other.clone());
+        Facts {
+            name: or(&self.name, &other.name),
+            host: or(&self.host, &other.host),
+            os: or(&self.os, &other.os),
+            group: or(&self.group, &other.group),
+            organization: or(&self.organization, &other.organization),
+            mode: or(&self.mode, &other.mode),
+        }
+    }
+
     /// The same, borrowed; none where nothing is known.
     pub fn known(&self) -> Option<KnownDevice<'_>> {
         let known = KnownDevice {
@@ -210,6 +237,9 @@ pub struct Known<'a> {
     /// For each entry the device and the user, counted from 1; 0 for none. Empty where nothing is known.
     #[serde(rename = "e")]
     entries: Vec<(u32, u32)>,
+    /// What few entries replace, by their places.
+    #[serde(rename = "r", borrow, default, skip_serializing_if = "Vec::is_empty")]
+    replaced: Vec<(u32, Replaced<'a>)>,
 }
 
 impl<'a> Known<'a> {
@@ -217,7 +247,8 @@ impl<'a> Known<'a> {
     pub fn new(entries: impl Iterator<Item = Enrichment<'a>>) -> Self {
         let (mut devices, mut users) = (Places::default(), Places::default());
         let mut known = Self::default();
-        for Enrichment { device, user } in entries {
+        for (number, Enrichment { device, user, replaces }) in (0..).zip(entries) {
+            known.replaced.extend(replaces.map(|replaced| (number, replaced)));
             let device = device.map_or(0, |device| place(&mut devices, &mut known.devices, device));
             let user = user.map_or(0, |user| place(&mut users, &mut known.users, user));
             known.entries.push((device, user));
@@ -231,7 +262,12 @@ impl<'a> Known<'a> {
     /// What is known with the entry at this place of its chunk.
     pub fn of(&self, place: usize) -> Enrichment<'a> {
         let (device, user) = self.entries.get(place).copied().unwrap_or_default();
-        Enrichment { device: counted(&self.devices, device), user: counted(&self.users, user) }
+        let replaced = self.replaced.iter().find(|(number, _)| usize::try_from(*number) == Ok(place));
+        Enrichment {
+            device: counted(&self.devices, device),
+            user: counted(&self.users, user),
+            replaces: replaced.map(|(_, replaced)| *replaced),
+        }
     }
 }
 
@@ -258,11 +294,15 @@ mod tests {
     fn what_many_entries_know_is_kept_once() {
         let user = LastUser { name: "a", origin: UserOrigin::Computer, time: None };
         let device = KnownDevice { mode: Some("Secure"), ..KnownDevice::default() };
+        let replaced = Replaced { id: "host:a", uid: Uuid::from_u128(1) };
         let entries = [
-            Enrichment { device: Some(device), user: Some(user) },
+            Enrichment { device: Some(device), user: Some(user), replaces: None },
             Enrichment::default(),
-            Enrichment { device: Some(KnownDevice { mode: Some("Learning"), ..device }), user: None },
-            Enrichment { device: Some(device), user: Some(user) },
+            Enrichment {
+                device: Some(KnownDevice { mode: Some("Learning"), ..device }),
+                ..Enrichment::default()
+            },
+            Enrichment { device: Some(device), user: Some(user), replaces: Some(replaced) },
         ];
         let known = Known::new(entries.into_iter());
         assert_eq!((known.devices.len(), known.users.len()), (2, 1));

@@ -61,9 +61,17 @@ pub struct Names {
     table: [u8; TABLE],
     /// The slot of the nested object.
     nested: Option<Slot>,
+    /// Names are headings of columns: letters and digits alone tell them apart.
+    headings: bool,
 }
 
 impl Names {
+    /// Names in small letters of columns that people head as they like: `lastcheckin` is "Last Check-in", too
+    /// (contract section 3.3). A row keeps its own headings.
+    pub const fn headings(names: &'static [&'static str]) -> Self {
+        Self { headings: true, ..Self::new(names) }
+    }
+
     /// Builds the look-up table; more than 128 names, or a member before its object, do not compile.
     #[expect(clippy::cast_possible_truncation, reason = "there are at most 128 names")]
     pub const fn new(names: &'static [&'static str]) -> Self {
@@ -86,7 +94,12 @@ impl Names {
             }
             slot += 1;
         }
-        Self { names, table, nested }
+        Self { names, table, nested, headings: false }
+    }
+
+    /// Whether the names are headings of columns.
+    pub fn are_headings(&self) -> bool {
+        self.headings
     }
 
     /// The slot of a name; made for constants, where a name that is not in the list does not compile.
@@ -111,6 +124,15 @@ impl Names {
 
     /// The slot of a vendor's key in any casing, since the portal's varies (contract section 5.3).
     pub(super) fn find(&self, key: &[u8]) -> Option<Slot> {
+        if self.headings && !key.iter().all(u8::is_ascii_alphanumeric) {
+            let marks = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
+            let plain: Vec<u8> = key.iter().copied().filter(marks).collect();
+            return if plain.is_empty() { None } else { self.look_up(&plain) };
+        }
+        self.look_up(key)
+    }
+
+    fn look_up(&self, key: &[u8]) -> Option<Slot> {
         let mut at = hash(key);
         while self.table[at] != NONE {
             let slot = self.table[at];
@@ -225,6 +247,8 @@ pub struct Row<'a> {
     /// By slot; empty where there is none.
     values: [&'a str; MOST],
     rest: Vec<Rest<'a>>,
+    /// How the row heads the columns that are known; empty where names are no headings.
+    headings: Vec<(Slot, Cow<'a, str>)>,
     /// The most characters of a text; a longer one is read as none.
     longest: usize,
 }
@@ -245,7 +269,7 @@ impl<'a> Row<'a> {
     /// # Errors
     /// What is no JSON object.
     pub fn read(names: &'static Names, json: &'a str, longest: usize) -> Result<Self, serde_json::Error> {
-        let mut row = Self { names, values: [""; MOST], rest: Vec::new(), longest };
+        let mut row = Self { names, values: [""; MOST], rest: Vec::new(), headings: Vec::new(), longest };
         let mut reader = serde_json::Deserializer::from_str(json);
         reader.deserialize_map(Members { row: &mut row, object: None })?;
         reader.end()?;
@@ -270,16 +294,29 @@ impl<'a> Row<'a> {
     fn put(&mut self, slot: Option<Slot>, key: Cow<'a, str>, raw: &'a str) {
         match slot {
             _ if raw == "null" => {}
-            Some(slot) if self.values[usize::from(slot)].is_empty() => self.values[usize::from(slot)] = raw,
+            Some(slot) if self.values[usize::from(slot)].is_empty() => {
+                self.values[usize::from(slot)] = raw;
+                if self.names.headings {
+                    self.headings.push((slot, key));
+                }
+            }
             _ => {
                 let before = self.rest.iter().filter(|rest| spelled(&rest.key, &key)).count();
-                let count = before + usize::from(slot.is_some());
+                // Two columns of one meaning may be headed otherwise.
+                let again = slot.is_some_and(|slot| !self.names.headings || spelled(self.name(slot), &key));
+                let count = before + usize::from(again);
                 // A member without a name can stand in no list of members by name.
                 let stays = count == 0 && !key.is_empty();
                 let key = if stays { key } else { Cow::Owned(format!("{key}#{}", count + 1)) };
                 self.rest.push(Rest { key, raw });
             }
         }
+    }
+
+    /// How the row calls the value in a slot: JSON text without quotes, escapes still in it.
+    pub fn name(&self, slot: Slot) -> &str {
+        let own = self.headings.iter().find(|(known, _)| *known == slot);
+        own.map_or(self.names.names[usize::from(slot)], |(_, heading)| heading)
     }
 
     /// The names of this row's slots.
@@ -540,5 +577,20 @@ mod tests {
         ] {
             assert_eq!(tidy(row), tidied);
         }
+    }
+
+    #[test]
+    fn columns_are_found_by_letters_and_digits_and_keep_their_headings() {
+        static KNOWN: Names = Names::headings(&["lastcheckin", "hostname"]);
+        let json =
+            r#"{"Last Check-in":"1","HOST_NAME":"a","Hostname":"b","Hostname":"c","Zoë":true,"—":1,"":2}"#;
+        let row = Row::read(&KNOWN, json, usize::MAX).unwrap();
+        let known: Vec<_> =
+            row.unused(Slots::NONE).map(|field| (row.name(field.slot()), field.inner())).collect();
+        assert_eq!(known, [("Last Check-in", "1"), ("HOST_NAME", "a")]);
+        let rest: Vec<_> = row.rest().iter().map(|rest| (&*rest.key, rest.raw)).collect();
+        let wanted =
+            [("Hostname", r#""b""#), ("Hostname#2", r#""c""#), ("Zoë", "true"), ("—", "1"), ("#1", "2")];
+        assert_eq!(rest, wanted);
     }
 }

@@ -5,6 +5,8 @@
 //! record made since. Neither is an error, and both should be known. Pages are sampled, since a change of the
 //! vendor's shows in every row or in many.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -17,7 +19,9 @@ const SAMPLE: usize = 64;
 const CERTAIN: u32 = 50;
 /// So many fields that are not known by name are told apart; a name is cut at so many characters.
 const MOST: usize = 64;
-const LONGEST: usize = 80;
+pub const LONGEST: usize = 80;
+/// Columns of a report that are told apart.
+pub const MOST_COLUMNS: usize = 256;
 
 /// What is known of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub struct VendorFields {
     changes: Vec<FieldChange>,
     /// Which rows of the next page are looked at.
     turn: usize,
+    /// The columns of a report as they were last.
+    columns: BTreeMap<String, FieldState>,
 }
 
 /// How a field fared in the rows looked at last.
@@ -72,7 +78,12 @@ impl VendorFields {
     /// `known`: what was noticed before, as it was stored.
     pub fn new(names: &'static Names, known: impl IntoIterator<Item = FieldChange>) -> Self {
         let fields = vec![Seen::default(); names.all().len()];
-        let mut new = Self { names, fields, unknown: Vec::new(), changes: Vec::new(), turn: 0 };
+        let columns = BTreeMap::new();
+        let mut new = Self { names, fields, unknown: Vec::new(), changes: Vec::new(), turn: 0, columns };
+        if names.are_headings() {
+            new.columns.extend(known);
+            return new;
+        }
         for (name, state) in known {
             // What an older version did not know, this one may.
             let known = names.find(name.as_bytes()).is_some();
@@ -101,6 +112,30 @@ impl VendorFields {
         for (field, count) in counts.into_iter().enumerate() {
             self.judge(field, count.rows, looked);
         }
+    }
+
+    /// Looks at all columns of a report. Each report has its own, and nobody documents them: those that it had at
+    /// first are usual. One without any says nothing.
+    pub fn look_at_columns(&mut self, columns: &BTreeSet<String>) {
+        if columns.is_empty() {
+            return;
+        }
+        let is_first = self.columns.is_empty();
+        for name in columns {
+            let state = match self.columns.get(name) {
+                None if is_first => FieldState::Usual,
+                None => FieldState::Added,
+                Some(FieldState::Dropped) => FieldState::Usual,
+                Some(_) => continue,
+            };
+            self.changes.push((name.clone(), state));
+        }
+        for (name, state) in &self.columns {
+            if !columns.contains(name) && *state != FieldState::Dropped {
+                self.changes.push((name.clone(), FieldState::Dropped));
+            }
+        }
+        self.columns.extend(self.changes.iter().cloned());
     }
 
     /// What became known since this was last asked.
@@ -279,5 +314,26 @@ mod tests {
         let mut fields = VendorFields::new(&NAMES, [named("port", FieldState::Added)]);
         assert_eq!(look(&mut fields, r#"{"port":1}"#, 1), []);
         assert_eq!(look(&mut fields, r#"{"port":1}"#, 50), [named("port", FieldState::Usual)]);
+    }
+
+    #[test]
+    fn columns_of_a_report_are_usual_at_first_and_each_change_of_them_is_told_once() {
+        static HEADINGS: Names = Names::headings(&["hostname"]);
+        let of =
+            |columns: &[&str]| columns.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+        let mut fields = VendorFields::new(&HEADINGS, []);
+        let mut told = |columns: &[&str]| {
+            fields.look_at_columns(&of(columns));
+            fields.take_changes()
+        };
+        assert_eq!(told(&["A", "B"]), [named("A", FieldState::Usual), named("B", FieldState::Usual)]);
+        assert_eq!(told(&["A", "B"]), []);
+        assert_eq!(told(&["A", "C"]), [named("C", FieldState::Added), named("B", FieldState::Dropped)]);
+        assert_eq!((told(&["A", "C"]), told(&[])), (vec![], vec![]), "one without columns says nothing");
+        assert_eq!(told(&["A", "B", "C"]), [named("B", FieldState::Usual)]);
+        let known = [named("A", FieldState::Usual), named("C", FieldState::Added)];
+        let mut fields = VendorFields::new(&HEADINGS, known);
+        fields.look_at_columns(&of(&["A", "C"]));
+        assert_eq!(fields.take_changes(), [], "nor after a restart");
     }
 }

@@ -289,6 +289,7 @@ proptest! {
         let known = Enrichment {
             device: Some(KnownDevice { name: Some("zqKnown"), os: id, group: id, organization: Some("zqOwner"), mode: id }),
             user: Some(LastUser { name: user, origin: UserOrigin::Computer, time: None }),
+            replaces: None,
         };
         let origin = Origin { site: "acme", source: case.source, lane: Lane::Live, collected: 1_772_366_400_000_001 };
         let redacted = redaction.apply(case.source, &entry, &known).unwrap();
@@ -439,6 +440,7 @@ fn what_is_known_besides_is_redacted_and_has_the_pseudonyms_of_the_row() {
             mode: Some("Secure"),
         }),
         user: Some(LastUser { name: "acme\\Alice", origin: UserOrigin::UnifiedAudit, time: Some(5) }),
+        replaces: None,
     };
     let named = json!({ "username": "ACME\\alice", "hostname": "WS-0001", "organizationName": "ACME" });
     let classes = [Class::User, Class::Device, Class::Organization];
@@ -627,7 +629,7 @@ fn an_address_is_redacted_wherever_it_stands_even_if_no_field_has_it() {
     }
     let known = Enrichment {
         device: Some(KnownDevice { group: Some("203.0.113.66"), ..KnownDevice::default() }),
-        user: None,
+        ..Enrichment::default()
     };
     let redacted = redaction.apply("computers", &entry("{}", None), &known).unwrap();
     assert_eq!(redacted.known(&known).device.unwrap().group, Some(&*of("203.0.113.66")));

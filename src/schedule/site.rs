@@ -13,10 +13,11 @@ use tracing::Instrument as _;
 use super::stream::{First, Stream, Unfinished, query_name};
 use super::{LONGEST_PAUSE, Surroundings};
 use crate::collect::listing::Covered;
-use crate::config::{Connection, Organizations, SourceConfig};
+use crate::config::{Access, Connection, Organizations, SourceConfig};
 use crate::model::{Kind, OrganizationId};
-use crate::portal::{ListedOrganization, Portal, PortalError, Remedy};
+use crate::portal::{Endpoint, ListedOrganization, PageRequest, Portal, PortalError, Remedy};
 use crate::source::{self, Filter, Scope, Source};
+use crate::sources::reports;
 use crate::status::Failing;
 use crate::store::connections::{self, ConnectionRow};
 use crate::store::{Store, StoreError, devices};
@@ -215,6 +216,10 @@ impl Site {
     async fn discover(&self, around: &Surroundings) -> Result<Discovered, SiteError> {
         let own = self.own_organization(around).await?;
         around.board.update_site(&self.config.site, |entry| entry.organization = Some(own.clone()));
+        if self.config.access == Access::AuthKey {
+            let scopes = vec![self.reports_scope(own.clone()).await?];
+            return Ok(Discovered { own, scopes, unknown: None });
+        }
         let listed = self.portal.child_organizations(&own).await;
         // An organization that a token does not reach is answered with an error (contract section 8.2), or with
         // nothing.
@@ -243,6 +248,29 @@ impl Site {
             Organizations::Only(wanted) => chosen(&self.portal, wanted, &own, &children).await?,
         };
         Ok(Discovered { own, scopes, unknown })
+    }
+
+    /// Where nothing but reports may be asked for, their list tells the portal's time, and no organizations.
+    async fn reports_scope(&self, own: OrganizationId) -> Result<Scope, SiteError> {
+        if !self.portal.heard() {
+            tracing::warn!(
+                "`access: auth_key` is UNVERIFIED: nobody has seen ThreatLocker answer it. Compare what comes with the \
+                 portal before relying on it"
+            );
+            let list = PageRequest {
+                endpoint: Endpoint::ReportList,
+                organization: Some(own.clone()),
+                body: Default::default(),
+                query: String::new(),
+                timeout: self.config.http.timeout,
+            };
+            let answer = self.portal.fetch(&list).await;
+            answer.map(drop).or_else(|error| if self.answered() { Ok(()) } else { Err(error) })?;
+        }
+        Ok(match self.config.organizations {
+            Organizations::All => Scope::Tree(own),
+            Organizations::Own | Organizations::Only(_) => Scope::Organization(own),
+        })
     }
 
     fn answered(&self) -> bool {
@@ -297,6 +325,7 @@ impl Site {
         }
         let whole = [Scope::Tree(found.own.clone())];
         let mut streams = Vec::new();
+        let runs_reports = self.config.sources.get(reports::NAME).is_some_and(|config| config.enabled);
         for source in source::SOURCES {
             let Some(config) = self.config.sources.get(source.name()).filter(|config| config.enabled) else {
                 continue;
@@ -325,6 +354,7 @@ impl Site {
                         part,
                         filter,
                         also: also.cloned(),
+                        takes_over: source.name() == "computers" && !runs_reports,
                     });
                 }
             }

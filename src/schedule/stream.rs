@@ -18,7 +18,7 @@ use crate::collect::window::{Notes, WindowSettings, WindowStream};
 use crate::config::SourceConfig;
 use crate::coverage::State;
 use crate::epitaph::Epitaph;
-use crate::model::{OrganizationId, SECOND, Seconds};
+use crate::model::{Kind, OrganizationId, SECOND, Seconds};
 use crate::portal::Portal;
 use crate::record::vendor_fields::{FieldState, VendorFields};
 use crate::source::{Filter, Scope, Shape, Source};
@@ -50,6 +50,8 @@ pub struct Stream {
     pub filter: Filter,
     /// The settings of the source to which rated rows belong, too, where the site collects it.
     pub also: Option<SourceConfig>,
+    /// Its new devices may be those of a report, which is not run any more.
+    pub takes_over: bool,
 }
 
 /// When a stream polls first: events are told with their devices where those were listed before.
@@ -478,12 +480,17 @@ impl Stream {
                 Loaded::Window(Box::new(WindowStream::new(settings, listing, ledger, row.intervals, notes)))
             }
             Shape::Snapshot { volatile } => {
+                let kind = self.source.kind_of(&self.filter);
+                // An event is told once.
+                let restate = config.restate.filter(|_| self.filter.report.is_none() || kind != Kind::Event);
                 let settings = SnapshotSettings {
                     connection,
                     epoch: self.connection.epoch,
                     source,
-                    kind: self.source.kind(),
+                    kind,
                     scope: self.scope.clone(),
+                    filter: self.filter.clone(),
+                    takes_over: self.takes_over,
                     volatile,
                     page_size: config.page_size,
                     parts: self.source.parts().map(|parts| PartsSettings {
@@ -492,7 +499,7 @@ impl Stream {
                         sweep: seconds(config.sweep) * SECOND,
                         backfill: seconds(config.backfill) * SECOND,
                     }),
-                    restate: config.restate.map(|every| seconds(every) * SECOND),
+                    restate: restate.map(|every| seconds(every) * SECOND),
                     stream: row.id,
                     set: row.set,
                 };
@@ -545,6 +552,9 @@ pub(super) fn query_name(part: u8, filter: &Filter) -> String {
     let mut text = if part == 0 { String::new() } else { format!("table={part}") };
     if let Some(action) = filter.action_id {
         text += &format!(" action={action}");
+    }
+    if let Some(report) = &filter.report {
+        text += &format!("report={}", report.key());
     }
     if !filter.action_types.is_empty() {
         text += &format!(" types={}", filter.action_types.join(","));

@@ -59,10 +59,23 @@ async fn portal(
     let number = shared.lock().stats.begin();
     let _running = Running(shared.clone());
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let mut endpoint = Endpoint::of(method.as_str(), uri.path());
+    let mut authorization = header(AUTHORIZATION.as_str()).map(str::to_owned);
+    {
+        let stage = shared.lock();
+        if let Some(door) = &stage.key_door
+            && let Some(behind) = Endpoint::behind(door, method.as_str(), uri.path())
+        {
+            endpoint = Some(behind);
+            // The key opens this door and no other.
+            authorization =
+                header(door.header).filter(|key| *key == door.key).map(|_| stage.tokens[0].clone());
+        }
+    }
     let request = Request {
         number,
-        endpoint: Endpoint::of(method.as_str(), uri.path()),
-        authorization: header(AUTHORIZATION.as_str()),
+        endpoint,
+        authorization: authorization.as_deref(),
         organization: header("managedorganizationid"),
         new_search: header("usenewsearch") == Some("true"),
         query: uri.query().unwrap_or_default(),

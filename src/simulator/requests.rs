@@ -4,6 +4,7 @@ use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::reports::KeyDoor;
 use super::rows::{AUDIT_ACTIONS, UNIFIED_ACTIONS};
 use crate::model::Micros;
 
@@ -23,10 +24,12 @@ pub enum Endpoint {
     Policies,
     PolicyById,
     Groups,
+    ReportList,
+    ReportRows,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::UnifiedAudit,
         Self::SystemAudit,
         Self::Computers,
@@ -39,6 +42,8 @@ impl Endpoint {
         Self::Policies,
         Self::PolicyById,
         Self::Groups,
+        Self::ReportList,
+        Self::ReportRows,
     ];
 
     /// The verb and the path below `/portalapi/`, in lower case: the portal's routing ignores case
@@ -59,6 +64,8 @@ impl Endpoint {
             Self::Policies => ("POST", "policy/policygetbyparameters"),
             Self::PolicyById => ("GET", "policy/policygetbyid"),
             Self::Groups => ("GET", "computergroup/computergroupgetgroupandcomputer"),
+            Self::ReportList => ("GET", "report/reportgetbyorganizationid"),
+            Self::ReportRows => ("POST", "report/reportgetdynamicdata"),
         }
     }
 
@@ -67,6 +74,14 @@ impl Endpoint {
         let path = path.to_ascii_lowercase();
         let path = path.strip_prefix("/portalapi/")?;
         Self::ALL.into_iter().find(|endpoint| endpoint.route() == (verb, path))
+    }
+
+    /// The same behind a door for keys, where there are but reports.
+    pub fn behind(door: &KeyDoor, verb: &str, path: &str) -> Option<Self> {
+        let path = path.to_ascii_lowercase();
+        let path = path.strip_prefix(door.path)?.strip_prefix('/')?;
+        let reports = [Self::ReportList, Self::ReportRows];
+        reports.into_iter().find(|endpoint| endpoint.route() == (verb, path))
     }
 
     /// The permission that a role needs for it (contract section 1.8).
@@ -78,6 +93,7 @@ impl Endpoint {
             Self::ChildOrganizations | Self::OrganizationsForMove => "View Organizations",
             Self::ApprovalCount | Self::ApprovalRequests => "View Approvals",
             Self::Policies | Self::PolicyById | Self::Groups => "View Application Control Policies",
+            Self::ReportList | Self::ReportRows => "View Reports",
         }
     }
 

@@ -10,6 +10,7 @@ use super::clock::PortalClock;
 use super::dialect::{Dialect, EmptyAnswer, NoOrganization, Pagination};
 use super::faults::{self, Effect, Faults, NoPermission, RetryAfter};
 use super::reply::Reply;
+use super::reports::{KeyDoor, ReportManners};
 use super::requests::{Body, Endpoint};
 use super::stats::{Logged, Stats};
 use super::text::guid;
@@ -18,6 +19,7 @@ use crate::model::{Micros, SECOND};
 
 mod lists;
 mod policies;
+mod reports;
 
 /// A request, without what belongs to HTTP.
 #[derive(Debug)]
@@ -42,6 +44,9 @@ pub struct Stage {
     pub stats: Stats,
     /// The tokens that open the portal.
     pub tokens: Vec<String>,
+    pub reports: ReportManners,
+    /// Another way in, for reports alone.
+    pub key_door: Option<KeyDoor>,
     dialect: Dialect,
 }
 
@@ -49,6 +54,8 @@ impl Stage {
     pub fn new(world: World, clock: PortalClock, dialect: Dialect) -> Self {
         let mut stage = Self {
             tokens: vec![token(world.options.seed, 0)],
+            reports: ReportManners::default(),
+            key_door: None,
             world,
             clock,
             faults: Faults::default(),
@@ -193,6 +200,8 @@ impl Stage {
             }
             Endpoint::PolicyById => return self.policy_by_id(organization, request),
             Endpoint::Groups => return Ok(self.groups(organization, request)),
+            Endpoint::ReportList => return Ok(self.report_list()),
+            Endpoint::ReportRows => return self.report_rows(organization, request, logged),
             _ => {}
         }
         let body: Body = serde_json::from_slice(request.body).map_err(|_| Reply::binding_failed())?;

@@ -161,6 +161,7 @@ pub mod purpose {
     pub const LIVE_ORGANIZATION: u64 = 18;
     pub const APPROVAL: u64 = 20;
     pub const LIVE_APPROVAL: u64 = 21;
+    pub const REPORT: u64 = 40;
 }
 
 const NAMES: [&str; 6] = [

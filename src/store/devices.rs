@@ -48,6 +48,7 @@ impl Looked {
         Enrichment {
             device: facts.and_then(|facts| self.facts[facts].known()),
             user: user.map(|user| self.users[user].as_last_user()),
+            replaces: None,
         }
     }
 }
@@ -112,6 +113,10 @@ pub fn note_seen(db: &Connection, rows: &[Option<Told>], now: Micros) -> Result<
                 Some(_) => newer(Runs::named(db, device.id, told.at)?, seen.told(told.at).cloned()),
                 None => seen.told(told.at).cloned(),
             };
+            let user = match user {
+                Some(run) => Some(run),
+                None => Runs::reported(db, device.id, told.at)?,
+            };
             let user = user.map(|run| {
                 if looked.users.last() != Some(&run) {
                     looked.users.push(run);
@@ -125,14 +130,24 @@ pub fn note_seen(db: &Connection, rows: &[Option<Told>], now: Micros) -> Result<
 }
 
 /// Notes what rows of the computers tell: the facts, and the user since the last check-in.
-pub fn note_listed(db: &Connection, told: &Told, now: Micros) -> Result<(), StoreError> {
+///
+/// `origin`: the computers, or a report, which may say less and does not unmake what was said before.
+pub fn note_listed(db: &Connection, told: &Told, origin: UserOrigin, now: Micros) -> Result<(), StoreError> {
     let Sighting { computer, user, facts } = &*told.sighting;
     let (Some(facts), Computer::Id(id)) = (facts, computer) else { return Ok(()) };
     let device = match by_id(db, told.organization, id)? {
         Some(device) => device,
         None => enter(db, told.organization, id, now)?,
     };
-    if !device.listed || device.facts != **facts {
+    let completed;
+    let facts = match origin {
+        UserOrigin::Report => {
+            completed = facts.completed_by(&device.facts);
+            &completed
+        }
+        UserOrigin::Computer | UserOrigin::UnifiedAudit => &**facts,
+    };
+    if !device.listed || device.facts != *facts {
         db.prepare_cached(
             "UPDATE device SET name = ?2, os = ?3, group_name = ?4, organization_name = ?5, mode = ?6,
                host = ?7, unlisted = NULL WHERE id = ?1",
@@ -147,14 +162,14 @@ pub fn note_listed(db: &Connection, told: &Told, now: Micros) -> Result<(), Stor
             facts.host
         ])?;
     }
-    let newest = Runs::newest(db, device.id, UserOrigin::Computer)?;
+    let newest = Runs::newest(db, device.id, origin)?;
     let name = user.as_deref().unwrap_or_default();
     if newest.as_ref().map_or("", |run| &run.name) != name {
         // The newest listing counts, also where a check-in has no time or a wrong one. That nobody is named any more
         // does not unmake who was.
         let not_before = newest.map_or(Micros::MIN, |run| run.since + Micros::from(name.is_empty()));
         let since = told.at.min(now).max(not_before);
-        Runs::insert(db, device.id, UserOrigin::Computer, since, name)?;
+        Runs::insert(db, device.id, origin, since, name)?;
     }
     Ok(())
 }
@@ -213,7 +228,11 @@ fn last_user(db: &Connection, device: &Device) -> Result<Option<Run>, StoreError
         return Ok(listed);
     }
     let named = Runs::named(db, device.id, Micros::MAX)?;
-    Ok(newer(named, Runs::newest(db, device.id, UserOrigin::UnifiedAudit)?))
+    let better = newer(named, Runs::newest(db, device.id, UserOrigin::UnifiedAudit)?);
+    match better {
+        Some(run) => Ok(Some(run)),
+        None => Runs::reported(db, device.id, Micros::MAX),
+    }
 }
 
 /// Whether the last user of a listed device is another one than its last record told.
@@ -386,6 +405,13 @@ impl Runs {
         )?;
         let read = |row: &rusqlite::Row<'_>| Ok(Run { since: row.get(0)?, name: row.get(1)?, origin });
         Ok(named.query_row(params![device, origin.code(), time], read).optional()?)
+    }
+
+    /// Whom a report named last at a time.
+    fn reported(db: &Connection, device: i64, time: Micros) -> Result<Option<Run>, StoreError> {
+        let origin = UserOrigin::Report;
+        let newest = Self::between(db, device, origin, time, time)?.runs.pop();
+        Ok(newest.filter(|run| !run.name.is_empty()))
     }
 
     /// Notes users, in order of time, wherever they differ from what is known of that time.

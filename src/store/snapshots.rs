@@ -184,6 +184,35 @@ pub fn unknown(db: &Connection, set: i64) -> Result<Vec<(String, u64)>, StoreErr
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The things that the streams of one narrowing share, if there was such a stream.
+pub fn set_of(
+    db: &Connection,
+    connection: ConnectionId,
+    source: &str,
+    fingerprint: &str,
+) -> Result<Option<i64>, StoreError> {
+    let set = "SELECT id FROM seen_set WHERE connection_id = ?1 AND source = ?2 AND part = ?3";
+    let set = db.prepare_cached(set)?.query_row(params![connection, source, fingerprint], |row| row.get(0));
+    Ok(set.optional()?)
+}
+
+/// How often a thing entered a state.
+pub fn entered(
+    db: &Connection,
+    set: i64,
+    organization: i64,
+    vendor_id: &str,
+    fingerprint: &[u8],
+) -> Result<u64, StoreError> {
+    let count = db
+        .prepare_cached(
+            "SELECT count FROM occurrence
+             WHERE set_id = ?1 AND organization = ?2 AND vendor_id = ?3 AND fingerprint = ?4",
+        )?
+        .query_row(params![set, organization, vendor_id, fingerprint], |row| row.get(0));
+    Ok(count.optional()?.unwrap_or(0))
+}
+
 /// Counts that a thing enters a state once more, and answers how often it had entered it before.
 pub fn enter(
     db: &Connection,

@@ -29,6 +29,7 @@ mod privacy;
 mod records;
 mod reload;
 mod remediations;
+mod reports;
 mod rotation;
 mod schedules;
 mod select;

@@ -12,8 +12,9 @@ use super::{Seen, SnapshotNotes, SnapshotSettings};
 use crate::collect::ListedRow;
 use crate::model::{Change, Kind, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::{digest, fingerprint, fingerprint_of};
-use crate::record::enrichment::{Computer, Sighting};
+use crate::record::enrichment::{Computer, Enrichment, Replaced, Sighting, UserOrigin};
 use crate::source::{Agreement, Scope, by_name};
+use crate::sources::reports;
 use crate::store::devices::{self, Looked, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::snapshots::{self, Known, Presence};
@@ -52,6 +53,8 @@ struct Made {
     sighting: Option<Arc<Sighting>>,
     /// Remembered only.
     silent: bool,
+    /// What a device of a report went by that goes on as this one, and its last uid.
+    replaces: Option<(String, Uuid)>,
 }
 
 impl Page {
@@ -79,7 +82,7 @@ impl Page {
             if let Some(sighting) = row.sighting.as_ref().filter(|_| of_devices) {
                 let at = row.at.unwrap_or(self.now);
                 let told = Told { organization, at, sighting: Arc::clone(sighting) };
-                devices::note_listed(db, &told, self.now)?;
+                devices::note_listed(db, &told, self.user_origin(), self.now)?;
                 if let (Computer::Id(id), Some(checkin)) = (&sighting.computer, row.at) {
                     devices::note_checkin(db, organization, id, checkin)?;
                 }
@@ -89,12 +92,27 @@ impl Page {
             }
         }
         // That devices were listed witnesses whether a silence of their organization is plausible.
-        for (organization, checkin) in checkins.into_iter().filter(|_| self.settings.kind == Kind::Device) {
+        // A report may be old.
+        let are_computers = self.settings.kind == Kind::Device && self.user_origin() == UserOrigin::Computer;
+        for (organization, checkin) in checkins.into_iter().filter(|_| are_computers) {
             snapshots::note_checkin(db, connection, organization, checkin, self.now)?;
         }
         let news = made.len() as u64;
         made.retain(|one| !one.silent);
         Ok(Applied { entries: self.append(db, &made)?, news })
+    }
+
+    /// Whether rows tell of something that happened, not of something that is there.
+    fn are_events(&self) -> bool {
+        self.settings.filter.report.is_some() && self.settings.kind == Kind::Event
+    }
+
+    /// Where users that rows name are known from.
+    fn user_origin(&self) -> UserOrigin {
+        match self.settings.source == reports::NAME {
+            true => UserOrigin::Report,
+            false => UserOrigin::Computer,
+        }
     }
 
     /// The entry that a listed row gives, if it tells anything new.
@@ -134,7 +152,9 @@ impl Page {
         let restated = self.restating.unwrap_or(0);
         let (change, previous) = match &known {
             None => (Change::New, None),
-            Some(known) if known.presence == Presence::Removed => (Change::New, Some(&known.row)),
+            Some(known) if known.presence == Presence::Removed => {
+                (Change::New, Some(&known.row).filter(|_| !self.are_events()))
+            }
             Some(known) if known.fingerprint != print => (Change::Changed, Some(&known.row)),
             Some(known) => {
                 if known.presence != Presence::Present {
@@ -167,8 +187,51 @@ impl Page {
         snapshots::set(db, set, organization, vendor_id, &now_known, self.now)?;
         let before = snapshots::enter(db, set, organization, vendor_id, &print)?;
         let occurrence = format!("{}/{before}", hex(&print));
-        let made = self.made(row, organization, change, &occurrence, previous);
-        Ok(Some(Made { silent: known.is_none() && self.is_history(row), ..made }))
+        let mut made = self.made(row, organization, change, &occurrence, previous);
+        made.silent = known.is_none() && self.is_history(row);
+        if known.is_none() && self.settings.takes_over {
+            made.replaces = self.take_over(db, organization, vendor_id, row)?;
+        }
+        Ok(Some(made))
+    }
+
+    /// Looks for the device of a report that a new computer is: under its id, else under the name of its host, within
+    /// its organization. It is not told to be removed, since it goes on.
+    fn take_over(
+        &self,
+        db: &Connection,
+        organization: i64,
+        vendor_id: &str,
+        row: &ListedRow,
+    ) -> Result<Option<(String, Uuid)>, StoreError> {
+        let connection = self.settings.connection;
+        let Some(set) = snapshots::set_of(db, connection, reports::NAME, reports::COMPUTERS_QUERY)? else {
+            return Ok(None);
+        };
+        let facts = row.sighting.as_ref().and_then(|sighting| sighting.facts.as_deref());
+        let hosts = facts.into_iter().flat_map(|facts| [facts.host.clone(), facts.name.clone()]).flatten();
+        let nowhere = connections::organization(db, connection, &OrganizationId::none(), None, self.now)?;
+        let mut places = vec![(organization, vendor_id.to_owned()), (nowhere, vendor_id.to_owned())];
+        for host in hosts {
+            places.push((organization, reports::host_id(&host, None)));
+            places.push((nowhere, reports::host_id(&host, row.organization_name.as_deref())));
+        }
+        for (of, id) in places {
+            let Some(known) = snapshots::get(db, set, of, &id)? else { continue };
+            if known.presence == Presence::Removed {
+                continue;
+            }
+            let entered = snapshots::entered(db, set, of, &id, &known.fingerprint)?;
+            snapshots::set_presence(db, set, of, &id, Presence::Removed)?;
+            if (of, id.as_str()) != (organization, vendor_id) {
+                devices::note_removed(db, of, &id, self.now)?;
+            }
+            let occurrence = format!("{}/{}", hex(&known.fingerprint), entered.saturating_sub(1));
+            let of = if of == nowhere { "" } else { row.organization.as_str() };
+            let last = uid(of, reports::NAME, &id, Kind::Device.as_str(), &occurrence);
+            return Ok(Some((id, last)));
+        }
+        Ok(None)
     }
 
     /// The fingerprint of a row, and behind it its shape, if it is not the usual one.
@@ -215,6 +278,7 @@ impl Page {
             previous: previous.map(|row| text(row)),
             sighting: row.sighting.clone(),
             silent: false,
+            replaces: None,
         }
     }
 
@@ -274,7 +338,10 @@ impl Page {
                 time: Some(one.time),
                 row: &one.row,
                 previous: one.previous.as_deref(),
-                known: known.of(place),
+                known: Enrichment {
+                    replaces: one.replaces.as_ref().map(|(id, uid)| Replaced { id, uid: *uid }),
+                    ..known.of(place)
+                },
             })
             .collect();
         let settings = &self.settings;
@@ -309,6 +376,16 @@ impl Page {
                 Presence::Missing
             };
             match presence {
+                // What came once is no less true when it is listed no more; if it comes back, it came again.
+                Presence::Removed if self.are_events() => {
+                    snapshots::set_presence(
+                        db,
+                        self.settings.set,
+                        one.organization,
+                        &one.vendor_id,
+                        presence,
+                    )?;
+                }
                 Presence::Removed => made.extend(self.remove(db, one)?),
                 other if other != one.presence => {
                     snapshots::set_presence(db, self.settings.set, one.organization, &one.vendor_id, other)?;
@@ -364,6 +441,9 @@ impl Page {
     /// Notes what of the stream's scope is held as unknown.
     pub(super) fn note_unknown(&self, db: &Connection, notes: &mut SnapshotNotes) -> Result<(), StoreError> {
         let scope = &self.settings.scope;
+        if self.are_events() {
+            return Ok(());
+        }
         notes.unknown = snapshots::unknown(db, self.settings.set)?;
         notes.unknown.retain(|(organization, _)| scope.is_tree() || organization == scope.name());
         notes.unknown_since = match notes.unknown.is_empty() {
@@ -398,6 +478,7 @@ impl Page {
             time: self.now,
             sighting: None,
             silent: false,
+            replaces: None,
         }))
     }
 }

@@ -132,6 +132,8 @@ async fn open(
         source: "computers",
         kind: Kind::Device,
         scope,
+        filter: Filter::default(),
+        takes_over: false,
         volatile: &["lastCheckin"],
         parts: None,
         page_size: 4,

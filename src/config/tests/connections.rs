@@ -102,7 +102,7 @@ http: { proxy: \"http://me:5ecre7@proxy:3128\", ca_file: DIR/none.pem, timeout: 
       connections[0].organizations: expected own, all or a list of names or ids such as ["Acme North"], found "everything"
       connections[0].organization_id: expected an id such as 0fa8e7c2-5d0b-4c1f-9f5e-6a7b8c9d0e1f, found "acme"
       connections[0].contact: expected a text (in quotes if it looks like a number), found 5
-      connections[0].access: unknown "reprots"; known here: portal
+      connections[0].access: unknown "reprots"; did you mean "reports"?
       connections[0].http.proxy: holds a user name or password; a secret does not stand in the configuration: set HTTPS_PROXY instead
       connections[0].http.ca_file: there is no file DIR/none.pem
       connections[0].http.insecure_skip_verify: expected true or false, found "perhaps"

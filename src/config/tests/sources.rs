@@ -58,6 +58,60 @@ fn a_site_that_would_collect_nothing_or_an_organization_twice_is_a_mistake() {
 }
 
 #[test]
+fn reports_are_named_once_and_in_their_place() {
+    let mistakes = |settings: &str| {
+        Folder::with_connection(&format!("instance: g\nsources: {{ reports: {{ {settings} }} }}\n"))
+            .mistakes()
+    };
+    assert_snapshot!(mistakes("names: [Denies by Day, denies-by_day]"), @r#"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].sources.reports.names: names "denies-by_day" twice
+    "#);
+    assert_snapshot!(mistakes("names: [all computers]"), @r#"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].sources.reports.names: "all computers" is a report of all computers; name it under `computers` instead
+    "#);
+    assert_snapshot!(mistakes("enabled: true, computers: []"), @"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].sources.reports.names: is empty, and so is `computers`; name a report, or set `enabled: false`
+    ");
+    assert_snapshot!(mistakes("names: [' - '], span: 1s, page_size: 5"), @"
+    DIR/lockstep.yaml has 3 mistakes:
+      connections[0].sources.reports.names: holds an empty name; write each as the portal shows it
+      connections[0].sources.reports.span: must be from 1h to 366d, found 1s
+      connections[0].sources.reports.page_size: unknown key; known here: enabled, every, restate, computers, names, span
+    ");
+}
+
+#[test]
+fn an_access_to_reports_collects_these_alone() {
+    let common = "sources: { unified_audit: { enabled: true } }";
+    for access in ["reports", "auth_key\norganization_id: 0fa8e7c2-5d0b-4c1f-9f5e-6a7b8c9d0e1f"] {
+        let settings = format!("instance: g\naccess: {access}\n");
+        let config = Folder::with_connection(&settings).load();
+        let sources = &config.connections[0].sources;
+        let enabled: Vec<_> =
+            sources.iter().filter(|(_, source)| source.enabled).map(|(name, _)| *name).collect();
+        assert_eq!(enabled, ["reports"], "{access}");
+        let keys: Vec<_> =
+            sources["reports"].reports.iter().map(|report| report.key().into_owned()).collect();
+        assert_eq!(keys, ["all computers"]);
+        let mistakes = Folder::with_connection(&format!("{settings}{common}\n")).mistakes();
+        assert!(
+            mistakes.contains("connections[0].sources.unified_audit.enabled: cannot be collected with"),
+            "{mistakes}"
+        );
+    }
+    assert_snapshot!(Folder::with_connection("instance: g\naccess: auth_key\norganizations: [North]\nauth_key: { header: 'a b', path: x }\n").mistakes(), @r#"
+    DIR/lockstep.yaml has 4 mistakes:
+      connections[0].auth_key.header: expected the name of a header such as Authorization, found "a b"
+      connections[0].auth_key.path: expected a path such as /portalapi, found "x"
+      connections[0].organization_id: is missing; with `access: auth_key` nothing tells whose key it is: write the id of the organization
+      connections[0].organizations: expected own or all; `access: auth_key` lists no organizations
+    "#);
+}
+
+#[test]
 fn a_mistake_in_the_common_sources_is_reported_once() {
     let folder = Folder::new(&format!(
         "connections:
@@ -87,7 +141,7 @@ fn narrowing_becomes_queries_that_each_ask_for_one_thing() {
     };
     let types = |filter: &Filter| filter.action_types.len();
     assert_eq!(filters(""), [Filter::default()]);
-    let elevate = Filter { action_types: vec!["elevate".to_owned()], action_id: None };
+    let elevate = Filter { action_types: vec!["elevate".to_owned()], ..Filter::default() };
     assert_eq!(filters("only: [Elevate]"), std::slice::from_ref(&elevate));
     let denied = filters("only: [deny, elevate]");
     assert_eq!(

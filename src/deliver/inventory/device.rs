@@ -52,7 +52,7 @@ impl Device {
             row: &row,
             previous: None,
         };
-        let known = Enrichment { device: None, user };
+        let known = Enrichment { user, ..Enrichment::default() };
         match redaction {
             None => {
                 let mut device = Self::told(source, site, item, &entry, known)?;

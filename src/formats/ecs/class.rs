@@ -29,6 +29,8 @@ pub(super) const DEVICE: Class = to(&["host"], &["info"]);
 
 /// A threat that the portal found.
 pub(super) const FINDING: Class = to(&["malware"], &["info"]);
+/// A row of which nothing is known.
+pub(super) const ROW: Class = to(&[], &[]);
 
 /// The class of an action; of an unknown one nothing is said.
 pub(super) fn of(action: Action) -> Class {

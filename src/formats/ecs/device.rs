@@ -11,8 +11,8 @@ use crate::record::row::{Field, Slots};
 
 pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
     let action = match device.change {
-        Change::New => "device-added",
-        Change::Changed => "device-changed",
+        Change::New if context.known.replaces.is_none() => "device-added",
+        Change::New | Change::Changed => "device-changed",
         Change::Removed => "device-removed",
         Change::Restated => "device-restated",
     };
@@ -63,6 +63,14 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
         out.close();
     } else {
         rest::last_user(out, context, device.user);
+    }
+    if let Some(replaced) = context.known.replaces {
+        const RULE: From =
+            From::fixed("the device of a report that goes on as this one, and its last record");
+        out.open("replaces");
+        out.put("id", Value::Text(replaced.id), RULE);
+        out.put("uid", Value::Escaped(replaced.uid.hyphenated().encode_lower(&mut [0; 36])), RULE);
+        out.close();
     }
     rest::remainder(out, context);
     out.close();

@@ -5,7 +5,7 @@ use super::front::{self, Front, Name};
 use super::objects::{self, Host, User, again};
 use super::{Context, rest};
 use crate::formats::out::{From, Out, Value};
-use crate::record::event::{Action, Event, Subject};
+use crate::record::event::{Action, Event, Severity, Subject};
 use crate::record::finding::Finding;
 use crate::record::path::{is_hostname, program, web_host};
 use crate::record::row::{Field, Slots};
@@ -71,6 +71,29 @@ fn write_as(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>, findin
         Action::Other if finding.is_none() => rest::all_but(out, context, Slots::NONE),
         _ => rest::remainder(out, context),
     }
+    out.close();
+}
+
+/// A row that is kept as it is; nothing of it is said to be told.
+pub(super) fn write_row(out: &mut impl Out, context: &Context<'_>, report: Option<&str>) {
+    let front = Front {
+        kind: "event",
+        class: class::ROW,
+        from: Slots::NONE,
+        action: Name::Ours("report-row"),
+        outcome: None,
+        severity: Severity::Informational,
+        severity_from: Slots::NONE,
+        time: None,
+        received: None,
+        observer: "portal",
+    };
+    front::write(out, context, &front);
+    if let Some(report) = report {
+        out.put("message", Value::Text(report), From::fixed("the report that shows the row"));
+    }
+    out.open("threatlocker");
+    rest::remainder(out, context);
     out.close();
 }
 

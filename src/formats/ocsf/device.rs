@@ -16,14 +16,21 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
     out.fixed("status_id", 1, "it was collected");
     out.word("status", "Success", "it was collected");
     let detail = match device.change {
-        Change::New => "added",
-        Change::Changed => "changed",
+        Change::New if context.known.replaces.is_none() => "added",
+        Change::New | Change::Changed => "changed",
         Change::Removed => "removed",
         Change::Restated => "restated",
     };
     out.word("status_detail", detail, "why there is a record of the device now");
     out.open("device");
     identity(out, context, device.id, device.hostname, device.name);
+    if let Some(replaced) = context.known.replaces {
+        out.put(
+            "uid_alt",
+            Value::Text(replaced.id),
+            From::fixed("the device of a report that goes on as this one"),
+        );
+    }
     objects::unknown_type(out);
     objects::os(out, device.platform, device.os, None);
     out.open_list("groups");

@@ -1,10 +1,10 @@
 //! What is particular to the classes of events.
 
-use super::class::{self, Class, Mapping};
+use super::class::{self, Class, Mapping, Profiles};
 use super::common::{self, Front, UNKNOWN};
 use super::{Context, Version, objects};
-use crate::formats::out::Out;
-use crate::record::event::{Action, Application, Event, Subject};
+use crate::formats::out::{From, Out, Value};
+use crate::record::event::{Action, Application, Event, Severity, Subject};
 use crate::record::path::{program, web_host};
 use crate::record::row::{Field, Slots};
 
@@ -41,6 +41,27 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, event: &Event<'_>
         Action::Other => common::write_unmapped(out, context, Slots::default()),
         _ => common::write_rest(out, context),
     }
+}
+
+/// A row that is kept as it is; nothing of it is said to be told.
+pub(super) fn write_row(out: &mut impl Out, context: &Context<'_>, report: Option<&str>) {
+    let front = Front {
+        mapping: Mapping { class: Class::Base, activity: 0, activity_name: "Unknown" },
+        profiles: Profiles::None,
+        activity_name: None,
+        from: Slots::default(),
+        severity: Severity::Informational,
+        severity_from: Slots::default(),
+        id: None,
+        time: None,
+        organization: None,
+        code: None,
+    };
+    common::write_front(out, context, &front);
+    if let Some(report) = report {
+        out.put("message", Value::Text(report), From::fixed("the report that shows the row"));
+    }
+    common::write_rest(out, context);
 }
 
 /// Who did it, where, and to what.

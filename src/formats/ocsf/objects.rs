@@ -75,6 +75,19 @@ pub(super) fn enrichments(out: &mut impl Out, context: &Context<'_>) {
         out.word("provider", "lockstep", "of the enrichment");
         out.close();
     }
+    if let Some(replaced) = &known.replaces {
+        const RULE: From =
+            From::fixed("the device of a report that goes on as this one, and its last record");
+        out.open("");
+        out.word("name", "device.replaces", "of the enrichment");
+        out.put("value", Value::Text(replaced.id), RULE);
+        out.open("data");
+        out.put("id", Value::Text(replaced.id), RULE);
+        out.put("uid", Value::Escaped(replaced.uid.hyphenated().encode_lower(&mut [0; 36])), RULE);
+        out.close();
+        out.word("provider", "lockstep", "of the enrichment");
+        out.close();
+    }
     if let Some(user) = &known.user {
         const RULE: From = From::fixed("where the last user is known from, and since when");
         out.open("");

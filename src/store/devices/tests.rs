@@ -38,7 +38,8 @@ fn page(db: &Connection, rows: &[(u8, Micros, &str)]) -> Vec<Option<(String, Use
 }
 
 fn list(db: &Connection, computer: u8, checkin: Micros, user: &str) {
-    note_listed(db, &told(computer, checkin, user, Some(&Facts::default())), LATER).unwrap();
+    note_listed(db, &told(computer, checkin, user, Some(&Facts::default())), UserOrigin::Computer, LATER)
+        .unwrap();
 }
 
 /// Who was the user at a time, asked with a row that names none.
@@ -135,7 +136,7 @@ fn the_newest_listing_counts_also_where_its_check_in_is_older_or_in_the_future()
     list(&db, 1, 20, "a");
     list(&db, 1, 10, "b");
     assert_eq!(user_at(&db, 1, 20), listed("b", 20));
-    note_listed(&db, &told(1, 90, "c", Some(&Facts::default())), 30).unwrap();
+    note_listed(&db, &told(1, 90, "c", Some(&Facts::default())), UserOrigin::Computer, 30).unwrap();
     assert_eq!(user_at(&db, 1, 30), listed("c", 30));
 }
 
@@ -150,7 +151,7 @@ fn a_device_is_as_it_was_last_listed_and_stays_known_once_it_is_removed() {
     };
     assert_eq!(device(), None);
     for mode in ["Secure", "Learning", "Secure"] {
-        note_listed(&db, &told(1, 10, "", Some(&facts(mode))), 60).unwrap();
+        note_listed(&db, &told(1, 10, "", Some(&facts(mode))), UserOrigin::Computer, 60).unwrap();
         assert_eq!(device(), Some(("PC".into(), mode.into())));
     }
     note_removed(&db, 1, "pc-1", 60).unwrap();
@@ -159,9 +160,9 @@ fn a_device_is_as_it_was_last_listed_and_stays_known_once_it_is_removed() {
     assert_eq!(count(&db, "device"), 1);
     prune(&db, 61, 0, 10).unwrap();
     assert_eq!((device(), count(&db, "device")), (None, 0));
-    note_listed(&db, &told(1, 10, "", Some(&facts("Secure"))), 60).unwrap();
+    note_listed(&db, &told(1, 10, "", Some(&facts("Secure"))), UserOrigin::Computer, 60).unwrap();
     note_removed(&db, 1, "pc-1", 60).unwrap();
-    note_listed(&db, &told(1, 70, "", Some(&facts("Secure"))), 70).unwrap();
+    note_listed(&db, &told(1, 70, "", Some(&facts("Secure"))), UserOrigin::Computer, 70).unwrap();
     prune(&db, 99, 0, 10).unwrap();
     assert_eq!(count(&db, "device"), 1, "it is back");
 }
@@ -181,7 +182,13 @@ fn a_row_without_an_id_is_of_the_one_listed_device_of_its_organization_that_has_
     let db = memory();
     let list = |organization, computer, mode: &str| {
         let facts = Facts { host: Some("ws-1".into()), mode: Some(mode.into()), ..Facts::default() };
-        note_listed(&db, &Told { organization, ..told(computer, 10, "", Some(&facts)) }, LATER).unwrap();
+        note_listed(
+            &db,
+            &Told { organization, ..told(computer, 10, "", Some(&facts)) },
+            UserOrigin::Computer,
+            LATER,
+        )
+        .unwrap();
     };
     let by_host = |organization, user: &str| {
         let (computer, user) = (Computer::Host("ws-1".into()), Some(user.to_owned()));

@@ -141,6 +141,8 @@ impl World {
             backfill: 30 * DAY,
         };
         let settings = SnapshotSettings {
+            filter: crate::source::Filter::default(),
+            takes_over: false,
             connection,
             epoch: 1,
             source: "approval_requests",
