@@ -283,7 +283,11 @@ mod tests {
     fn one_record_is_found_bare_in_an_envelope_or_as_a_list_and_an_error_is_none() {
         let found = |body: &str| {
             let layout = single(body.as_bytes()).unwrap();
-            layout.rows.iter().map(|&(start, end)| body[start..end].to_owned()).collect::<Vec<_>>()
+            layout
+                .rows
+                .iter()
+                .map(|&(start, end)| body.get(start..end).unwrap().to_owned())
+                .collect::<Vec<_>>()
         };
         let record = r#"{"policyId":"p","message":"a word","data":{"a":1},"value":"v"}"#;
         assert_eq!(found(record), [record]);

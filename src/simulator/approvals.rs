@@ -132,7 +132,7 @@ impl Request {
         object.text("approvalRequestId", self.id).time("dateTime", self.opened, spelling);
         object
             .text("path", path)
-            .maybe("hash", (self.number % 3 > 0).then_some("3b770ebe9b04f171f0ead0e07d8e2882"));
+            .maybe("hash", (!self.number.is_multiple_of(3)).then_some("3b770ebe9b04f171f0ead0e07d8e2882"));
         object
             .text("username", r"EXAMPLE\\a.muster")
             .text("hostname", format_args!("WS-{:05}", self.number % 20));

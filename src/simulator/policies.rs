@@ -61,6 +61,7 @@ impl Policy {
     }
 
     /// Appends the policy as it is at a moment. A policy matches something every few minutes, which is no change.
+    #[expect(clippy::too_many_arguments, reason = "what a row says besides the policy, each once")]
     pub fn write(
         &self,
         form: Form,

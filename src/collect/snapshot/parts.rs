@@ -213,7 +213,7 @@ impl<L: Listing> SnapshotStream<L> {
     async fn ask(&mut self, part: u8, way: Way, round: &mut Round) -> Result<Option<RowIds>, CollectError> {
         round.asked += 1;
         let read = match way {
-            Way::ToTheEnd => self.to_the_end(part).await,
+            Way::ToTheEnd => self.read_to_the_end(part).await,
             Way::Newest => self.newest(part).await,
         };
         let listed = match read {
@@ -244,7 +244,7 @@ impl<L: Listing> SnapshotStream<L> {
         }
     }
 
-    async fn to_the_end(
+    async fn read_to_the_end(
         &mut self,
         part: u8,
     ) -> Result<Result<HashMap<u128, bool>, Unfinished>, CollectError> {
@@ -263,14 +263,14 @@ impl<L: Listing> SnapshotStream<L> {
     /// the portal counts, or its rows are not in that order, the part is read to its end.
     async fn newest(&mut self, part: u8) -> Result<Result<HashMap<u128, bool>, Unfinished>, CollectError> {
         if self.notes.parts.broken_off.contains(&part) {
-            return self.to_the_end(part).await;
+            return self.read_to_the_end(part).await;
         }
         let (mut listed, mut news, mut seen) = (HashMap::new(), 0, 0);
         let (mut total, mut last) = (None, None);
         for page in 1.. {
             let answer = match self.list(part, page, false).await {
                 Err(CollectError::PageTooLarge(_)) if self.settings.page_size > SAFE_PAGE_SIZE => {
-                    return self.to_the_end(part).await;
+                    return self.read_to_the_end(part).await;
                 }
                 Err(CollectError::Refused(_)) if self.is_deep(page) => return Ok(Err(Unfinished::TooDeep)),
                 answer => answer?,
@@ -288,7 +288,7 @@ impl<L: Listing> SnapshotStream<L> {
             drop(answer.reservation);
             (news, seen, total) = (news + applied.news, seen + rows, answer.total);
             if moved || !is_ordered {
-                return self.to_the_end(part).await;
+                return self.read_to_the_end(part).await;
             }
             if rows == 0 || applied.news == 0 || total.is_some_and(|total| seen >= total) {
                 break;
@@ -296,7 +296,7 @@ impl<L: Listing> SnapshotStream<L> {
         }
         let explained = self.notes.parts.totals.get(&part).map(|known| known + news);
         if total.zip(explained).is_some_and(|(total, explained)| total != explained) {
-            return self.to_the_end(part).await;
+            return self.read_to_the_end(part).await;
         }
         self.note_total(part);
         Ok(Ok(listed))
