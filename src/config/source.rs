@@ -27,9 +27,6 @@ pub const SOURCE_NAMES: [&str; 9] = [
     "reports",
 ];
 
-/// Sources of the design that are not collected yet.
-const LATER: [&str; 0] = [];
-
 /// The source whose interval is also that of the discovery of organizations, which goes on where the source is off.
 const DISCOVERY: &str = "organizations";
 
@@ -198,14 +195,7 @@ fn check(section: &Section<'_>, known: &Table) -> Option<(BTreeMap<&'static str,
         }
     }
     let discover_every = each.as_ref().and_then(|each| Some(each.get(DISCOVERY)?.every));
-    for name in LATER {
-        if section.value(name).is_some() {
-            section.mistake(name, "is not collected by this version yet; remove it");
-        }
-    }
-    section.unknown(|name| {
-        format!("unknown source; {}", suggestion(name, SOURCE_NAMES.into_iter().chain(LATER)))
-    });
+    section.unknown(|name| format!("unknown source; {}", suggestion(name, SOURCE_NAMES)));
     Some((each?, discover_every?))
 }
 

@@ -719,10 +719,10 @@ fn a_hardware_address_of_fours_and_a_shortened_profile_are_redacted() {
 #[test]
 fn what_an_organization_is_called_is_redacted_and_what_a_policy_is_called_is_not() {
     let redaction = pseudonyms(&[Class::Organization]);
-    let text = json!({ "name": "Acme Ltd", "label": "Acme Ltd", "parentName": "Acme" }).to_string();
+    let text = json!({ "name": "Acme Ltd", "label": "Acme Ltd", "parentName": "Holding" }).to_string();
     for (source, is_kept) in [("organizations", false), ("policies", true)] {
         let redacted = redaction.apply(source, &entry(&text, None), &Enrichment::default()).unwrap();
         assert_eq!(redacted.row.contains("\"name\":\"Acme"), is_kept, "{source}: {}", redacted.row);
-        assert!(!redacted.row.contains("\"Acme\""), "{source}: {}", redacted.row);
+        assert!(!redacted.row.contains("Holding"), "{source}: {}", redacted.row);
     }
 }

@@ -12,13 +12,12 @@ sources:
   computers: { enabled: maybe, restate: 1s, every: 0s }
   approval_requests: { sweep: often, enrich: [matching_application], restate: 1d }
   organizations: { settle: 5s }
-  reports: { enabled: true }
   polices: {}
   wonders: {}
 ",
     );
     assert_snapshot!(folder.mistakes(), @r#"
-    DIR/lockstep.yaml has 16 mistakes:
+    DIR/lockstep.yaml has 15 mistakes:
       connections[0].sources.unified_audit.only: unknown "dney"; did you mean "deny"?
       connections[0].sources.unified_audit.skip_types: unknown "raed"; did you mean "read"?
       connections[0].sources.unified_audit.tables: expected numbers from 1 to 4 (1 action log, 2 denies, 3 baseline, 4 event log), found "5"
@@ -32,7 +31,6 @@ sources:
       connections[0].sources.approval_requests.enrich: matching_application is not read: no path of the portal is known that tells it without writing; remove it
       connections[0].sources.approval_requests.sweep: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "often"
       connections[0].sources.approval_requests.restate: unknown key; known here: enabled, every, page_size, backfill, decided_every, enrich, sweep
-      connections[0].sources.reports: is not collected by this version yet; remove it
       connections[0].sources.polices: unknown source; did you mean "policies"?
       connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports
     "#);
