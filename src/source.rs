@@ -138,10 +138,10 @@ pub struct Lasting {
     pub from: Option<Micros>,
     /// When it ended, or is to end.
     pub to: Option<Micros>,
-    /// Who ended it.
-    pub ended_by: Option<String>,
     /// It is over.
     pub has_ended: bool,
+    /// Of all that counts as a change.
+    pub print: [u8; 16],
 }
 
 /// How a snapshot is listed part by part, and what of its rows counts: a row moves from part to part (contract

@@ -19,6 +19,7 @@ use super::{CollectError, ListedRow, Listing, bury};
 use crate::clock::Clock;
 use crate::model::{Change, ConnectionId, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::digest;
+use crate::portal::{Remedy, SAFE_PAGE_SIZE};
 use crate::source::{Query, Scope, Source};
 use crate::store::asked::{self, Asker, Due, Signs, Tally};
 use crate::store::devices;
@@ -32,8 +33,8 @@ const MOST_ASKED: u64 = 500;
 const CHOSEN: u64 = 20;
 /// Pages of one computer; a listing that is longer goes round in circles.
 const MOST_PAGES: u32 = 200;
-/// Refusals on end after which the portal is taken to refuse all.
-const MOST_REFUSED: u32 = 3;
+/// Refusals on end after which the others wait for the next poll.
+const MOST_REFUSED: u32 = 5;
 
 /// How such a stream is asked.
 #[derive(Clone)]
@@ -86,14 +87,20 @@ impl<L: Listing> PerComputerStream<L> {
             most: if all { u64::MAX } else { MOST_ASKED },
             share: self.share(tally, all),
             refused: 0,
+            first_refusal: None,
             answered: 0,
         };
+        self.notes.refused = None;
         let outcome = self.ask_all(asker, now, &mut ask).await;
         let left = self.tally(asker).await?;
         self.notes.listed = left.computers;
-        self.notes.unproven = match (left.due, all && left.never > 0) {
-            (0, false) => None,
-            (due, _) => Some(format!("{} computers are still to be asked about", due.max(left.never))),
+        let waiting = if all { left.due.max(left.never) } else { left.due };
+        self.notes.unproven = match (waiting, &self.notes.refused) {
+            (0, _) => None,
+            (waiting, None) => Some(format!("{waiting} computers are still to be asked about")),
+            (waiting, Some(error)) => Some(format!(
+                "{waiting} computers are still to be asked about; of one the portal says: {error}"
+            )),
         };
         if outcome.is_ok() && self.notes.unproven.is_none() {
             self.notes.complete = Some(now);
@@ -152,24 +159,41 @@ impl<L: Listing> PerComputerStream<L> {
                 .filter(|due| tried.insert((due.organization, due.computer.clone())))
                 .collect();
             if fresh.is_empty() {
-                return Ok(());
+                break;
             }
             for due in fresh {
                 if ask.most == 0 || (ask.share == 0 && !due.by_signs) {
-                    return Ok(());
+                    ask.most = 0;
+                    break;
                 }
                 ask.most -= 1;
                 ask.share -= u64::from(!due.by_signs);
                 match self.ask(&due).await {
-                    Ok(()) => ask.answered += 1,
-                    Err(CollectError::Refused(error)) if ask.refused < MOST_REFUSED || ask.answered > 0 => {
-                        ask.refused += 1;
+                    Ok(()) => (ask.answered, ask.refused) = (ask.answered + 1, 0),
+                    Err(error) if is_of_one(&error) => {
                         tracing::debug!(computer = due.computer, %error, "the portal tells nothing of a computer");
-                        self.settle(&due).await?;
+                        self.settle(&due, true).await?;
+                        ask.refused += 1;
+                        ask.first_refusal.get_or_insert(error);
+                        if ask.refused >= MOST_REFUSED {
+                            break;
+                        }
                     }
                     Err(error) => return Err(error),
                 }
             }
+            if ask.most == 0 || ask.refused >= MOST_REFUSED {
+                break;
+            }
+        }
+        // Where none was answered it is more than one computer that the portal tells nothing of.
+        match ask.first_refusal.take() {
+            Some(error) if ask.answered == 0 => Err(error),
+            Some(error) => {
+                self.notes.refused = Some(error.to_string());
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
@@ -177,29 +201,34 @@ impl<L: Listing> PerComputerStream<L> {
     async fn ask(&mut self, due: &Due) -> Result<(), CollectError> {
         let scope = Scope::Organization(OrganizationId::new(&due.organization_id));
         let mut known = HashSet::new();
-        let mut page = 1;
+        let (mut page, mut older) = (1, self.older);
         while page <= MOST_PAGES {
             let query = Query {
                 computer: Some(Arc::from(&*due.computer)),
-                older: self.older,
-                ..Query::whole(scope.clone(), page, self.settings.page_size)
+                older,
+                ..Query::whole(scope.clone(), page, self.settings.page_size.min(SAFE_PAGE_SIZE))
             };
             self.requests += 1;
             let answer = match self.listing.list(&query).await {
-                Err(CollectError::Refused(error)) if error.is_not_found() && self.may_ask_older() => {
-                    self.older = true;
+                Err(CollectError::Refused(error))
+                    if error.is_not_found() && !older && self.settings.source.older_endpoint().is_some() =>
+                {
+                    older = true;
                     continue;
                 }
                 answer => answer?,
             };
-            let (listed, before) = (answer.rows.len() as u64, known.len());
+            // Only an answer there shows that the portal is an older one.
+            self.older = older;
+            let (listed, before) = (answer.rows.len() + answer.undecodable.len(), known.len());
             known.extend(answer.rows.iter().map(|row| row.vendor_id.clone()));
             let ended = match answer.total {
                 Some(total) => known.len() as u64 >= total,
-                None => listed < u64::from(self.settings.page_size),
+                // A portal may clamp pages to fewer rows than were asked for.
+                None => listed == 0,
             };
             // A page without anything new is a portal that ignores the page number.
-            let ended = ended || self.older || known.len() == before;
+            let ended = ended || older || known.len() == before;
             self.apply(due, answer.rows, answer.undecodable).await?;
             drop(answer.reservation);
             if ended {
@@ -207,17 +236,18 @@ impl<L: Listing> PerComputerStream<L> {
             }
             page += 1;
         }
-        self.settle(due).await
+        self.settle(due, false).await
     }
 
-    fn may_ask_older(&self) -> bool {
-        !self.older && self.settings.source.older_endpoint().is_some()
-    }
-
-    /// The computer was asked about: it is due again when its signs change, or with the next sweep.
-    async fn settle(&self, due: &Due) -> Result<(), CollectError> {
+    /// The computer was asked about: it is due again when its signs change, or with the next sweep. One that was
+    /// refused stays due, behind the others.
+    async fn settle(&self, due: &Due, refused: bool) -> Result<(), CollectError> {
         let (set, due, now) = (self.settings.set, due.clone(), self.listing.now());
-        Ok(self.store.write(move |db| asked::done(db, set, &due, now)).await?)
+        let settle = move |db: &Connection| match refused {
+            true => asked::refused(db, set, &due, now),
+            false => asked::done(db, set, &due, now),
+        };
+        Ok(self.store.write(settle).await?)
     }
 
     /// Commits what rows of one computer tell.
@@ -326,7 +356,7 @@ impl History {
         let (set, organization) = (self.settings.set, self.due.organization);
         let key = format!("{}/{}", self.due.computer, folded(vendor_id));
         let lasting = self.settings.source.lasting(text, self.now);
-        let mut print = digest(&[text.as_bytes()]).to_vec();
+        let mut print = lasting.print.to_vec();
         print.push(u8::from(lasting.has_ended));
         let known = snapshots::get(db, set, organization, &key)?;
         if known.as_ref().is_some_and(|known| known.fingerprint == print) {
@@ -352,6 +382,8 @@ impl History {
                     made.push(entry(Change::Changed, format!("ended@{end}/{times}"), None));
                 }
             }
+            // What ended before is as little told when the portal says something else of it.
+            Some(_) if lasting.has_ended && happened_before(lasting.to) => {}
             Some(known) => {
                 let occurrence = match lasting.has_ended {
                     true => format!("ended@{end}/{times}"),
@@ -373,8 +405,21 @@ struct Ask {
     /// Computers in all, and of those that are not due.
     most: u64,
     share: u64,
+    /// Refusals since the last answer, and the first of all.
     refused: u32,
+    first_refusal: Option<CollectError>,
     answered: u32,
+}
+
+/// Whether an error may be about the one computer that was asked about, so that others are worth a try.
+fn is_of_one(error: &CollectError) -> bool {
+    match error {
+        CollectError::Refused(_) | CollectError::Undecodable(_) | CollectError::PageTooLarge(_) => true,
+        CollectError::Portal(error) => {
+            matches!(error.remedy(), Remedy::MissingRole(_) | Remedy::Retry { after: None })
+        }
+        _ => false,
+    }
 }
 
 /// What a computer's row says at these members.

@@ -54,6 +54,8 @@ pub struct SnapshotSettings {
 pub struct SnapshotNotes {
     /// When the stream polled first, for sources that leave out what ended long before.
     pub began: Option<Micros>,
+    /// What the portal answered where it refused something of a poll, for sources that go on all the same.
+    pub refused: Option<String>,
     /// When the last complete walk ended.
     pub complete: Option<Micros>,
     /// Rows that it listed.

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::model::{Entry, Kind, Micros, OrganizationId};
-use crate::normalise::{fields, text, time};
+use crate::normalise::{digest, fields, text, time};
 use crate::portal::Endpoint;
 use crate::record::Record;
 use crate::record::row::{Names, Row};
@@ -108,13 +108,21 @@ impl Source for Remediations {
         Ok(RowKey { vendor_id: Some(vendor_id), at, ..RowKey::nobody(OrganizationId::none()) })
     }
 
+    /// A member that nobody knows yet, another order of them or another spelling of a time is no change.
     fn lasting(&self, row: &str, now: Micros) -> Lasting {
-        let Ok([start, end, ended_by]) = fields(row, &["startDateTime", "endDateTime", "endedBy"]) else {
-            return Lasting::default();
-        };
+        const MEMBERS: [&str; 6] =
+            ["startDateTime", "endDateTime", "endedBy", "addedBy", "maintenanceTypeId", "displayName"];
+        let Ok(members) = fields(row, &MEMBERS) else { return Lasting::default() };
+        let [start, end, ended_by, ..] = members;
         let (from, to) = (time(start), time(end));
         let by = text(ended_by).map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-        Lasting { from, to, has_ended: by.is_some() || to.is_some_and(|to| to <= now), ended_by: by }
+        let moments = [from, to].map(|at| at.map_or_else(String::new, |at| at.to_string()));
+        let mut said: Vec<&[u8]> = moments.iter().map(String::as_bytes).collect();
+        said.push(by.as_deref().unwrap_or_default().as_bytes());
+        let others: Vec<_> = members[3..].iter().map(|value| text(*value).unwrap_or_default()).collect();
+        said.extend(others.iter().map(|value| value.as_bytes()));
+        let has_ended = by.is_some() || to.is_some_and(|to| to <= now);
+        Lasting { from, to, has_ended, print: digest(&said) }
     }
 }
 

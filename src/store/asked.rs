@@ -126,6 +126,15 @@ pub fn done(db: &Connection, set: i64, asked: &Due, now: Micros) -> Result<(), S
     Ok(())
 }
 
+/// The portal told nothing of a computer: it is due, and others come first.
+pub fn refused(db: &Connection, set: i64, asked: &Due, now: Micros) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE asked SET at = ?4, due = 1 WHERE set_id = ?1 AND organization = ?2 AND computer = ?3",
+    )?
+    .execute(params![set, asked.organization, asked.computer, now])?;
+    Ok(())
+}
+
 /// How many computers there are, and how many of them are still to be asked about.
 pub fn tally(db: &Connection, asker: &Asker) -> Result<Tally, StoreError> {
     let Asker { connection, set, organization } = *asker;

@@ -218,6 +218,8 @@ pub fn organization(
     name: Option<&str>,
     now: Micros,
 ) -> Result<i64, StoreError> {
+    // Rows that name no organization are not those of the first one that gives its name alone.
+    let name = name.filter(|_| !organization.is_none());
     if let Some(known) = known_organization(db, connection, organization)? {
         if name.is_some() && name != known.name.as_deref() {
             db.prepare_cached("UPDATE organization SET name = ?2 WHERE id = ?1")?

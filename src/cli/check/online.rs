@@ -139,7 +139,14 @@ async fn sources(connection: &Connection, portal: &Portal, scope: &Scope) -> usi
     let is_enabled =
         |source: &dyn Source| connection.sources.get(source.name()).is_some_and(|config| config.enabled);
     let enabled = SOURCES.into_iter().filter(|source| is_enabled(*source));
-    let needed: Vec<&str> = enabled.map(|source| source.permission()).collect();
+    let mut needed: Vec<&str> = enabled.map(|source| source.permission()).collect();
+    // The discovery asks for these, whatever is collected.
+    if !matches!(connection.organizations, Organizations::Own) {
+        needed.push("View Organizations");
+    }
+    if connection.organization_id.is_none() {
+        needed.push("View Computers");
+    }
     let may_ask = |source: &dyn Source| portal.may_ask(source.endpoint());
     for source in SOURCES.into_iter().filter(|source| may_ask(*source)) {
         let tried = doctor::ask(portal, source, scope, connection.http.timeout).await;

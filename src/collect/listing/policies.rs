@@ -93,6 +93,8 @@ impl Policies {
             Err(error) => error,
         };
         let found = match groups::find(&self.listing, &query.scope).await {
+            // A role that may see nothing is answered with nothing.
+            Ok(found) if found.policies.is_empty() => return Err(refusal),
             Ok(found) => found,
             Err(error @ (CollectError::Stopped | CollectError::Store(_))) => return Err(error),
             Err(error) => {

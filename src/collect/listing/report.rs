@@ -62,7 +62,6 @@ impl PortalListing {
 
     async fn begin(&self, report: &Report, query: &Query) -> Result<Reading, CollectError> {
         let (scope, portal) = (&query.scope, &self.portal);
-        let organizations = names_of_organizations(portal, scope).await?;
         let timeout = self.timeout.max(TIMEOUT);
         let request = |endpoint, body| PageRequest {
             endpoint,
@@ -75,6 +74,8 @@ impl PortalListing {
         let known: Vec<reports::Listed> = list.rows().flat_map(reports::listed).collect();
         // Its memory is given back before more is asked for.
         drop(list);
+        // After the reports: a role that may see those and no organizations is known to work by now.
+        let organizations = names_of_organizations(portal, scope).await?;
         let found = find(report, scope, &known).ok_or_else(|| not_found(report, scope, &known))?;
         tracing::debug!(report = found.name, id = found.id, "running the report");
         let body = reports::run(found, report, scope.is_tree(), portal.now()).to_string();
@@ -170,7 +171,7 @@ impl Reading {
                     continue;
                 }
             };
-            if !self.place(&mut key, scope) {
+            if !self.place(report, &mut key, scope) {
                 continue;
             }
             let vendor_id = self.id(report, &mut key);
@@ -196,7 +197,7 @@ impl Reading {
     }
 
     /// Finds the organization of a row; false for one of another than the stream's only one.
-    fn place(&self, key: &mut RowKey<'_>, scope: &Scope) -> bool {
+    fn place(&self, report: &Report, key: &mut RowKey<'_>, scope: &Scope) -> bool {
         if let Scope::Organization(only) = scope {
             let is_its = key.organization.is_none() || key.organization == *only;
             key.organization = only.clone();
@@ -207,6 +208,10 @@ impl Reading {
             && let Some(Some(id)) = self.organizations.get(&name.trim().to_lowercase())
         {
             key.organization = id.clone();
+        }
+        // A report that tells of no organization is of the one that was asked, also in a tree.
+        if key.organization.is_none() && key.organization_name.is_none() && !report.is_computers {
+            key.organization = scope.organization().clone();
         }
         true
     }

@@ -309,7 +309,7 @@ async fn an_older_portal_is_asked_at_its_own_path_and_lists_all_at_once() {
 
 #[tokio::test]
 async fn pages_are_read_to_the_end_with_and_without_a_count() {
-    for (counts, requests) in [(true, 3), (false, 3)] {
+    for (counts, requests) in [(true, 3), (false, 4)] {
         let mut world = World::with(1).await;
         let begun = world.script(|_| ());
         let rows = (0..7).map(|number| row(&format!("m{number}"), begun, None, None)).collect();

@@ -70,9 +70,12 @@ impl Page {
                 None => {
                     let name = row.organization_name.as_deref();
                     let key = connections::organization(db, connection, &row.organization, name, self.now)?;
-                    let owner = connections::claim(db, &row.organization, self.settings.source, connection)?;
-                    organizations.insert(&row.organization, (key, owner == connection));
-                    (key, owner == connection)
+                    // Rows of no organization are each site's own.
+                    let ours = row.organization.is_none()
+                        || connections::claim(db, &row.organization, self.settings.source, connection)?
+                            == connection;
+                    organizations.insert(&row.organization, (key, ours));
+                    (key, ours)
                 }
             };
             if of_devices {
@@ -368,7 +371,12 @@ impl Page {
         let unbelievable = Unbelievable::judge(&living, &absent);
         let mut made = Vec::new();
         for one in absent {
-            let presence = if unbelievable.holds(one.organization) || one.presence == Presence::Unknown {
+            // Rows of a report come and go as they please; only one that is empty all at once is not believed.
+            let held = match self.are_events() {
+                true => seen.listed.is_empty(),
+                false => unbelievable.holds(one.organization) || one.presence == Presence::Unknown,
+            };
+            let presence = if held {
                 Presence::Unknown
             } else if one.presence == Presence::Missing {
                 Presence::Removed

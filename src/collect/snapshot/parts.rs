@@ -14,7 +14,7 @@ use super::{Seen, SnapshotStream, Unfinished, WALKS, is_deleted};
 use crate::collect::{CollectError, Listing};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, RowIds};
-use crate::portal::{PortalError, SAFE_PAGE_SIZE};
+use crate::portal::{PortalError, Remedy, SAFE_PAGE_SIZE};
 use crate::source::Parts;
 
 /// Rows beyond which a portal need not list anything (contract section 1.6).
@@ -221,6 +221,11 @@ impl<L: Listing> SnapshotStream<L> {
                 round.refused.push((part, error));
                 return Ok(None);
             }
+            // The pending ones are read first: where they are listed, neither the token nor the portal is at fault.
+            Err(CollectError::Portal(error)) if is_of_one(&error) && round.asked > 1 => {
+                round.refused.push((part, error));
+                return Ok(None);
+            }
             read => read?,
         };
         self.answered(part);
@@ -350,12 +355,17 @@ impl<L: Listing> SnapshotStream<L> {
         };
         self.save().await?;
         match (pending_refused, round.unfinished) {
-            (Some(error), _) => Err(CollectError::Refused(error)),
+            (Some(error), _) => Err(CollectError::from(*error)),
             // Told by the dead letters.
             (None, None | Some(Unfinished::Unreadable(_))) => Ok(()),
             (None, Some(why)) => Err(CollectError::Incomplete(why.to_string())),
         }
     }
+}
+
+/// Whether an error may be about one part alone.
+fn is_of_one(error: &PortalError) -> bool {
+    matches!(error.remedy(), Remedy::MissingRole(_) | Remedy::Retry { after: None })
 }
 
 #[cfg(test)]
