@@ -49,7 +49,7 @@ async fn listed(app: &TestApp) {
         let now = app.portal.now();
         app.wait("listed all as it is", SOON, |status| {
             let is_there = |source: &&str| streams(status).any(|stream| stream.source == **source);
-            app.setup.with.iter().all(|source| is_there(source))
+            app.setup.with.iter().all(is_there)
                 && streams(status)
                     .all(|stream| stream.proven_until.is_some_and(|until| until.timestamp_micros() >= now))
         })

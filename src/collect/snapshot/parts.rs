@@ -80,6 +80,8 @@ struct Round {
     asked: usize,
     refused: Vec<(u8, Box<PortalError>)>,
     unfinished: Option<Unfinished>,
+    /// Why a part could not be read that is not refused; the others were read all the same.
+    failed: Option<Box<PortalError>>,
     /// Some part is longer than the portal lists.
     too_deep: bool,
 }
@@ -92,7 +94,7 @@ impl Round {
 
     /// Whether every part was read to its end.
     fn is_complete(&self) -> bool {
-        self.refused.is_empty() && self.unfinished.is_none() && !self.too_deep
+        self.refused.is_empty() && self.failed.is_none() && self.unfinished.is_none() && !self.too_deep
     }
 }
 
@@ -155,7 +157,7 @@ impl<L: Listing> SnapshotStream<L> {
                     self.ask(*part, Way::ToTheEnd, round).await?;
                 }
             }
-            if !round.is_refused() {
+            if !round.is_refused() && round.failed.is_none() {
                 self.notes.parts.settled = now;
                 self.memory.looked = true;
             }
@@ -191,7 +193,7 @@ impl<L: Listing> SnapshotStream<L> {
             self.conclude(seen).await?;
         }
         self.memory.pending = pending.or(self.memory.pending.take());
-        if round.is_refused() {
+        if round.is_refused() || round.failed.is_some() {
             return Ok(());
         }
         self.memory.looked = true;
@@ -222,10 +224,17 @@ impl<L: Listing> SnapshotStream<L> {
                 return Ok(None);
             }
             // The pending ones are read first: where they are listed, neither the token nor the portal is at fault.
-            Err(CollectError::Portal(error)) if is_of_one(&error) && round.asked > 1 => {
-                round.refused.push((part, error));
-                return Ok(None);
-            }
+            Err(CollectError::Portal(error)) if round.asked > 1 => match error.remedy() {
+                Remedy::MissingRole(_) => {
+                    round.refused.push((part, error));
+                    return Ok(None);
+                }
+                Remedy::Retry { after: None } => {
+                    round.failed.get_or_insert(error);
+                    return Ok(None);
+                }
+                _ => return Err(CollectError::Portal(error)),
+            },
             read => read?,
         };
         self.answered(part);
@@ -333,7 +342,7 @@ impl<L: Listing> SnapshotStream<L> {
     /// Says what the poll came to and saves it.
     async fn finish(&mut self, parts: &Parts, mut round: Round) -> Result<(), CollectError> {
         let all_refused = round.is_refused();
-        let mut pending_refused = None;
+        let mut pending_refused = round.failed.take();
         for (part, error) in round.refused.drain(..) {
             if part == parts.pending || all_refused {
                 pending_refused.get_or_insert(error);
@@ -361,11 +370,6 @@ impl<L: Listing> SnapshotStream<L> {
             (None, Some(why)) => Err(CollectError::Incomplete(why.to_string())),
         }
     }
-}
-
-/// Whether an error may be about one part alone.
-fn is_of_one(error: &PortalError) -> bool {
-    matches!(error.remedy(), Remedy::MissingRole(_) | Remedy::Retry { after: None })
 }
 
 #[cfg(test)]

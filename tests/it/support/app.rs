@@ -252,7 +252,8 @@ impl TestApp {
             // Of organizations the interval is also that of their discovery.
             let every = match with.contains(&source) {
                 true => format!("enabled: true, every: {every}ms, page_size: {page_size}{spans}"),
-                false => "enabled: false".to_owned(),
+                false if source == "organizations" => "enabled: false".to_owned(),
+                false => format!("enabled: false, every: {every}ms"),
             };
             yaml += &format!("  {source}: {{ {every} }}\n");
         }
