@@ -260,7 +260,7 @@ impl<L: Listing> PerComputerStream<L> {
         let (now, stored) = (self.listing.now(), self.clock.now().timestamp_micros());
         let history = History {
             settings: self.settings.clone(),
-            since: self.notes.began.unwrap_or(now) - self.settings.backfill,
+            began: self.notes.began.unwrap_or(now),
             now,
             stored,
             due: due.clone(),
@@ -288,8 +288,8 @@ impl<L: Listing> PerComputerStream<L> {
 /// What the job of one page needs to know.
 struct History {
     settings: PerComputerSettings,
-    /// What ended before is remembered and gives no entry.
-    since: Micros,
+    /// When the stream polled first.
+    began: Micros,
     now: Micros,
     stored: Micros,
     due: Due,
@@ -310,9 +310,12 @@ impl History {
         connections::set_clock(db, *connection, self.now, self.stored)?;
         let organization = OrganizationId::new(&self.due.organization_id);
         let ours = connections::claim(db, &organization, source.name(), *connection)? == *connection;
+        // What ended before is remembered and gives no entry, also of an organization that came later.
+        let came = connections::first_seen(db, self.due.organization)?.unwrap_or(self.began);
+        let since = came.max(self.began) - self.settings.backfill;
         let mut made = Vec::new();
         for row in rows.iter().filter(|_| ours) {
-            self.compare(db, row, &mut made)?;
+            self.compare(db, row, since, &mut made)?;
         }
         if made.is_empty() {
             return Ok(0);
@@ -349,6 +352,7 @@ impl History {
         &self,
         db: &Connection,
         row: &'r ListedRow,
+        since: Micros,
         made: &mut Vec<Made<'r>>,
     ) -> Result<(), StoreError> {
         let Some(vendor_id) = row.vendor_id.as_deref() else { return Ok(()) };
@@ -363,7 +367,7 @@ impl History {
             return Ok(());
         }
         let end = lasting.to.map_or_else(String::new, |end| end.to_string());
-        let happened_before = |at: Option<Micros>| at.is_some_and(|at| at < self.since);
+        let happened_before = |at: Option<Micros>| at.is_some_and(|at| at < since);
         let entry = |change, occurrence, previous| Made {
             change,
             vendor_id: key.clone(),

@@ -168,6 +168,11 @@ pub(super) fn of_connection(
     if let Some(remediations) = each.get_mut("remediations") {
         remediations.enabled &= lists_computers;
     }
+    // Rated rows of the unified audit are threats, too: one that is remembered for less long would be told again.
+    let kept = each.get("unified_audit").filter(|source| source.enabled).map(|source| source.retention);
+    if let Some(threats) = each.get_mut("threats") {
+        threats.retention = threats.retention.max(kept.unwrap_or_default());
+    }
     let floor = Duration::from_secs(10);
     for (name, source) in each.iter().filter(|(_, source)| source.every < floor) {
         if base_url.is_some_and(|base_url| !is_loopback(base_url)) {

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::model::{Entry, Kind, Micros, OrganizationId};
+use crate::model::{Entry, Kind, Micros, OrganizationId, folded};
 use crate::normalise::{digest, fields, text, time};
 use crate::portal::Endpoint;
 use crate::record::Record;
@@ -93,18 +93,25 @@ impl Source for Remediations {
         emit(read::read(entry, row, previous));
     }
 
-    /// A row without an id is named by what it is and when it began.
+    /// A row is named by its id and when it began, since ids may come again (contract section 6.3, PP); one without an
+    /// id by what it is.
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {
         let [vendor_id, kind, start] =
             fields(row, &["maintenanceModeId", "maintenanceTypeId", "startDateTime"])?;
         let at = time(start);
-        let vendor_id = id(vendor_id).unwrap_or_else(|| {
-            let kind = text(kind).unwrap_or_default();
-            match at {
-                Some(at) => Cow::Owned(format!("{kind}@{at}")),
-                None => Cow::Owned(format!("{kind}#{:032x}", u128::from_be_bytes(content(row, None, &[])))),
+        let name = id(vendor_id).map(|id| folded(&id).into_owned());
+        let vendor_id = match (name, at) {
+            (name, Some(at)) => {
+                let name = name.map_or_else(|| text(kind).unwrap_or_default(), Cow::Owned);
+                format!("{name}@{at}")
             }
-        });
+            (Some(id), None) => id,
+            (None, None) => {
+                let content = u128::from_be_bytes(content(row, None, &[]));
+                format!("{}#{content:032x}", text(kind).unwrap_or_default())
+            }
+        };
+        let vendor_id = Cow::Owned(vendor_id);
         Ok(RowKey { vendor_id: Some(vendor_id), at, ..RowKey::nobody(OrganizationId::none()) })
     }
 

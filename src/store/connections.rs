@@ -196,6 +196,15 @@ pub struct KnownOrganization {
     pub slug: String,
 }
 
+/// When rows of an organization were first seen, by its key.
+pub fn first_seen(db: &Connection, organization: i64) -> Result<Option<Micros>, StoreError> {
+    let first = db
+        .prepare_cached("SELECT first_seen FROM organization WHERE id = ?1")?
+        .query_row([organization], |row| row.get(0))
+        .optional()?;
+    Ok(first)
+}
+
 /// What is known of an organization within a connection, if it was ever seen there.
 pub fn known_organization(
     db: &Connection,

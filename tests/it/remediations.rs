@@ -64,7 +64,8 @@ fn truth(app: &TestApp, since: Micros) -> Told {
     let all = living.flat_map(|one| one.maintenances(seed, now));
     let owed = all.filter(|one| one.end.is_none_or(|end| end >= since));
     owed.map(|one| {
-        let name = one.id.map_or_else(|| format!("{}@{}", one.type_id, one.start), |id| id.to_string());
+        let name = one.id.map_or_else(|| one.type_id.to_string(), |id| id.to_string());
+        let name = format!("{name}@{}", one.start);
         let began = one.end.is_none() || one.start >= since || one.end.is_some_and(|end| end >= since);
         (format!("{}/{name}", one.computer_id), (u32::from(began), u32::from(one.end.is_some())))
     })

@@ -184,7 +184,9 @@ impl World {
             self.read = chunk.last;
             for entry in chunk.entries().unwrap() {
                 assert_eq!((entry.kind, entry.organization), (Kind::Event, "a"));
-                seen.push((entry.change, entry.vendor_id.unwrap().to_owned(), entry.uid));
+                // Behind the id stands when it began.
+                let id = entry.vendor_id.unwrap().split_once('@').unwrap().0;
+                seen.push((entry.change, id.to_owned(), entry.uid));
             }
         }
         seen

@@ -50,6 +50,11 @@ fn a_row_is_named_by_its_id_or_by_what_it_is_and_when_it_began() {
         |row: serde_json::Value| source().key(&row.to_string(), 0).unwrap().vendor_id.unwrap().into_owned();
     assert_eq!(key(json!({ "maintenanceModeId": "M1", "maintenanceTypeId": 3 })), "M1");
     let start = "2026-03-01T00:00:00.1Z";
+    // One id, and the times at which two of them began.
+    for start in [start, "2026-03-02T00:00:00Z"] {
+        let twice = json!({ "maintenanceModeId": "M1", "maintenanceTypeId": 3, "startDateTime": start });
+        assert_eq!(key(twice), format!("M1@{}", at(start)));
+    }
     let named = key(json!({ "maintenanceModeId": null, "maintenanceTypeId": 3, "startDateTime": start }));
     assert_eq!(named, format!("3@{}", at(start)));
     let nothing = key(json!({ "maintenanceTypeId": 99, "startDateTime": "0001-01-01T00:00:00" }));
