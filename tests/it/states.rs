@@ -158,6 +158,7 @@ async fn a_policy_that_is_named_and_not_shown_is_still_there_and_status_counts_i
     let mut setup = setup(Dialect { refuses_policies: Some(404), ..Dialect::default() });
     setup.world.policy_changes_per_day = 0;
     setup.world.organization_changes_per_day = 0;
+    setup.world.computer_changes_per_day = 0;
     let app = TestApp::start(setup).await;
     listed(&app).await;
     let child = app.portal.organization(1);

@@ -251,6 +251,7 @@ impl TestApp {
             let spans = if window { spans.as_str() } else { "" };
             // Of organizations the interval is also that of their discovery.
             let every = match with.contains(&source) {
+                true if source == "reports" => format!("enabled: true, every: {every}ms"),
                 true => format!("enabled: true, every: {every}ms, page_size: {page_size}{spans}"),
                 false if source == "organizations" => "enabled: false".to_owned(),
                 false => format!("enabled: false, every: {every}ms"),
