@@ -74,16 +74,16 @@ fn truth(app: &TestApp, since: Micros) -> Told {
 /// Waits until every computer was asked about once more.
 async fn swept(app: &TestApp) {
     app.advance(DAY + HOUR);
-    let asked = |status: &Status| {
-        streams(status).find(|one| one.source == "remediations").map_or(0, |one| one.requests)
-    };
+    let now = app.portal.now();
+    app.wait("looked", SOON, |status| looked(status, now)).await;
     // Every poll asks about some, as long as there are any left.
-    let (mut before, mut last) = (asked(&app.status().await), 0);
-    app.wait("asked about a computer", SOON, |status| asked(status) > before).await;
-    while before != last {
-        last = before;
+    let of_one = [Some(Endpoint::Maintenance), Some(Endpoint::MaintenanceUnpaged)];
+    loop {
+        let before = app.portal.stats().requests;
         tokio::time::sleep(Duration::from_millis(20 * app.setup.every)).await;
-        before = asked(&app.status().await);
+        if !app.portal.requests_since(before).iter().any(|one| of_one.contains(&one.endpoint)) {
+            break;
+        }
     }
     let now = app.portal.now();
     app.wait("looked again", SOON, |status| looked(status, now)).await;
@@ -94,6 +94,7 @@ async fn every_maintenance_is_told_to_have_begun_and_to_have_ended_once_through_
     for dialect in [Dialect::default(), Dialect { unpaged_maintenance: true, ..Dialect::default() }] {
         let mut app = TestApp::start(setup(dialect)).await;
         let began = app.portal.now();
+        app.wait("looked", SOON, |status| looked(status, began)).await;
         for round in 0..4 {
             let now = app.advance(2 * HOUR);
             app.wait("looked", SOON, |status| looked(status, now)).await;
@@ -109,6 +110,7 @@ async fn every_maintenance_is_told_to_have_begun_and_to_have_ended_once_through_
         assert!(truth.len() > 50, "{}", truth.len());
         for (key, (_, ended)) in &truth {
             let seen = told.get(key).copied().unwrap_or_default();
+
             assert_eq!((seen.1, seen.0 <= 1), (*ended, true), "{key}");
         }
         assert!(told.values().all(|(begun, ended)| *begun <= 1 && *ended <= 1));
