@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::ensure;
+use lockstep::source::SOURCES;
 use serde::Deserialize;
 
 use crate::portal::{HOURS, Held};
@@ -17,6 +18,12 @@ pub(crate) fn run(held: &Held, folder: &Path, format: &str) -> anyhow::Result<Us
     std::fs::create_dir(&home)?;
     let (token, out) = (home.join("token"), home.join("out"));
     std::fs::write(&token, &held.token)?;
+    let others: String = SOURCES
+        .iter()
+        .map(|source| source.name())
+        .filter(|name| *name != "unified_audit")
+        .map(|name| format!("  {name}: {{ enabled: false }}\n"))
+        .collect();
     let config = format!(
         "connections:
   - site: bench
@@ -26,9 +33,7 @@ pub(crate) fn run(held: &Held, folder: &Path, format: &str) -> anyhow::Result<Us
     rate: unlimited
 sources:
   unified_audit: {{ settle: 1s, backfill: {hours}h }}
-  system_audit: {{ enabled: false }}
-  computers: {{ enabled: false }}
-state: {{ dir: {state} }}
+{others}state: {{ dir: {state} }}
 server: {{ ops: off }}
 log: {{ level: warn }}
 sinks:

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use lockstep::source::SOURCES;
 
 use crate::portal::{HOURS, Portal};
 use crate::process::{Until, Used, bytes_below, files_below, measured};
@@ -89,6 +90,12 @@ fn lockstep(command: &str, home: &Path) -> Command {
 }
 
 fn configure(home: &Path, url: &str, sink: &str) -> anyhow::Result<()> {
+    let others: String = SOURCES
+        .iter()
+        .map(|source| source.name())
+        .filter(|name| *name != "unified_audit")
+        .map(|name| format!("  {name}: {{ enabled: false }}\n"))
+        .collect();
     let config = format!(
         "connections:
   - site: bench
@@ -98,9 +105,7 @@ fn configure(home: &Path, url: &str, sink: &str) -> anyhow::Result<()> {
     rate: unlimited
 sources:
   unified_audit: {{ settle: 1s, backfill: {}h }}
-  system_audit: {{ enabled: false }}
-  computers: {{ enabled: false }}
-state: {{ dir: {} }}
+{others}state: {{ dir: {} }}
 server: {{ ops: off }}
 log: {{ level: warn }}
 sinks:
