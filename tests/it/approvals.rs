@@ -1,21 +1,18 @@
 //! Requests for approval, from the portal to the files: every step once, whatever moves while one reads.
 
-use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use lockstep::model::{Micros, SECOND};
-use lockstep::normalise::parse_time;
 use lockstep::simulator::approvals::Patch;
 use lockstep::simulator::dialect::Dialect;
 use lockstep::simulator::faults::{Effect, Fault, NoPermission};
 use lockstep::simulator::requests::Endpoint;
-use lockstep::simulator::truth::TruthRequest;
 use lockstep::simulator::world::WorldOptions;
 use lockstep::status::{Status, StreamCondition};
-use serde_json::Value;
 
-use crate::support::app::{DAY, HOUR, MINUTE, SOON, Setup, TestApp, USUAL, fresh_seed, stream, streams};
+use crate::support::app::{HOUR, MINUTE, SOON, Setup, TestApp, USUAL, fresh_seed, stream, streams};
 use crate::support::output::Output;
+use crate::support::steps;
 
 const SOURCE: &str = "approval_requests";
 
@@ -25,64 +22,9 @@ fn setup(dialect: Dialect) -> Setup {
     Setup { world, dialect, with: vec![SOURCE], without: USUAL.to_vec(), page_size: 50, ..Setup::default() }
 }
 
-/// What of a request makes a step: status, time of the decision, who made it, who is to.
-type Stand = (u64, Option<Micros>, String, Option<String>);
-
-/// What was delivered of each request, in order.
-fn told(app: &TestApp) -> BTreeMap<String, Vec<(String, Stand)>> {
-    let output = Output::read(&app.out_folder());
-    assert!(output.broken.is_empty(), "{:?}", output.broken);
-    let (mut told, mut uids) = (BTreeMap::<String, Vec<_>>::new(), HashSet::new());
-    for record in output.records.iter().filter(|record| record.source == SOURCE) {
-        assert!(uids.insert(record.uid.clone()), "{} came twice", record.uid);
-        let row: Value = serde_json::from_str(record.row.as_ref().unwrap().get()).unwrap();
-        let text = |name: &str| row[name].as_str().map(str::to_owned);
-        let stand = (
-            row["statusId"].as_u64().unwrap(),
-            text("actionDate").and_then(|at| parse_time(&at)),
-            text("approvedBy").unwrap_or_default(),
-            text("assigneeUserId"),
-        );
-        told.entry(text("approvalRequestId").unwrap()).or_default().push((record.change.clone(), stand));
-    }
-    told
-}
-
-fn stand(truth: &TruthRequest) -> Stand {
-    (truth.status_id.into(), truth.action_date, truth.approved_by.to_owned(), truth.assignee_user_id.clone())
-}
-
-/// Compares the files with the portal: each request stands as it is told last, what is told of it came in that order,
-/// and what was decided long before the start and never changed is not told.
+/// Compares the files with the portal. Answers how many steps were told, and of how many requests none.
 fn compare(app: &TestApp) -> (usize, usize) {
-    let told = told(app);
-    let mut truth: BTreeMap<String, Vec<TruthRequest>> = BTreeMap::new();
-    for state in app.portal.true_requests(true) {
-        truth.entry(state.approval_request_id.clone()).or_default().push(state);
-    }
-    assert!(told.keys().all(|id| truth.contains_key(id)));
-    let (mut steps, mut silent) = (0, 0);
-    for (id, states) in &truth {
-        let last = states.last().unwrap();
-        let Some(told) = told.get(id) else {
-            let past =
-                last.action_date.is_some_and(|at| at < app.started - 30 * DAY) && last.since < app.started;
-            assert!(past, "nothing was told of {last:?}");
-            silent += 1;
-            continue;
-        };
-        steps += told.len();
-        assert_eq!(told.last().unwrap().1, stand(last), "{last:?}");
-        let mut states = states.iter();
-        for (_, one) in told {
-            assert!(
-                states.any(|state| stand(state) == *one),
-                "{id} was never {one:?} after what was told before"
-            );
-        }
-        assert!(told[1..].iter().all(|(change, _)| change == "changed") && told[0].0 != "removed");
-    }
-    (steps, silent)
+    steps::requests(&Output::read(&app.out_folder()), &app.portal, app.started)
 }
 
 /// Waits until the requests were looked at after now, twice, and are delivered.

@@ -12,6 +12,7 @@ mod cost;
 mod crash;
 mod devices;
 mod docs;
+mod every_source;
 mod hec;
 mod house;
 mod integrations;

@@ -12,6 +12,7 @@ pub(crate) mod ordeal;
 pub(crate) mod output;
 pub(crate) mod power;
 pub(crate) mod receiver;
+pub(crate) mod steps;
 pub(crate) mod terminal;
 pub(crate) mod verdict;
 
