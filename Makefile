@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash crash-kafka crash-matrix month proofs-bite bench bench-sinks deny
+.PHONY: help build demo test crash crash-kafka crash-matrix month proofs-bite bench bench-sinks deny kerberos
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,3 +39,6 @@ deny: ## Licences, bans and sources of the dependencies; builds cargo-deny once 
 
 proofs-bite: ## Plant each fault of tests/mutants/ and see the test that it names fail
 	tests/proofs-bite
+
+kerberos: ## Deliver to a real Kafka by a ticket of a real KDC, with the program built for it
+	tests/kerberos

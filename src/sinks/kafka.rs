@@ -29,7 +29,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub use error::Trouble;
-pub use settings::{Compression, KafkaConfig, Key, Mechanism, Sasl, Tls, Transactional, check_property};
+pub use settings::{
+    Compression, KafkaConfig, Key, Mechanism, Proof, Sasl, Tls, Transactional, check_property,
+};
 pub use topic::{TopicError, TopicTemplate};
 
 use crate::clock::Clock;

@@ -12,7 +12,7 @@ use super::super::reader::{Section, found};
 use crate::format::Format;
 use crate::sink::SinkKind;
 use crate::sinks::kafka::{
-    Compression, KafkaConfig, Key, Mechanism, Sasl, Tls, TopicTemplate, Transactional, check_property,
+    Compression, KafkaConfig, Key, Mechanism, Proof, Sasl, Tls, TopicTemplate, Transactional, check_property,
 };
 
 pub(super) fn kafka(
@@ -143,11 +143,13 @@ fn transactional(section: &Section<'_>) -> Option<Transactional> {
 
 fn sasl(section: &Section<'_>, environment: &Environment) -> Option<Option<Sasl>> {
     let inner = section.section("sasl")?;
-    let keys = ["mechanism", "username", "password", "token"];
+    let keys = ["mechanism", "username", "password", "token", "keytab", "service"];
     inner.takes("mechanism", || super::one_of(&Mechanism::ALL.map(Mechanism::as_str)));
     inner.takes("username", || "text".to_owned());
     inner.takes("password", || "`{ file: PATH }` or `{ env: VARIABLE }`".to_owned());
     inner.takes("token", || "`{ file: PATH }` or `{ env: VARIABLE }`".to_owned());
+    inner.takes("keytab", || "path of a file".to_owned());
+    inner.takes("service", || "text, `kafka` if not given".to_owned());
     // Each is asked for, so that the others are unknown.
     let given = keys.map(|key| inner.value(key).is_some());
     if !given.contains(&true) {
@@ -155,22 +157,82 @@ fn sasl(section: &Section<'_>, environment: &Environment) -> Option<Option<Sasl>
         return Some(None);
     }
     let words = Mechanism::ALL.map(Mechanism::as_str);
-    let mechanism = inner.word("mechanism", &words, &["GSSAPI"]);
+    let mechanism = inner.word("mechanism", &words, &[]);
     let mechanism = mechanism.and_then(|word| Mechanism::ALL.into_iter().find(|one| one.as_str() == word));
-    let bears = mechanism == Some(Mechanism::OAuthBearer);
-    let (ours, others) = if bears { ("token", "password") } else { ("password", "token") };
-    if let (Some(mechanism), true) = (mechanism, inner.value(others).is_some()) {
-        let text = format!("does nothing with `mechanism: {}`; write `{ours}`", mechanism.as_str());
-        inner.mistake(others, text);
+    if mechanism == Some(Mechanism::Gssapi) && !cfg!(feature = "kerberos") {
+        inner.mistake("mechanism", "this lockstep is built without Kerberos; build it with `cargo build --release --features kerberos` (docs/delivery.md tells what that needs)");
+        inner.close();
+        return None;
     }
-    let username = match bears {
-        // Who we are stands in the token.
-        true => Some(inner.optional("username").unwrap_or_else(|| "lockstep".to_owned())),
-        false => inner.named("username", "the name that the brokers know, such as `username: lockstep`"),
+    let ours: &[&'static str] = match mechanism {
+        Some(Mechanism::Gssapi) => &["keytab", "service"],
+        Some(Mechanism::OAuthBearer) => &["token"],
+        _ => &["password"],
     };
-    let password = secret(&inner, ours, environment);
+    if let Some(mechanism) = mechanism {
+        for others in ["password", "token", "keytab", "service"] {
+            if !ours.contains(&others) && inner.value(others).is_some() {
+                let text =
+                    format!("does nothing with `mechanism: {}`; write `{}`", mechanism.as_str(), ours[0]);
+                inner.mistake(others, text);
+            }
+        }
+    }
+    let (username, proof) = match mechanism {
+        // Who we are stands in the token.
+        Some(Mechanism::OAuthBearer) => (
+            Some(inner.optional("username").unwrap_or_else(|| "lockstep".to_owned())),
+            secret(&inner, "token", environment).map(Proof::Secret),
+        ),
+        Some(Mechanism::Gssapi) => (principal(&inner), tickets(&inner)),
+        _ => (
+            inner.named("username", "the name that the brokers know, such as `username: lockstep`"),
+            secret(&inner, "password", environment).map(Proof::Secret),
+        ),
+    };
     inner.close();
-    Some(Some(Sasl { mechanism: mechanism?, username: username?, password: password? }))
+    Some(Some(Sasl { mechanism: mechanism?, username: username?, proof: proof? }))
+}
+
+/// Who asks for tickets. What librdkafka starts for it is a line of a shell, so it is no more than a name.
+fn principal(inner: &Section<'_>) -> Option<String> {
+    let principal: String =
+        inner.named("username", "the principal in Kerberos, such as `username: lockstep@EXAMPLE.COM`")?;
+    match is_plain(&principal, "@/._-") {
+        true => Some(principal),
+        false => inner.refuse(
+            "username",
+            format!("expected a principal such as lockstep@EXAMPLE.COM, found {principal:?}"),
+        ),
+    }
+}
+
+fn tickets(inner: &Section<'_>) -> Option<Proof> {
+    let keytab: PathBuf = inner.named(
+        "keytab",
+        "a file with the keys of the principal, such as `keytab: /run/secrets/lockstep.keytab`",
+    )?;
+    let service = inner.optional("service").unwrap_or_else(|| "kafka".to_owned());
+    if !is_plain(&keytab.display().to_string(), "/._- ") {
+        return inner.refuse(
+            "keytab",
+            "may have letters, digits, spaces and `/._-` only: it is named in a line of a shell",
+        );
+    }
+    if let Err(why) = std::fs::read(&keytab) {
+        return inner.refuse("keytab", format!("cannot read {}: {why}", keytab.display()));
+    }
+    match is_plain(&service, "._-") {
+        true => Some(Proof::Tickets { keytab, service }),
+        false => inner.refuse("service", format!("expected a name such as `kafka`, found {service:?}")),
+    }
+}
+
+/// Whether a text has nothing that a shell reads as more than itself.
+fn is_plain(text: &str, others: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with('-')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
 }
 
 /// `wanted`: encrypted unless it says otherwise.

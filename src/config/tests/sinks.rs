@@ -119,7 +119,7 @@ fn a_kafka_sink_is_checked() {
   - { name: b, type: kafka, brokers: [\"k1:port\"], key: user, compression: rar, transactional: maybe, topics: { events: \"a b\" } }
   - { name: c, type: kafka, brokers: [k1], key: device, format: raw, positions_topic: \"{site}\" }
   - { name: d, type: kafka, brokers: [k2], sasl: { mechanism: PLAIN, username: u, password: { file: DIR/token } }, tls: { enabled: false } }
-  - { name: e, type: kafka, brokers: [k3], sasl: { mechanism: GSSAPI, username: u, password: word }, tls: { cert_file: DIR/token } }
+  - { name: e, type: kafka, brokers: [k3], sasl: { mechanism: GSSAP1, username: u, password: word }, tls: { cert_file: DIR/token } }
   - { name: f, type: kafka, brokers: [k4], properties: { acks: 1, linger.ms: 5, linger.mz: 5, sasl.password: x } }
   - { name: g, type: kafka, brokers: [k5] }
   - { name: h, type: kafka, brokers: [k5] }
@@ -136,7 +136,7 @@ fn a_kafka_sink_is_checked() {
       sinks[2].key: `device` needs a format that reads rows: write `format: ocsf` or `ecs`, or `key: organization`
       sinks[2].positions_topic: is one topic; write a name without placeholders
       sinks[3].sasl.mechanism: `PLAIN` without TLS sends the secret as it is; remove `tls: { enabled: false }`, or use SCRAM
-      sinks[4].sasl.mechanism: "GSSAPI" is not built yet in this version; known here: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER
+      sinks[4].sasl.mechanism: unknown "GSSAP1", did you mean "GSSAPI"?; known: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER, GSSAPI
       sinks[4].sasl.password: a secret does not stand in the configuration; write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`
       sinks[4].tls.key_file: is missing; `cert_file` needs its key
       sinks[5].properties.acks: lockstep sets it so that no record is lost, doubled or reordered; remove it
@@ -441,4 +441,31 @@ fn sinks_over_http_get_what_is_written_and_the_formats_that_their_products_use()
         urls.collect::<Vec<_>>(),
         ["https://a/below/", "https://a/below/", "https://c/", "http://d/x?y=z"]
     );
+}
+
+#[test]
+fn kerberos_is_refused_where_it_is_not_built_in_and_takes_nothing_that_a_shell_reads_otherwise() {
+    let kafka = |sasl: &str| {
+        let sink = format!("type: kafka, brokers: [k1], sasl: {{ mechanism: GSSAPI, {sasl} }}");
+        Folder::with_sinks(&format!("  - {{ name: a, {sink} }}\n"))
+    };
+    let right = "username: lockstep/host.example@EXAMPLE.COM, keytab: DIR/token";
+    if cfg!(not(feature = "kerberos")) {
+        let refused = kafka(right).mistakes();
+        assert!(refused.contains("--features kerberos"), "{refused}");
+        return;
+    }
+    kafka(right).load();
+    for (wrong, says) in [
+        ("username: \"a; rm -rf /\", keytab: DIR/token", "expected a principal"),
+        ("username: \"-k\", keytab: DIR/token", "expected a principal"),
+        ("username: a, keytab: DIR/none", "cannot read"),
+        ("username: a, keytab: \"DIR/$(id)\"", "a line of a shell"),
+        ("username: a, keytab: DIR/token, password: { file: DIR/token }", "does nothing with"),
+        ("username: a, keytab: DIR/token, service: \"a b\"", "expected a name"),
+        ("username: a", "keytab"),
+    ] {
+        let refused = kafka(wrong).mistakes();
+        assert!(refused.contains(says), "{wrong}: {refused}");
+    }
 }

@@ -94,7 +94,7 @@ impl Session {
     fn trouble(&self, doing: &'static str, topic: Option<&str>, code: Code, why: String) -> Trouble {
         let Opening { config, transactional_id, .. } = &self.opening;
         let noted = self.producer.context().noted();
-        let secret = config.sasl.as_ref().map(|sasl| sasl.password.to_string()).unwrap_or_default();
+        let secret = config.sasl.as_ref().map(|sasl| sasl.proof.to_string()).unwrap_or_default();
         let brokers = self.brokers.clone();
         let id = transactional_id.as_deref().unwrap_or_default();
         let trouble = meaning(&About { config, id, doing, topic }, code, why);

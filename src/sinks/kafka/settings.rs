@@ -86,10 +86,19 @@ pub struct Tls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sasl {
     pub mechanism: Mechanism,
-    /// Of a token it is for the log alone: who we are stands in the token.
+    /// Of a token it is for the log alone: who we are stands in the token. Of Kerberos it is the principal.
     pub username: String,
+    pub proof: Proof,
+}
+
+/// How we prove who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
     /// The password, or the token.
-    pub password: SecretSource,
+    Secret(SecretSource),
+    /// Tickets of Kerberos, for which `kinit` is started with this file of keys. `service` is what the brokers' principals
+    /// begin with.
+    Tickets { keytab: PathBuf, service: String },
 }
 
 /// The secrets of a sink, as they are when a session begins.
@@ -106,6 +115,8 @@ pub enum Mechanism {
     ScramSha256,
     ScramSha512,
     OAuthBearer,
+    /// Kerberos, where the program is built with it.
+    Gssapi,
 }
 
 impl Key {
@@ -135,7 +146,8 @@ impl Compression {
 }
 
 impl Mechanism {
-    pub const ALL: [Self; 4] = [Self::Plain, Self::ScramSha256, Self::ScramSha512, Self::OAuthBearer];
+    pub const ALL: [Self; 5] =
+        [Self::Plain, Self::ScramSha256, Self::ScramSha512, Self::OAuthBearer, Self::Gssapi];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -143,6 +155,16 @@ impl Mechanism {
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
             Self::OAuthBearer => "OAUTHBEARER",
+            Self::Gssapi => "GSSAPI",
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(source) => source.fmt(f),
+            Self::Tickets { keytab, .. } => write!(f, "{}", keytab.display()),
         }
     }
 }
@@ -185,8 +207,8 @@ impl KafkaConfig {
     /// Reads the secrets as they are now.
     pub(super) async fn secrets(&self) -> Result<Secrets, CredentialError> {
         let mut secrets = Secrets::default();
-        if let Some(sasl) = &self.sasl {
-            secrets.password = Some(read_secret(&sasl.password).await?);
+        if let Some(Sasl { proof: Proof::Secret(secret), .. }) = &self.sasl {
+            secrets.password = Some(read_secret(secret).await?);
         }
         if let Some(source) = self.tls.as_ref().and_then(|tls| tls.key_password.as_ref()) {
             secrets.key_password = Some(read_secret(source).await?);
@@ -197,7 +219,8 @@ impl KafkaConfig {
     /// The token that the sink logs in with, if it does so.
     pub(super) fn bearer(&self, clock: &Clock) -> Option<Bearer> {
         let sasl = self.sasl.as_ref().filter(|sasl| sasl.mechanism == Mechanism::OAuthBearer)?;
-        Some(Bearer { source: sasl.password.clone(), principal: sasl.username.clone(), clock: clock.clone() })
+        let Proof::Secret(source) = sasl.proof.clone() else { return None };
+        Some(Bearer { source, principal: sasl.username.clone(), clock: clock.clone() })
     }
 
     /// What every client of this sink shares.
@@ -233,11 +256,21 @@ impl KafkaConfig {
                 client.set("enable.ssl.certificate.verification", "false");
             }
         }
-        if let (Some(sasl), Some(password)) = (&self.sasl, &secrets.password) {
+        if let Some(sasl) = &self.sasl {
             client.set("sasl.mechanism", sasl.mechanism.as_str());
-            // A token is asked for, again and again.
-            if sasl.mechanism != Mechanism::OAuthBearer {
-                client.set("sasl.username", &sasl.username).set("sasl.password", password.expose_secret());
+            match (&sasl.proof, &secrets.password) {
+                // A token is asked for, again and again.
+                (Proof::Secret(_), Some(password)) if sasl.mechanism != Mechanism::OAuthBearer => {
+                    client
+                        .set("sasl.username", &sasl.username)
+                        .set("sasl.password", password.expose_secret());
+                }
+                (Proof::Secret(_), _) => {}
+                (Proof::Tickets { keytab, service }, _) => {
+                    client.set("sasl.kerberos.principal", &sasl.username);
+                    client.set("sasl.kerberos.keytab", keytab.display().to_string());
+                    client.set("sasl.kerberos.service.name", service);
+                }
             }
         }
         client

@@ -33,7 +33,8 @@ pub(super) fn record(number: u128) -> Record {
 
 pub(super) fn config(broker: &str, user: Option<&str>) -> KafkaConfig {
     let password = SecretSource::Env { name: "PASSWORD".to_owned(), value: SecretString::from("secret") };
-    let sasl = |user: &str| Sasl { mechanism: Mechanism::Plain, username: user.to_owned(), password };
+    let proof = Proof::Secret(password);
+    let sasl = |user: &str| Sasl { mechanism: Mechanism::Plain, username: user.to_owned(), proof };
     KafkaConfig {
         brokers: vec![broker.to_owned()],
         events: TopicTemplate::parse("threatlocker_events").unwrap(),
