@@ -260,8 +260,8 @@ impl<L: Listing> SnapshotStream<L> {
             .store
             .write(move |db| {
                 let applied = page.apply(db, &rows)?;
-                let SnapshotSettings { connection, source, .. } = &page.settings;
-                bury(db, *connection, source, page.stored, &undecodable)?;
+                let SnapshotSettings { connection, source, volatile, .. } = &page.settings;
+                bury(db, *connection, source, page.stored, &undecodable, volatile)?;
                 notes.rows += applied.entries;
                 notes.parts.read(part, applied.news);
                 save_notes(db, page.settings.stream, &notes)?;

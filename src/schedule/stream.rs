@@ -12,7 +12,7 @@ use super::{Surroundings, verdict};
 use crate::collect::CollectError;
 use crate::collect::ledger::{Also, Packing, StreamLedger};
 use crate::collect::listing::{Covered, OwnRows, PortalListing, Whole};
-use crate::collect::per_computer::{PerComputerSettings, PerComputerStream};
+use crate::collect::per_computer::{PerComputerSettings, PerComputerStream, Refusals};
 use crate::collect::snapshot::{Memory, PartsSettings, SnapshotNotes, SnapshotSettings, SnapshotStream};
 use crate::collect::window::{Notes, WindowSettings, WindowStream};
 use crate::config::SourceConfig;
@@ -541,6 +541,7 @@ impl Stream {
                     notes,
                     requests: 0,
                     older: false,
+                    refusals: Refusals::default(),
                 }))
             }
         })

@@ -50,6 +50,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// That of all computers, as it is run unless another is named.
+    pub fn of_all_computers() -> Self {
+        let names = ALL_COMPUTERS.map(str::to_owned).to_vec();
+        Self { names, is_computers: true, span: Duration::from_secs(86_400) }
+    }
+
     /// What it goes by in the state; never changes. The reports of all computers are one, whichever the portal has.
     pub fn key(&self) -> Cow<'_, str> {
         match self.is_computers {

@@ -491,6 +491,17 @@ mod tests {
     }
 
     #[test]
+    fn rows_without_an_organization_take_nobodys_name() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        let nowhere = OrganizationId::none();
+        let key = organization(&db, acme, &nowhere, Some("North"), 1).unwrap();
+        assert_eq!(organization(&db, acme, &nowhere, Some("South"), 2).unwrap(), key);
+        let known = known_organization(&db, acme, &nowhere).unwrap();
+        assert_eq!(known, Some(KnownOrganization { key, name: None, slug: "none".to_owned() }));
+    }
+
+    #[test]
     fn slugs_are_unique_within_a_connection_and_only_there() {
         let db = memory();
         let acme = register(&db, "acme").unwrap().id;

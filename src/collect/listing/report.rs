@@ -21,14 +21,16 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// Names of other reports that an error shows.
 const SHOWN: usize = 30;
 
+/// The ids of organizations by their names in small letters; none where several have one name.
+type Names = HashMap<String, Option<OrganizationId>>;
+
 /// A report that is being read.
 #[derive(Debug)]
 pub(super) struct Reading {
     /// Read, and not handed on yet.
     first: Option<Page>,
     rest: Rest,
-    /// The ids of organizations by their names in small letters; none where several have one name.
-    organizations: HashMap<String, Option<OrganizationId>>,
+    organizations: Names,
     /// How often each content came, of rows without an id.
     equals: HashMap<[u8; 16], u32, RandomState>,
     columns: BTreeSet<String>,
@@ -114,11 +116,8 @@ fn not_found(report: &Report, scope: &Scope, known: &[reports::Listed]) -> Colle
 }
 
 /// The organizations by their names: rows of reports name theirs so. A role that may not see them has none.
-async fn names_of_organizations(
-    portal: &Portal,
-    scope: &Scope,
-) -> Result<HashMap<String, Option<OrganizationId>>, PortalError> {
-    let mut ids: HashMap<String, Option<OrganizationId>> = HashMap::new();
+async fn names_of_organizations(portal: &Portal, scope: &Scope) -> Result<Names, PortalError> {
+    let mut ids = Names::new();
     if !scope.is_tree() || !portal.may_ask(Endpoint::ChildOrganizations) {
         return Ok(ids);
     }
@@ -171,7 +170,7 @@ impl Reading {
                     continue;
                 }
             };
-            if !self.place(report, &mut key, scope) {
+            if !place(&self.organizations, report, &mut key, scope) {
                 continue;
             }
             let vendor_id = self.id(report, &mut key);
@@ -194,26 +193,6 @@ impl Reading {
             });
         }
         listed
-    }
-
-    /// Finds the organization of a row; false for one of another than the stream's only one.
-    fn place(&self, report: &Report, key: &mut RowKey<'_>, scope: &Scope) -> bool {
-        if let Scope::Organization(only) = scope {
-            let is_its = key.organization.is_none() || key.organization == *only;
-            key.organization = only.clone();
-            return is_its;
-        }
-        if key.organization.is_none()
-            && let Some(name) = &key.organization_name
-            && let Some(Some(id)) = self.organizations.get(&name.trim().to_lowercase())
-        {
-            key.organization = id.clone();
-        }
-        // A report that tells of no organization is of the one that was asked, also in a tree.
-        if key.organization.is_none() && key.organization_name.is_none() && !report.is_computers {
-            key.organization = scope.organization().clone();
-        }
-        true
     }
 
     /// What a row goes by within its organization.
@@ -257,6 +236,26 @@ impl Reading {
     }
 }
 
+/// Finds the organization of a row; false for one of another than the stream's only one.
+fn place(organizations: &Names, report: &Report, key: &mut RowKey<'_>, scope: &Scope) -> bool {
+    if let Scope::Organization(only) = scope {
+        let is_its = key.organization.is_none() || key.organization == *only;
+        key.organization = only.clone();
+        return is_its;
+    }
+    if key.organization.is_none()
+        && let Some(name) = &key.organization_name
+        && let Some(Some(id)) = organizations.get(&name.trim().to_lowercase())
+    {
+        key.organization = id.clone();
+    }
+    // A report that tells of no organization is of the one that was asked, also in a tree.
+    if key.organization.is_none() && key.organization_name.is_none() && !report.is_computers {
+        key.organization = scope.organization().clone();
+    }
+    true
+}
+
 /// The names of an object's members.
 struct Keys(Vec<String>);
 
@@ -282,3 +281,6 @@ impl<'de> serde::Deserialize<'de> for Keys {
         deserializer.deserialize_map(Members)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,9 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::{Seen, SnapshotStream, Unfinished, WALKS, is_deleted};
+use super::{Seen, SnapshotStream, Unfinished, WALKS, is_deleted, save_notes};
 use crate::collect::{CollectError, Listing};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, RowIds};
@@ -94,7 +95,12 @@ impl Round {
 
     /// Whether every part was read to its end.
     fn is_complete(&self) -> bool {
-        self.refused.is_empty() && self.failed.is_none() && self.unfinished.is_none() && !self.too_deep
+        self.refused.is_empty() && self.has_ended()
+    }
+
+    /// Whether every part was read to its end that the portal does not refuse.
+    fn has_ended(&self) -> bool {
+        self.failed.is_none() && self.unfinished.is_none() && !self.too_deep && !self.is_refused()
     }
 }
 
@@ -191,6 +197,9 @@ impl<L: Listing> SnapshotStream<L> {
         if round.is_complete() {
             let seen = Seen { listed: std::mem::take(&mut round.listed), ..Seen::default() };
             self.conclude(seen).await?;
+        } else if round.has_ended() && round.listed.is_empty() {
+            let refused = round.refused.iter().map(|(part, _)| *part).collect();
+            self.doubt(parts, refused).await?;
         }
         self.memory.pending = pending.or(self.memory.pending.take());
         if round.is_refused() || round.failed.is_some() {
@@ -203,6 +212,30 @@ impl<L: Listing> SnapshotStream<L> {
             Some(Unfinished::Walk(_)) => now - (settings.sweep - settings.settled_every).max(0),
             _ => now,
         };
+        Ok(())
+    }
+
+    /// Nothing is listed any more, and not all of it can be read.
+    async fn doubt(&mut self, parts: &'static Parts, refused: BTreeSet<u8>) -> Result<(), CollectError> {
+        let (page, mut notes) = (self.page_now(), self.notes.clone());
+        let doubt = move |db: &Connection| {
+            page.doubt(db, parts, &refused)?;
+            page.note_unknown(db, &mut notes)?;
+            save_notes(db, page.settings.stream, &notes)?;
+            Ok(notes)
+        };
+        self.notes = self.store.write(doubt).await?;
+        Ok(())
+    }
+
+    /// What is held as unknown and is listed again is known, whether or not every part can be read.
+    async fn note_returned(&mut self) -> Result<(), CollectError> {
+        if self.notes.unknown.is_empty() {
+            return Ok(());
+        }
+        let (page, mut notes) = (self.page_now(), self.notes.clone());
+        let note = move |db: &Connection| page.note_unknown(db, &mut notes).map(|()| notes);
+        self.notes = self.store.write(note).await?;
         Ok(())
     }
 
@@ -341,6 +374,7 @@ impl<L: Listing> SnapshotStream<L> {
 
     /// Says what the poll came to and saves it.
     async fn finish(&mut self, parts: &Parts, mut round: Round) -> Result<(), CollectError> {
+        self.note_returned().await?;
         let all_refused = round.is_refused();
         let mut pending_refused = round.failed.take();
         for (part, error) in round.refused.drain(..) {
