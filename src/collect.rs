@@ -52,6 +52,8 @@ pub struct Listed {
     pub total: Option<u64>,
     /// Of a listing that comes in one answer: whether it ends with these rows.
     pub last: Option<bool>,
+    /// It shows a span of time: asked for another, it shows other rows.
+    pub dated: bool,
     /// Keeps the memory of the page reserved until it is stored.
     pub reservation: Option<Box<dyn std::any::Any + Send + Sync>>,
 }

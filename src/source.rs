@@ -212,7 +212,8 @@ pub struct Query {
     pub scope: Scope,
     /// The unified-audit table (`sourceTableId`), or one of [`Parts`]; 0 where a source has neither.
     pub part: u8,
-    /// `(from, to)` as sent; whether the portal includes the ends is observed, not known. For window sources.
+    /// `(from, to)` as sent; whether the portal includes the ends is observed, not known. For window sources, and
+    /// for reports where it is not the newest span.
     pub span: Option<(Seconds, Seconds)>,
     /// From 1.
     pub page: u32,

@@ -72,6 +72,8 @@ pub struct Memory {
     searched: Micros,
     /// The portal's count in its last answer.
     pub(super) total: Option<u64>,
+    /// That was of a report that shows a span of time.
+    pub(super) dated: bool,
 }
 
 /// One poll.
@@ -297,7 +299,7 @@ impl<L: Listing> SnapshotStream<L> {
     ) -> Result<Result<HashMap<u128, bool>, Unfinished>, CollectError> {
         let mut walked = Err(Unfinished::Unreadable(0));
         for _ in 0..WALKS {
-            walked = self.walk(part, false).await?.map(|seen| seen.listed);
+            walked = self.walk(part, false, None).await?.map(|seen| seen.listed);
             if matches!(walked, Ok(_) | Err(Unfinished::TooDeep)) {
                 break;
             }
@@ -315,7 +317,7 @@ impl<L: Listing> SnapshotStream<L> {
         let (mut listed, mut news, mut seen) = (HashMap::new(), 0, 0);
         let (mut total, mut last) = (None, None);
         for page in 1.. {
-            let answer = match self.list(part, page, false).await {
+            let answer = match self.list(part, page, false, None).await {
                 Err(CollectError::PageTooLarge(_)) if self.settings.page_size > SAFE_PAGE_SIZE => {
                     return self.read_to_the_end(part).await;
                 }

@@ -8,8 +8,8 @@ fn report(is_computers: bool) -> Report {
 
 /// Where a row belongs that says this of its organization; none where it is left out.
 fn placed(report: &Report, scope: &Scope, id: &str, name: Option<&'static str>) -> Option<String> {
-    let known = |id: &str| Some(OrganizationId::new(id));
-    let names = [("north".to_owned(), known("n")), ("twice".to_owned(), None)].into();
+    let known = |id: &str, name: &str| (OrganizationId::new(id), name.to_owned());
+    let names = names([known("n", "North "), known("1", "twice"), known("2", "Twice")]);
     let mut key = RowKey::nobody(OrganizationId::new(id));
     key.organization_name = name.map(Cow::Borrowed);
     place(&names, report, &mut key, scope).then(|| key.organization.as_str().to_owned())
