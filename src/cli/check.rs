@@ -26,8 +26,9 @@ use crate::sources::reports::{self, Report};
 /// Each mistake is named by its path with what to write instead. A configuration without mistakes is
 /// summed up: sites, sources with the interval that can really be reached, sinks, and the requests a second
 /// that idle polling needs against those that are allowed (a warning above 80 %, a mistake above 100 %).
-/// Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
-/// reach, clock, token, organizations and the permission to tick where one is missing; the far sides of sinks over
+/// What is set and comes to nothing is warned of. Exits with 2 on a mistake. With --online every portal is asked for a
+/// few rows of each source, of each organization where they are named (the first ten), and runs the reports: reach,
+/// clock, token, organizations and the permission to tick where one is missing; the far sides of sinks over
 /// HTTP whether they take the credential; and of Kafka the brokers, the topics and a transaction. Exits with 1 where
 /// something is wrong.
 #[derive(Args, Clone, Debug)]
@@ -39,7 +40,7 @@ Examples:
 pub struct Check {
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Ask every portal for one row of each source, and far sides for nothing; stores and delivers nothing.
+    /// Ask every portal for a few rows of each source, and far sides for nothing; stores and delivers nothing.
     #[arg(long)]
     pub online: bool,
     /// Create the topics that are missing at Kafka; with --online.
