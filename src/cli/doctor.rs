@@ -100,13 +100,13 @@ pub(super) async fn children(
 }
 
 /// Runs reports, and reads the first rows of each: that they are listed does not mean that each may be run. The source
-/// is readable where all of them are.
+/// is readable where all of them are, and those that the portal does not have are not `wanted`.
 pub(super) async fn run_reports(
     portal: &Portal,
     source: &'static dyn Source,
     scope: &Scope,
     timeout: Duration,
-    reports: &[Report],
+    (reports, wanted): (&[Report], bool),
 ) -> Tried {
     let mut tried = Tried { readable: true, ..Tried::nothing(source) };
     let (mut listed, mut bytes) = (0, 0);
@@ -125,6 +125,7 @@ pub(super) async fn run_reports(
                 bytes += answer.rows.iter().map(|row| row.body.len() as u64).sum::<u64>();
                 tried.show(answer.rows.iter().filter_map(|row| std::str::from_utf8(&row.body).ok()));
             }
+            Err(error @ CollectError::NoReport { .. }) if !wanted => tried.trouble = Some(error.to_string()),
             Err(error) => {
                 let refused = match &error {
                     CollectError::Portal(error) | CollectError::Refused(error) => {

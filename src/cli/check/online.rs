@@ -177,7 +177,7 @@ async fn sources(
             let timeout = connection.http.timeout;
             let tried = match connection.sources.get(source.name()) {
                 Some(config) if config.enabled && !config.reports.is_empty() => {
-                    doctor::run_reports(portal, source, scope, timeout, &config.reports).await
+                    doctor::run_reports(portal, source, scope, timeout, (&config.reports, true)).await
                 }
                 _ => doctor::ask(portal, source, scope, timeout).await,
             };

@@ -55,7 +55,7 @@ pub(super) async fn probe(portal: &Portal, base_url: String, own: Option<Organiz
     let reports = [Wanted::of_all_computers()];
     for source in SOURCES {
         let tried = match source.name() == reports::NAME {
-            true => doctor::run_reports(portal, source, &scope, TIMEOUT, &reports).await,
+            true => doctor::run_reports(portal, source, &scope, TIMEOUT, (&reports, false)).await,
             false => doctor::ask(portal, source, &scope, TIMEOUT).await,
         };
         if tried.by_time {

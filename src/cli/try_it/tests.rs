@@ -138,6 +138,11 @@ async fn a_report_that_is_listed_and_may_not_be_run_is_not_readable() {
     let run = report.sources.iter().find(|one| one.source == "reports").unwrap();
     assert!(!run.readable && report.wrong() == 1, "{page}");
     assert!(run.trouble.as_ref().unwrap().contains("Tick \"View Reports\""), "{page}");
+    simulator.clear_faults(None);
+    simulator.stage().reports.without_computers = true;
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    assert_eq!(report.wrong(), 0, "nobody asked for one that is not there: {page}");
+    assert!(page.contains("the portal has no report"), "{page}");
 }
 
 #[tokio::test]
