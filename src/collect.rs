@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::coverage::walk::RowId;
 use crate::model::{ConnectionId, Kind, Micros, OrganizationId, uid};
-use crate::normalise::digest;
+use crate::normalise::{digest, fingerprint};
 use crate::portal::{PortalError, Remedy};
 use crate::record::enrichment::Sighting;
 use crate::source::Query;
@@ -52,6 +52,8 @@ pub struct Listed {
     pub total: Option<u64>,
     /// Of a listing that comes in one answer: whether it ends with these rows.
     pub last: Option<bool>,
+    /// It shows a span of time: asked for another, it shows other rows.
+    pub dated: bool,
     /// Keeps the memory of the page reserved until it is stored.
     pub reservation: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
@@ -95,15 +97,18 @@ pub fn content_uid(
     uid(organization.as_str(), source, &key, kind.as_str(), "0")
 }
 
-/// Keeps rows that nobody can read.
+/// Keeps rows that nobody can read. One that comes again is the same whatever its `volatile` members say.
 fn bury(
     db: &Connection,
     connection: ConnectionId,
     source: &str,
     stored: Micros,
     undecodable: &[(Bytes, String)],
+    volatile: &[&str],
 ) -> Result<(), StoreError> {
+    let print = |body: &[u8]| fingerprint(std::str::from_utf8(body).ok()?, volatile).ok();
     for (body, reason) in undecodable {
+        let identity = print(body).filter(|_| !volatile.is_empty()).unwrap_or_else(|| digest(&[body]));
         dead_letters::insert(
             db,
             &dead_letters::NewDeadLetter {
@@ -112,7 +117,7 @@ fn bury(
                 source,
                 organization_id: None,
                 number: None,
-                uid: Some(Uuid::from_bytes(digest(&[body]))),
+                uid: Some(Uuid::from_bytes(identity)),
                 vendor_id: None,
                 reason,
                 stored,
@@ -172,6 +177,19 @@ impl CollectError {
             Self::Store(_) => {
                 ("the state cannot be used", "see the error; polls are tried again by themselves")
             }
+        }
+    }
+}
+
+impl CollectError {
+    /// The status with which the portal answered, if it did.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Undecodable(error)
+            | Self::PageTooLarge(error)
+            | Self::Refused(error)
+            | Self::Portal(error) => error.status(),
+            _ => None,
         }
     }
 }

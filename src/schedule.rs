@@ -20,7 +20,7 @@ use crate::portal::Remedy;
 use crate::status::{Board, StreamCondition};
 use crate::store::{Store, outbox};
 
-pub use site::{Site, SiteError, chosen, is_configured};
+pub use site::{Site, SiteError, chosen, is_configured, is_whole_tree};
 pub use stream::{Stream, Unfinished};
 
 /// What every stream needs.

@@ -11,7 +11,7 @@ use chrono::DateTime;
 use thiserror::Error;
 
 use crate::model::{Entry, Kind, Micros, OrganizationId, Seconds};
-use crate::normalise::{fields, time};
+use crate::normalise::{fields, text, time};
 use crate::portal::{Endpoint, PageRequest, Reader};
 use crate::record::Record;
 use crate::record::enrichment::Facts;
@@ -158,6 +158,8 @@ pub struct Parts {
     pub counts: &'static [&'static str],
     /// The member that tells when a row came to be as it is.
     pub acted: &'static str,
+    /// The member that tells in which part a row is.
+    pub part: &'static str,
 }
 
 impl Parts {
@@ -165,6 +167,12 @@ impl Parts {
     pub fn acted(&self, row: &[u8]) -> Option<Micros> {
         let [acted] = fields(std::str::from_utf8(row).ok()?, &[self.acted]).ok()?;
         time(acted)
+    }
+
+    /// The part in which a row is, where it says so.
+    pub fn part_of(&self, row: &[u8]) -> Option<u8> {
+        let [part] = fields(std::str::from_utf8(row).ok()?, &[self.part]).ok()?;
+        text(part)?.trim().parse().ok()
     }
 }
 
@@ -204,7 +212,8 @@ pub struct Query {
     pub scope: Scope,
     /// The unified-audit table (`sourceTableId`), or one of [`Parts`]; 0 where a source has neither.
     pub part: u8,
-    /// `(from, to)` as sent; whether the portal includes the ends is observed, not known. For window sources.
+    /// `(from, to)` as sent; whether the portal includes the ends is observed, not known. For window sources, and
+    /// for reports where it is not the newest span.
     pub span: Option<(Seconds, Seconds)>,
     /// From 1.
     pub page: u32,

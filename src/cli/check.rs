@@ -19,14 +19,16 @@ use crate::config::{
 use crate::credentials::{looks_like_a_token, read_secret};
 use crate::sink::SinkKind;
 use crate::sinks::file::Compression;
+use crate::sources::reports::{self, Report};
 
 /// Find every mistake in a configuration at once, without starting anything.
 ///
 /// Each mistake is named by its path with what to write instead. A configuration without mistakes is
 /// summed up: sites, sources with the interval that can really be reached, sinks, and the requests a second
 /// that idle polling needs against those that are allowed (a warning above 80 %, a mistake above 100 %).
-/// Exits with 2 on a mistake. With --online every portal is asked for one row of each source:
-/// reach, clock, token, organizations and the permission to tick where one is missing; the far sides of sinks over
+/// What is set and comes to nothing is warned of. Exits with 2 on a mistake. With --online every portal is asked for a
+/// few rows of each source, of each organization where they are named (the first ten), and runs the reports: reach,
+/// clock, token, organizations and the permission to tick where one is missing; the far sides of sinks over
 /// HTTP whether they take the credential; and of Kafka the brokers, the topics and a transaction. Exits with 1 where
 /// something is wrong.
 #[derive(Args, Clone, Debug)]
@@ -38,7 +40,7 @@ Examples:
 pub struct Check {
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Ask every portal for one row of each source, and far sides for nothing; stores and delivers nothing.
+    /// Ask every portal for a few rows of each source, and far sides for nothing; stores and delivers nothing.
     #[arg(long)]
     pub online: bool,
     /// Create the topics that are missing at Kafka; with --online.
@@ -50,7 +52,7 @@ impl Check {
     pub(super) async fn run(self, environment: &Environment) -> anyhow::Result<()> {
         let config = self.config.load(environment)?;
         out::say(Summary(&config));
-        for warning in narrow(&config) {
+        for warning in narrow(&config).into_iter().chain(unheeded(&config)) {
             out::say(format_args!("warning: {warning}"));
         }
         let mut troubles = troubles(&config);
@@ -117,6 +119,37 @@ fn narrow(config: &Config) -> Vec<String> {
         ))
     });
     narrow.collect()
+}
+
+/// What is set and comes to nothing.
+fn unheeded(config: &Config) -> Vec<String> {
+    let runs = |report: &Report| {
+        let all = config.connections.iter().filter_map(|connection| connection.sources.get(reports::NAME));
+        let mut enabled = all.filter(|source| source.enabled).flat_map(|source| &source.reports);
+        enabled.any(|one| one.key() == report.key())
+    };
+    let mut warnings = Vec::new();
+    for connection in &config.connections {
+        let site = &connection.site;
+        for (name, source) in &connection.sources {
+            if let Some(other) = source.lacks {
+                warnings.push(format!(
+                    "site {site}: {name} are not collected, since {other} are off, by which they are asked for: set \
+                     `{other}: {{ enabled: true }}`, or `{name}: {{ enabled: false }}`"
+                ));
+            }
+            // Names that stand at the top level may be meant for another site.
+            let named = source.reports.iter().filter(|report| !source.enabled && !report.is_computers);
+            for report in named.filter(|report| !runs(report)) {
+                warnings.push(format!(
+                    "site {site}: the report \"{}\" is named and not run, since reports are off: set \
+                     `reports: {{ enabled: true }}`",
+                    report.names.join("\" or \"")
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 /// The folders that the program will write to, and what for.
@@ -377,6 +410,30 @@ server: { ops: off }
     sink d: files DIR/d, a new one after 256MiB or 1h
     ");
         assert!(!summary.contains(secret) && !format!("{config:?}").contains(secret));
+    }
+
+    #[test]
+    fn what_is_set_and_comes_to_nothing_is_warned_of() {
+        let said = |sites: &str, sources: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = folder.path().display().to_string();
+            std::fs::write(folder.path().join("token"), "0123").unwrap();
+            let text = format!(
+                "connections:\n{sites}\nsources: {{ {sources} }}\nsinks: [{{ name: out, type: stdout }}]\n"
+            );
+            let file = folder.path().join("lockstep.yaml");
+            std::fs::write(&file, text.replace("DIR", &dir)).unwrap();
+            let config = Config::load(&file, &Environment::default());
+            unheeded(&config.unwrap_or_else(|error| panic!("{error}"))).join("\n")
+        };
+        let one = "  - { site: a, instance: g, token: { file: DIR/token } }";
+        assert_eq!(said(one, ""), "");
+        assert_snapshot!(said(one, "computers: { enabled: false }, reports: { names: [Denies by Day] }"), @r#"
+        site a: remediations are not collected, since computers are off, by which they are asked for: set `computers: { enabled: true }`, or `remediations: { enabled: false }`
+        site a: the report "Denies by Day" is named and not run, since reports are off: set `reports: { enabled: true }`
+        "#);
+        let other = "  - { site: b, instance: h, token: { file: DIR/token }, sources: { reports: { enabled: true } } }";
+        assert_eq!(said(&format!("{one}\n{other}"), "reports: { names: [Denies by Day] }"), "");
     }
 
     #[test]

@@ -6,10 +6,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 
-use crate::model::SECOND;
-use crate::portal::{Page, Portal, PortalError, Remedy};
-use crate::source::{Query, Scope, Shape, Source, by_name};
+use crate::collect::listing::{OwnRows, PortalListing};
+use crate::collect::{CollectError, Listing as _};
+use crate::model::{OrganizationId, SECOND};
+use crate::portal::{Failure, ListedOrganization, Page, Portal, PortalError, Remedy};
+use crate::record::vendor_fields::VendorFields;
+use crate::source::{Filter, Query, SOURCES, Scope, Shape, Source, by_name};
+use crate::sources::policies::lacks_details;
+use crate::sources::reports::Report;
 
 /// What organizations are listed with, and those below them (contract section 1.8).
 pub(super) const ORGANIZATIONS: &str = "View Organizations";
@@ -53,6 +59,9 @@ pub(super) struct Tried {
     /// Of a source that is listed by status: those that the portal refuses while it lists others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) skipped_statuses: Vec<u8>,
+    /// Each costs a request of its own, since the list says too little of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) one_by_one: bool,
     /// Up to three, as the portal sends them.
     pub(super) rows: Vec<Box<RawValue>>,
 }
@@ -70,6 +79,74 @@ pub(super) enum Counted {
     Not,
 }
 
+/// The organizations below the own one. While nothing worked yet, a refusal looks like one of the token; so something
+/// else is asked for first, and then the error is of the permission alone.
+pub(super) async fn children(
+    portal: &Portal,
+    own: &OrganizationId,
+    timeout: Duration,
+) -> Result<Vec<ListedOrganization>, PortalError> {
+    let listed = portal.child_organizations(own).await;
+    if !matches!(&listed, Err(error) if matches!(error.failure, Failure::Rejected { .. })) {
+        return listed;
+    }
+    let scope = Scope::Organization(own.clone());
+    for source in SOURCES.into_iter().filter(|source| portal.may_ask(source.endpoint())) {
+        if ask(portal, source, &scope, timeout).await.readable {
+            return portal.child_organizations(own).await;
+        }
+    }
+    listed
+}
+
+/// Runs reports, and reads the first rows of each: that they are listed does not mean that each may be run. The source
+/// is readable where all of them are, and those that the portal does not have are not `wanted`.
+pub(super) async fn run_reports(
+    portal: &Portal,
+    source: &'static dyn Source,
+    scope: &Scope,
+    timeout: Duration,
+    (reports, wanted): (&[Report], bool),
+) -> Tried {
+    let mut tried = Tried { readable: true, ..Tried::nothing(source) };
+    let (mut listed, mut bytes) = (0, 0);
+    for report in reports {
+        let fields = VendorFields::new(source.names(), []);
+        let (keep, stop) = (OwnRows::Keep, CancellationToken::new());
+        let listing = PortalListing::new(portal.clone(), source, timeout, keep, fields, stop);
+        let filter = Filter { report: Some(report.clone()), ..Filter::default() };
+        let query = Query { filter, ..Query::whole(scope.clone(), 1, LOOKED_AT) };
+        match listing.list(&query).await {
+            Ok(answer) => {
+                let rows = answer.rows.len() as u64;
+                tried
+                    .add(rows, if answer.last == Some(true) { Counted::ByListing } else { Counted::AtLeast });
+                listed += rows;
+                bytes += answer.rows.iter().map(|row| row.body.len() as u64).sum::<u64>();
+                tried.show(answer.rows.iter().filter_map(|row| std::str::from_utf8(&row.body).ok()));
+            }
+            Err(error @ CollectError::NoReport { .. }) if !wanted => tried.trouble = Some(error.to_string()),
+            Err(error) => {
+                let refused = match &error {
+                    CollectError::Portal(error) | CollectError::Refused(error) => {
+                        refusal(error, source.permission())
+                    }
+                    error => format!("NOT READABLE: {error}"),
+                };
+                tried.readable = false;
+                let known = tried.trouble.take().map_or_else(String::new, |before| before + "; ");
+                tried.trouble =
+                    Some(format!("{known}report {:?} is {refused}", report.names.join("\" or \"")));
+            }
+        }
+    }
+    tried.estimate(listed, bytes, 1);
+    // Each is one request, and one more finds it.
+    tried.requests = Some(2 * reports.len() as u64);
+    tried.minutes = tried.requests.map(minutes);
+    tried
+}
+
 /// Asks one source for a page: of the last day where it is asked by time, of every status where it is listed by
 /// status, else of all. A source is readable where any of it is.
 pub(super) async fn ask(
@@ -78,23 +155,8 @@ pub(super) async fn ask(
     scope: &Scope,
     timeout: Duration,
 ) -> Tried {
-    let by_time = matches!(source.shape(), Shape::Window { .. });
-    let mut tried = Tried {
-        source: source.name(),
-        permission: source.permission(),
-        readable: false,
-        trouble: None,
-        total: None,
-        counted: Counted::Not,
-        by_time,
-        per_computer: matches!(source.shape(), Shape::PerComputer { .. }),
-        bytes_a_row: None,
-        bytes_a_day: None,
-        requests: None,
-        minutes: None,
-        skipped_statuses: Vec::new(),
-        rows: Vec::new(),
-    };
+    let mut tried = Tried::nothing(source);
+    let by_time = tried.by_time;
     let now = portal.now().div_euclid(SECOND);
     let (mut listed, mut bytes, mut refused) = (0, 0, None);
     let parts = parts(source);
@@ -135,9 +197,8 @@ pub(super) async fn ask(
         tried.count(&page);
         listed += page.rows.len() as u64;
         bytes += page.rows().map(str::len).sum::<usize>() as u64;
-        let room = SHOWN - tried.rows.len();
-        let shown = page.rows().take(room).filter_map(|row| RawValue::from_string(row.to_owned()).ok());
-        tried.rows.extend(shown);
+        tried.one_by_one |= source.name() == "policies" && page.rows().any(lacks_details);
+        tried.show(page.rows());
     }
     if let Some(error) = refused.filter(|_| !tried.readable) {
         tried.skipped_statuses.clear();
@@ -169,6 +230,33 @@ fn parts(source: &dyn Source) -> Vec<u8> {
 }
 
 impl Tried {
+    /// A source before it was asked.
+    fn nothing(source: &dyn Source) -> Self {
+        Self {
+            source: source.name(),
+            permission: source.permission(),
+            readable: false,
+            trouble: None,
+            total: None,
+            counted: Counted::Not,
+            by_time: matches!(source.shape(), Shape::Window { .. }),
+            per_computer: matches!(source.shape(), Shape::PerComputer { .. }),
+            bytes_a_row: None,
+            bytes_a_day: None,
+            requests: None,
+            minutes: None,
+            skipped_statuses: Vec::new(),
+            one_by_one: false,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Keeps the first rows, to be shown.
+    fn show<'r>(&mut self, rows: impl Iterator<Item = &'r str>) {
+        let room = SHOWN - self.rows.len();
+        self.rows.extend(rows.take(room).filter_map(|row| RawValue::from_string(row.to_owned()).ok()));
+    }
+
     /// Adds what a page tells of how many there are; the least certain of several pages holds for all.
     fn count(&mut self, page: &Page) {
         let listed = page.rows.len() as u64;
@@ -178,6 +266,10 @@ impl Tried {
             None if listed < size => (listed, Counted::ByListing),
             None => (listed, Counted::AtLeast),
         };
+        self.add(total, counted);
+    }
+
+    fn add(&mut self, total: u64, counted: Counted) {
         self.total = Some(self.total.unwrap_or(0) + total);
         self.counted = match (self.counted, counted) {
             (Counted::AtLeast, _) | (_, Counted::AtLeast) => Counted::AtLeast,
@@ -197,7 +289,8 @@ impl Tried {
             }
         }
         if self.counted != Counted::AtLeast && !self.per_computer {
-            self.requests = self.total.map(|total| requests(total, self.by_time) + (parts - 1));
+            let each = |total| if self.one_by_one { total } else { 0 };
+            self.requests = self.total.map(|total| requests(total, self.by_time) + (parts - 1) + each(total));
             self.minutes = self.requests.map(minutes);
         }
     }
@@ -225,6 +318,9 @@ impl Tried {
             (None, _) if self.per_computer => "there are no computers to ask about".to_owned(),
             (None, _) => "readable".to_owned(),
         };
+        if self.one_by_one {
+            text += "; the list says too little of them, so each costs a request of its own";
+        }
         if !self.skipped_statuses.is_empty() {
             let skipped: Vec<String> = self.skipped_statuses.iter().map(u8::to_string).collect();
             text += &format!("; skipped statuses: {}", skipped.join(", "));

@@ -16,7 +16,7 @@ use foldhash::fast::RandomState;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::report::Reading;
+use self::report::{Names, Reading};
 use super::{CollectError, Listed, ListedRow, Listing};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, OrganizationId, folded, uid, vendor_key};
@@ -52,6 +52,8 @@ pub struct PortalListing {
     fields: Mutex<VendorFields>,
     /// The report that is being read.
     reading: tokio::sync::Mutex<Option<Reading>>,
+    /// The organizations that were listed last, for reports.
+    names: Mutex<Names>,
     stop: CancellationToken,
     /// Milliseconds that the last page took, its turn and its tries included.
     took: AtomicU64,
@@ -73,6 +75,7 @@ impl PortalListing {
             own_rows,
             fields: Mutex::new(fields),
             reading: tokio::sync::Mutex::default(),
+            names: Mutex::default(),
             stop,
             took: AtomicU64::new(0),
         }

@@ -36,6 +36,9 @@ const MOST_PAGES: u32 = 200;
 /// Refusals on end after which the others wait for the next poll.
 const MOST_REFUSED: u32 = 5;
 
+/// Refused computers that are remembered to have been told.
+const MOST_REMEMBERED: usize = 10_000;
+
 /// How such a stream is asked.
 #[derive(Clone)]
 pub struct PerComputerSettings {
@@ -67,6 +70,20 @@ pub struct PerComputerStream<L> {
     pub requests: u64,
     /// The portal is one of those that know the older endpoint only.
     pub older: bool,
+    pub refusals: Refusals,
+}
+
+/// Of which computers the portal tells nothing, and why: each is logged once.
+#[derive(Debug, Default)]
+pub struct Refusals(HashSet<(i64, String, &'static str, Option<u16>)>);
+
+impl Refusals {
+    /// Whether that was not said of this computer yet, while there is room to remember it.
+    fn is_news(&mut self, due: &Due, error: &CollectError) -> bool {
+        let why = (error.advice().0, error.status());
+        self.0.len() < MOST_REMEMBERED
+            && self.0.insert((due.organization, due.computer.clone(), why.0, why.1))
+    }
 }
 
 impl<L: Listing> PerComputerStream<L> {
@@ -171,7 +188,13 @@ impl<L: Listing> PerComputerStream<L> {
                 match self.ask(&due).await {
                     Ok(()) => (ask.answered, ask.refused) = (ask.answered + 1, 0),
                     Err(error) if is_of_one(&error) => {
-                        tracing::debug!(computer = due.computer, %error, "the portal tells nothing of a computer");
+                        let (computer, organization) = (&due.computer, &due.organization_id);
+                        if self.refusals.is_news(&due, &error) {
+                            tracing::warn!(
+                                computer, organization, %error,
+                                "the portal tells nothing of this computer: it is asked again, and the others go on"
+                            );
+                        }
                         self.settle(&due, true).await?;
                         ask.refused += 1;
                         ask.first_refusal.get_or_insert(error);
@@ -271,7 +294,7 @@ impl<L: Listing> PerComputerStream<L> {
             .write(move |db| {
                 notes.rows += history.apply(db, &rows)?;
                 let PerComputerSettings { connection, source, .. } = &history.settings;
-                bury(db, *connection, source.name(), stored, &undecodable)?;
+                bury(db, *connection, source.name(), stored, &undecodable, &[])?;
                 save_notes(db, history.settings.stream, &notes)?;
                 Ok(notes.rows)
             })

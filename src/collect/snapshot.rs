@@ -7,6 +7,7 @@
 
 mod page;
 mod parts;
+mod spans;
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,10 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use self::page::{Applied, Page};
 pub use self::parts::{Memory, PartsNotes, PartsSettings};
+pub use self::spans::{Hole, SpanNotes};
 use super::{CollectError, Listed, ListedRow, Listing, bury};
 use crate::clock::Clock;
 use crate::coverage::walk::{Next, RowId, Walk};
-use crate::model::{ConnectionId, Kind, Micros, OrganizationId, RowIds, folded};
+use crate::model::{ConnectionId, Kind, Micros, OrganizationId, RowIds, Seconds, folded};
 use crate::normalise::{digest, fields};
 use crate::portal::SAFE_PAGE_SIZE;
 use crate::source::{Filter, Query, Scope, Shape, Source, by_name};
@@ -72,6 +74,8 @@ pub struct SnapshotNotes {
     pub rows: u64,
     /// Of a source that is asked in parts.
     pub parts: PartsNotes,
+    /// Of a report that shows a span of time.
+    pub spans: SpanNotes,
 }
 
 /// One stream of a snapshot source.
@@ -124,12 +128,13 @@ impl<L: Listing> SnapshotStream<L> {
             return self.poll_parts(settings).await;
         }
         self.begin_restatement().await?;
+        if let Some(report) = self.settings.filter.report.clone() {
+            return self.poll_report(&report).await;
+        }
         let before = self.notes.rows;
         let mut why = Unfinished::Unreadable(0);
-        // A report is the same a moment later.
-        let walks = if self.settings.filter.report.is_some() { 1 } else { WALKS };
-        for _ in 0..walks {
-            match self.walk(0, false).await? {
+        for _ in 0..WALKS {
+            match self.walk(0, false, None).await? {
                 Ok(seen) => {
                     self.conclude(seen).await?;
                     if !self.notes.unknown.is_empty() && self.lists_deleted() {
@@ -168,14 +173,20 @@ impl<L: Listing> SnapshotStream<L> {
         }
     }
 
-    /// Reads all pages and commits what changed. Answers the rows listed, or why the walk proves nothing.
-    async fn walk(&mut self, part: u8, deleted: bool) -> Result<Result<Seen, Unfinished>, CollectError> {
+    /// Reads all pages and commits what changed. Answers the rows listed, or why the walk proves nothing. `span`: of a
+    /// report, another than its newest one.
+    async fn walk(
+        &mut self,
+        part: u8,
+        deleted: bool,
+        span: Option<(Seconds, Seconds)>,
+    ) -> Result<Result<Seen, Unfinished>, CollectError> {
         let mut walk = Walk::new(self.settings.page_size, u64::MAX);
         let mut seen = Seen::default();
         let mut page = 1;
         let (mut unusable, mut partial) = (0, None);
         loop {
-            let answer = match self.list(part, page, deleted).await {
+            let answer = match self.list(part, page, deleted, span).await {
                 Err(CollectError::Refused(_)) if self.is_deep(page) => {
                     return Ok(Err(Unfinished::TooDeep));
                 }
@@ -186,7 +197,7 @@ impl<L: Listing> SnapshotStream<L> {
                 }
                 answer => answer?,
             };
-            self.memory.total = answer.total;
+            (self.memory.total, self.memory.dated) = (answer.total, answer.dated);
             let mut ids: Vec<RowId> = answer.rows.iter().map(|row| row.id).collect();
             ids.extend(answer.undecodable.iter().map(|(bytes, _)| RowId::Content(digest(&[bytes]))));
             ids.extend(
@@ -239,10 +250,16 @@ impl<L: Listing> SnapshotStream<L> {
         }
     }
 
-    async fn list(&mut self, part: u8, page: u32, deleted: bool) -> Result<Listed, CollectError> {
+    async fn list(
+        &mut self,
+        part: u8,
+        page: u32,
+        deleted: bool,
+        span: Option<(Seconds, Seconds)>,
+    ) -> Result<Listed, CollectError> {
         let (scope, size) = (self.settings.scope.clone(), self.settings.page_size);
         let filter = self.settings.filter.clone();
-        let query = Query { part, deleted, filter, ..Query::whole(scope, page, size) };
+        let query = Query { part, deleted, span, filter, ..Query::whole(scope, page, size) };
         self.requests += u64::from(page == 1 || self.settings.filter.report.is_none());
         self.listing.list(&query).await
     }
@@ -260,8 +277,8 @@ impl<L: Listing> SnapshotStream<L> {
             .store
             .write(move |db| {
                 let applied = page.apply(db, &rows)?;
-                let SnapshotSettings { connection, source, .. } = &page.settings;
-                bury(db, *connection, source, page.stored, &undecodable)?;
+                let SnapshotSettings { connection, source, volatile, .. } = &page.settings;
+                bury(db, *connection, source, page.stored, &undecodable, volatile)?;
                 notes.rows += applied.entries;
                 notes.parts.read(part, applied.news);
                 save_notes(db, page.settings.stream, &notes)?;
@@ -296,7 +313,7 @@ impl<L: Listing> SnapshotStream<L> {
 
     /// Rows held as unknown are removed for certain when the portal lists them as deleted.
     async fn ask_for_deleted(&mut self) -> Result<(), CollectError> {
-        match self.walk(0, true).await {
+        match self.walk(0, true, None).await {
             Ok(Ok(seen)) => {
                 let confirmed: RowIds =
                     seen.listed.iter().filter(|(_, deleted)| **deleted).map(|(id, _)| *id).collect();

@@ -85,6 +85,13 @@ pub struct AuthKey {
     pub path: String,
 }
 
+impl AuthKey {
+    /// As it is where nothing is set: where a token goes.
+    fn usual() -> Self {
+        Self { header: "Authorization".to_owned(), path: "portalapi".to_owned() }
+    }
+}
+
 /// When the portal lets the token lapse (contract section 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenExpiry {
@@ -231,6 +238,11 @@ fn check(
             "organization_id",
             "is missing; with `access: auth_key` nothing tells whose key it is: write the id of the organization",
         );
+    }
+    if access.is_some_and(|access| access != Access::AuthKey)
+        && auth_key.as_ref().is_some_and(|key| *key != AuthKey::usual())
+    {
+        section.mistake("auth_key", "counts with `access: auth_key` alone; remove it, or set that");
     }
     let own_rows = own_rows(&section);
     if access == Some(Access::AuthKey) && matches!(organizations, Some(Organizations::Only(_))) {

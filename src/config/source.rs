@@ -64,6 +64,8 @@ pub struct SourceConfig {
     pub skip_types: Vec<String>,
     /// `reports`: those that are run.
     pub reports: Vec<Report>,
+    /// It is wanted, and off since this other source is, which it needs.
+    pub lacks: Option<&'static str>,
 }
 
 impl SourceConfig {
@@ -165,8 +167,8 @@ pub(super) fn of_connection(
     }
     // Which computers there are, the computers tell.
     let lists_computers = each.get("computers").is_some_and(|source| source.enabled);
-    if let Some(remediations) = each.get_mut("remediations") {
-        remediations.enabled &= lists_computers;
+    if let Some(remediations) = each.get_mut("remediations").filter(|one| one.enabled && !lists_computers) {
+        (remediations.enabled, remediations.lacks) = (false, Some("computers"));
     }
     // Rated rows of the unified audit are threats, too: one that is remembered for less long would be told again.
     let kept = each.get("unified_audit").filter(|source| source.enabled).map(|source| source.retention);
@@ -262,6 +264,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         only: only?,
         skip_types: skip_types?,
         reports: reports?,
+        lacks: None,
     };
     if source.filters().iter().any(|filter| filter.action_types.is_empty()) && !source.skip_types.is_empty()
         || source.filters().is_empty()

@@ -41,7 +41,7 @@ struct Row {
 impl Portal {
     /// The token's own organization: that of its first computer, asked without an organization header.
     /// Without computers, the only organization that the token can reach; several could each be its own, so then
-    /// the user must say.
+    /// the user must say; likewise where the role shows neither.
     pub async fn discover_organization(&self) -> Result<OrganizationId, PortalError> {
         let body = json!({
             "pageNumber": 1, "pageSize": 1, "searchText": "", "orderBy": "computername", "isAscending": true,
@@ -73,7 +73,10 @@ impl Portal {
             }
             Err(error) => return Err(error),
         }
-        let reachable = self.reachable_organizations(None).await?;
+        let reachable = match self.reachable_organizations(None).await {
+            Err(error) => return Err(self.judged_by_reports(error).await),
+            Ok(reachable) => reachable,
+        };
         match reachable.as_slice() {
             [only] => Ok(only.id.clone()),
             several => {
@@ -82,6 +85,30 @@ impl Portal {
                 Err(self.error(Endpoint::OrganizationsForMove, Failure::UnknownOrganization(why)))
             }
         }
+    }
+
+    /// The error where a refusal leaves nothing to go by. While nothing worked it looks like one of the token; that the
+    /// reports are listed shows that it is the role, which need not cover more (contract section 1.8).
+    async fn judged_by_reports(&self, refusal: PortalError) -> PortalError {
+        let works = match &refusal.failure {
+            Failure::MissingRole(_) => true,
+            Failure::Rejected { answer, .. } if !answer.is_revocation() => {
+                let reports = PageRequest {
+                    endpoint: Endpoint::ReportList,
+                    organization: None,
+                    body: Default::default(),
+                    query: String::new(),
+                    timeout: TIMEOUT,
+                };
+                self.ask(&reports).await.is_ok()
+            }
+            _ => false,
+        };
+        if !works {
+            return refusal;
+        }
+        let why = "the token works, and its role shows neither computers nor organizations";
+        self.error(Endpoint::OrganizationsForMove, Failure::UnknownOrganization(why.to_owned()))
     }
 
     /// Every organization that the portal lists below `own`; `own` itself may or may not be among them

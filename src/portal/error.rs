@@ -138,9 +138,23 @@ impl PortalError {
                 "check that base_url leads to the portal and that nothing else answers in its place",
             ),
             Failure::Credential(_) => ("the token cannot be read", "check its file or variable"),
-            Failure::Settings(_) | Failure::NoOrganization | Failure::UnknownOrganization(_) => {
+            Failure::UnknownOrganization(_) => (
+                "nothing tells whose token it is",
+                "set organization_id of this site, or tick \"View Computers\" in the API user's role",
+            ),
+            Failure::Settings(_) | Failure::NoOrganization => {
                 ("the portal cannot be asked as configured", "change the settings of this site")
             }
+        }
+    }
+
+    /// The status with which the portal answered, if it did.
+    pub fn status(&self) -> Option<u16> {
+        match &self.failure {
+            Failure::Answer(answer) | Failure::MissingRole(answer) | Failure::Rejected { answer, .. } => {
+                Some(answer.status)
+            }
+            _ => None,
         }
     }
 

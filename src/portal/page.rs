@@ -88,14 +88,16 @@ fn enveloped(body: &[u8], whole: Range<usize>) -> Result<Layout, Unreadable> {
     if ERROR_MARKS.iter().any(|mark| present(mark).is_some()) {
         return Err(Unreadable::ErrorObject);
     }
-    if let Some(value) =
-        ENVELOPES.iter().filter_map(|name| present(name)).find(|value| body[value.start] == b'[')
-    {
-        return list(body, value);
-    }
-    match members.iter().any(|(key, _)| ENVELOPES.iter().any(|name| *key == name.as_bytes())) {
-        true => Ok(Layout::default()),
-        false => Err(broken("an object without a list inside")),
+    let mut found = ENVELOPES.iter().filter_map(|name| Some((*name, present(name)?)));
+    let list_or_other = found.clone().find(|(_, value)| body[value.start] == b'[').or_else(|| found.next());
+    match list_or_other {
+        Some((_, value)) if body[value.start] == b'[' => list(body, value),
+        // Nothing is concluded from what may hold rows in a form that nobody knows.
+        Some((name, _)) => Err(broken(&format!("what \"{name}\" holds is none"))),
+        None if members.iter().any(|(key, _)| ENVELOPES.iter().any(|name| *key == name.as_bytes())) => {
+            Ok(Layout::default())
+        }
+        None => Err(broken("an object without a list inside")),
     }
 }
 
@@ -315,6 +317,16 @@ mod tests {
             assert_eq!(layout(body.as_bytes()), Err(Unreadable::ErrorObject), "{body}");
         }
         assert_eq!(rows(br#"{"message":null,"data":[1]}"#), ["1"]);
+    }
+
+    #[test]
+    fn an_envelope_with_anything_but_a_list_is_no_proof_that_there_is_nothing() {
+        for inside in [r#"{"rows":[]}"#, "{}", "\"\"", "0", "false"] {
+            let body = format!(r#"{{"total":0,"data":{inside},"items":null}}"#);
+            let expected = "not a list: what \"data\" holds is none".to_owned();
+            assert_eq!(layout(body.as_bytes()), Err(Unreadable::Broken(expected)), "{body}");
+        }
+        assert_eq!(rows(br#"{"result":true,"data":[1]}"#), ["1"], "a word beside the list");
     }
 
     #[test]

@@ -616,6 +616,30 @@ async fn without_computers_the_only_reachable_organization_is_taken_and_of_sever
 }
 
 #[tokio::test]
+async fn a_role_for_reports_alone_is_told_to_name_its_organization_and_not_to_renew_its_token() {
+    let desk = Desk::open(|seen, _| match seen.is(Endpoint::ReportList) {
+        true => Reply::new(200, "[]"),
+        false => missing("View Something"),
+    })
+    .await;
+    let portal = desk.portal();
+    for _ in 0..2 {
+        let error = portal.discover_organization().await.unwrap_err();
+        let said = format!("{error} {:?}", error.advice());
+        assert!(said.contains("neither computers nor organizations") && !said.contains("renew"), "{said}");
+        assert!(said.contains("organization_id") && said.contains("View Computers"), "{said}");
+        assert_eq!(portal.health().state, CredentialState::Ok);
+    }
+
+    for (refusal, requests) in [(missing("View Something"), 3), (revoked(), 1)] {
+        let desk = Desk::open(move |_, _| refusal.clone()).await;
+        let error = desk.portal().discover_organization().await.unwrap_err();
+        assert_eq!(error.remedy(), Remedy::RenewToken, "{error}");
+        assert_eq!(desk.count(), requests, "a token that is known to be revoked is left alone");
+    }
+}
+
+#[tokio::test]
 async fn every_page_of_children_is_walked_and_sparse_rows_do_no_harm() {
     let id = |number: u64| uuid::Uuid::from_u128(u128::from(number) + 1).to_string();
     let desk = Desk::open(move |seen, _| {

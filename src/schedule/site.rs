@@ -371,7 +371,7 @@ struct Discovered {
 }
 
 /// Whether a source is asked once for the whole tree, whichever organizations a site is about.
-fn is_whole_tree(source: &str) -> bool {
+pub fn is_whole_tree(source: &str) -> bool {
     source == "organizations"
 }
 

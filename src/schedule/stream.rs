@@ -12,7 +12,7 @@ use super::{Surroundings, verdict};
 use crate::collect::CollectError;
 use crate::collect::ledger::{Also, Packing, StreamLedger};
 use crate::collect::listing::{Covered, OwnRows, PortalListing, Whole};
-use crate::collect::per_computer::{PerComputerSettings, PerComputerStream};
+use crate::collect::per_computer::{PerComputerSettings, PerComputerStream, Refusals};
 use crate::collect::snapshot::{Memory, PartsSettings, SnapshotNotes, SnapshotSettings, SnapshotStream};
 use crate::collect::window::{Notes, WindowSettings, WindowStream};
 use crate::config::SourceConfig;
@@ -23,7 +23,7 @@ use crate::portal::Portal;
 use crate::record::vendor_fields::{FieldState, VendorFields};
 use crate::source::{Filter, Scope, Shape, Source};
 use crate::status::{Failing, StreamCondition, StreamStatus, Unproven};
-use crate::store::connections::ConnectionRow;
+use crate::store::connections::{self, ConnectionRow};
 use crate::store::streams::{self, StreamKey, StreamRow};
 use crate::store::{Store, StoreError, vendor_fields};
 
@@ -442,18 +442,19 @@ impl Stream {
     async fn load(&self, store: &Store, around: &Surroundings) -> Result<Loaded, StoreError> {
         let (connection, source) = (self.connection.id, self.source.name());
         let (scope, fingerprint) = (self.scope.name().to_owned(), self.name());
-        let (row, known) = store
+        let (row, known, organizations) = store
             .write(move |db| {
                 let key = StreamKey { connection, source, scope: &scope, fingerprint: &fingerprint };
                 let row = streams::open(db, &key)?;
                 let known = vendor_fields::load(db, row.set)?;
-                Ok((row, known))
+                Ok((row, known, connections::named_organizations(db, connection)?))
             })
             .await?;
         let (asked, stop) = (self.source, around.stop.clone());
         let fields = VendorFields::new(asked.names(), known);
         let listing =
-            PortalListing::new(self.portal.clone(), asked, self.timeout, self.own_rows.clone(), fields, stop);
+            PortalListing::new(self.portal.clone(), asked, self.timeout, self.own_rows.clone(), fields, stop)
+                .knowing(organizations);
         let config = &self.config;
         Ok(match self.source.shape() {
             Shape::Window { splits, has_imported } => {
@@ -541,6 +542,7 @@ impl Stream {
                     notes,
                     requests: 0,
                     older: false,
+                    refusals: Refusals::default(),
                 }))
             }
         })

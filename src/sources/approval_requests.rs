@@ -49,16 +49,27 @@ static PARTS: Parts = Parts {
     settled: &[APPROVED, NOT_LEARNED, REJECTED, ADDED_TO_APPLICATION, SELF_APPROVED],
     counts: &["statusId", "actionDate", "approvedBy", "assigneeUserId"],
     acted: "actionDate",
+    part: "statusId",
 };
+
+/// Members that alter while nothing becomes of a request.
+const VOLATILE: [&str; 6] = [
+    "approvalRequestTimerDto",
+    "count",
+    "isAssigneeLoggedIntoMaster",
+    "maxTriggeredStartDate",
+    "retrievedAssigneeUsername",
+    "signature",
+];
 
 impl Source for ApprovalRequests {
     fn name(&self) -> &'static str {
         "approval_requests"
     }
 
-    /// What counts as a change stands in [`Source::parts`].
+    /// What counts as a change stands in [`Source::parts`]; a row that cannot be read is known by all but these.
     fn shape(&self) -> Shape {
-        Shape::Snapshot { volatile: &[] }
+        Shape::Snapshot { volatile: &VOLATILE }
     }
 
     fn parts(&self) -> Option<&'static Parts> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::model::{Entry, Kind, Micros, OrganizationId, SECOND, is_guid};
+use crate::model::{Entry, Kind, Micros, OrganizationId, SECOND, Seconds, is_guid};
 use crate::normalise::fingerprint;
 use crate::portal::Endpoint;
 use crate::record::Record;
@@ -50,6 +50,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// That of all computers, as it is run unless another is named.
+    pub fn of_all_computers() -> Self {
+        let names = ALL_COMPUTERS.map(str::to_owned).to_vec();
+        Self { names, is_computers: true, span: Duration::from_secs(86_400) }
+    }
+
     /// What it goes by in the state; never changes. The reports of all computers are one, whichever the portal has.
     pub fn key(&self) -> Cow<'_, str> {
         match self.is_computers {
@@ -66,6 +72,16 @@ impl Report {
             names.sort_by_key(|name| normalised(name).contains("child organizations"));
         }
         names
+    }
+
+    /// The span of time that ends now.
+    pub fn newest(&self, now: Micros) -> (Seconds, Seconds) {
+        let (span, now) = (self.span_seconds(), now.div_euclid(SECOND));
+        (now - span, now)
+    }
+
+    pub fn span_seconds(&self) -> Seconds {
+        i64::try_from(self.span.as_secs()).unwrap_or(i64::MAX / SECOND)
     }
 
     /// What the rows are told apart by.
@@ -132,15 +148,13 @@ pub fn host_id(host: &str, organization_name: Option<&str>) -> String {
     }
 }
 
-/// The body that runs a report, with every member of contract section 3.2.
-pub fn run(report: &Listed, wanted: &Report, is_tree: bool, now: Micros) -> Value {
-    let now = now.div_euclid(SECOND);
-    let span = i64::try_from(wanted.span.as_secs()).unwrap_or(i64::MAX / SECOND);
+/// The body that runs a report for a span of time, with every member of contract section 3.2.
+pub fn run(report: &Listed, is_tree: bool, (from, to): (Seconds, Seconds)) -> Value {
     json!({
         "reportId": report.id,
         // Both always: the schema takes no null, whatever the report says that it needs.
-        "startDate": request_time(now - span),
-        "endDate": request_time(now),
+        "startDate": request_time(from),
+        "endDate": request_time(to),
         "data": "",
         "offsetInMinutes": 0,
         "id": Uuid::nil(),

@@ -143,6 +143,12 @@ impl StreamStatus {
             let reason = reason.unwrap_or_else(|| "not walked to the end yet".to_owned());
             unproven.push(self.unproven((self.proven_until.unwrap_or(now), now), PENDING, reason));
         }
+        for hole in &notes.spans.holes {
+            let reason =
+                format!("the report shows nothing of this time, in which it was not run: {}", hole.why);
+            let between = (micros(hole.from), micros(hole.to));
+            unproven.push(self.unproven(between, State::Unreachable.as_str(), reason));
+        }
         let since = notes.unknown_since.map_or(now, micros);
         for (organization, count) in &notes.unknown {
             let reason = format!(

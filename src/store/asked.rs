@@ -49,21 +49,70 @@ pub struct Tally {
     pub never: u64,
 }
 
-/// The computers of a connection that are not known to be removed: those that the source `computers` lists.
-const LIVING: &str =
-    "FROM snapshot s JOIN seen_set c ON c.id = s.set_id AND c.connection_id = ?1 AND c.source = 'computers'
-     WHERE s.state <> 'removed' AND (?3 IS NULL OR s.organization = ?3)";
+impl Asker {
+    /// Rows of computers that changed since they were last looked at.
+    fn changed(&self) -> String {
+        let living = self.living();
+        format!(
+            "SELECT s.organization, s.vendor_id, s.changed, s.row,
+               (SELECT a.signs FROM asked a WHERE a.set_id = ?2 AND a.organization = s.organization AND a.computer = s.vendor_id)
+             {living} AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.set_id = ?2 AND a.organization = s.organization
+               AND a.computer = s.vendor_id AND a.changed = s.changed) LIMIT ?4"
+        )
+    }
+
+    /// Those that are due, and others whose turn has come.
+    fn next(&self) -> String {
+        let (living, of) = (self.living(), self.is_its("a.organization"));
+        format!(
+            "SELECT a.organization, o.organization_id, a.computer, a.signs, a.due FROM asked a JOIN organization o ON o.id = a.organization
+             WHERE a.set_id = ?2 AND {of} AND (a.due = 1 OR a.at < ?4)
+               AND EXISTS (SELECT 1 {living} AND s.organization = a.organization AND s.vendor_id = a.computer)
+             ORDER BY a.due DESC, a.at LIMIT ?5"
+        )
+    }
+
+    fn tally(&self) -> String {
+        let living = self.living();
+        format!(
+            "SELECT count(*), ifnull(sum(a.due), 0), count(*) - ifnull(sum(a.at > 0), 0) FROM
+               (SELECT s.organization, s.vendor_id {living}) l
+             LEFT JOIN asked a ON a.set_id = ?2 AND a.organization = l.organization AND a.computer = l.vendor_id"
+        )
+    }
+
+    fn forget_removed(&self) -> String {
+        let (living, of) = (self.living(), self.is_its("organization"));
+        format!(
+            "DELETE FROM asked WHERE set_id = ?2 AND {of}
+               AND NOT EXISTS (SELECT 1 {living} AND s.organization = asked.organization AND s.vendor_id = asked.computer)"
+        )
+    }
+
+    /// The computers that are not known to be removed: those that the source `computers` lists.
+    fn living(&self) -> String {
+        format!(
+            "FROM snapshot s JOIN seen_set c ON c.id = s.set_id AND c.connection_id = ?1 AND c.source = 'computers'
+             WHERE s.state <> 'removed' AND {}",
+            self.is_its("s.organization")
+        )
+    }
+
+    /// That a column names the only organization, if there is one; in words by which a key is searched, since each of
+    /// a list of organizations is looked through at every poll.
+    fn is_its(&self, column: &str) -> String {
+        match self.organization {
+            Some(_) => format!("{column} = ?3"),
+            None => "?3 IS NULL".to_owned(),
+        }
+    }
+}
 
 /// Reads the rows of computers that changed since the last look, a bounded number; `signs_of` reads one. Answers
 /// whether that were all.
 pub fn look(db: &Connection, asker: &Asker, signs_of: impl Fn(&str) -> Signs) -> Result<bool, StoreError> {
     let Asker { connection, set, organization } = *asker;
-    let mut changed = db.prepare_cached(&format!(
-        "SELECT s.organization, s.vendor_id, s.changed, s.row,
-           (SELECT a.signs FROM asked a WHERE a.set_id = ?2 AND a.organization = s.organization AND a.computer = s.vendor_id)
-         {LIVING} AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.set_id = ?2 AND a.organization = s.organization
-           AND a.computer = s.vendor_id AND a.changed = s.changed) LIMIT ?4"
-    ))?;
+    let mut changed = db.prepare_cached(&asker.changed())?;
     let mut note = db.prepare_cached(
         "INSERT INTO asked (set_id, organization, computer, at, changed, signs, due) VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6)
          ON CONFLICT (set_id, organization, computer) DO UPDATE SET changed = excluded.changed, signs = excluded.signs,
@@ -102,12 +151,7 @@ pub fn next(
     most: u64,
 ) -> Result<Vec<Due>, StoreError> {
     let Asker { connection, set, organization } = *asker;
-    let mut rows = db.prepare_cached(&format!(
-        "SELECT a.organization, o.organization_id, a.computer, a.signs, a.due FROM asked a JOIN organization o ON o.id = a.organization
-         WHERE a.set_id = ?2 AND (a.due = 1 OR a.at < ?4)
-           AND EXISTS (SELECT 1 {LIVING} AND s.organization = a.organization AND s.vendor_id = a.computer)
-         ORDER BY a.due DESC, a.at LIMIT ?5"
-    ))?;
+    let mut rows = db.prepare_cached(&asker.next())?;
     let before = asked_before.unwrap_or(Micros::MIN);
     let rows = rows.query_map(params![connection, set, organization, before, most], |row| {
         let (organization, organization_id) = (row.get(0)?, row.get(1)?);
@@ -138,13 +182,8 @@ pub fn refused(db: &Connection, set: i64, asked: &Due, now: Micros) -> Result<()
 /// How many computers there are, and how many of them are still to be asked about.
 pub fn tally(db: &Connection, asker: &Asker) -> Result<Tally, StoreError> {
     let Asker { connection, set, organization } = *asker;
-    let tally = db
-        .prepare_cached(&format!(
-            "SELECT count(*), ifnull(sum(a.due), 0), count(*) - ifnull(sum(a.at > 0), 0) FROM
-               (SELECT s.organization, s.vendor_id {LIVING}) l
-             LEFT JOIN asked a ON a.set_id = ?2 AND a.organization = l.organization AND a.computer = l.vendor_id"
-        ))?
-        .query_row(params![connection, set, organization], |row| {
+    let tally =
+        db.prepare_cached(&asker.tally())?.query_row(params![connection, set, organization], |row| {
             Ok(Tally { computers: row.get(0)?, due: row.get(1)?, never: row.get(2)? })
         })?;
     Ok(tally)
@@ -153,11 +192,7 @@ pub fn tally(db: &Connection, asker: &Asker) -> Result<Tally, StoreError> {
 /// Forgets computers that are no longer there.
 pub fn forget_removed(db: &Connection, asker: &Asker) -> Result<(), StoreError> {
     let Asker { connection, set, organization } = *asker;
-    db.prepare_cached(&format!(
-        "DELETE FROM asked WHERE set_id = ?2 AND (?3 IS NULL OR organization = ?3)
-           AND NOT EXISTS (SELECT 1 {LIVING} AND s.organization = asked.organization AND s.vendor_id = asked.computer)"
-    ))?
-    .execute(params![connection, set, organization])?;
+    db.prepare_cached(&asker.forget_removed())?.execute(params![connection, set, organization])?;
     Ok(())
 }
 

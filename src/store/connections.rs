@@ -218,6 +218,18 @@ pub fn known_organization(
     Ok(db.prepare_cached(get)?.query_row(params![connection, organization.as_str()], read).optional()?)
 }
 
+/// The organizations of a connection that were ever named, by the names that they had last.
+pub fn named_organizations(
+    db: &Connection,
+    connection: ConnectionId,
+) -> Result<Vec<(OrganizationId, String)>, StoreError> {
+    let get = "SELECT organization_id, name FROM organization WHERE connection_id = ?1 AND name IS NOT NULL";
+    let mut rows = db.prepare_cached(get)?;
+    let rows = rows
+        .query_map([connection], |row| Ok((OrganizationId::from(row.get::<_, String>(0)?), row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The short key of an organization within a connection, entered at first sight. A new name is taken
 /// over; the slug stays what it was, since files are named by it.
 pub fn organization(
@@ -488,6 +500,17 @@ mod tests {
             })
             .unwrap();
         assert_eq!((name.as_str(), slug.as_str(), seen), ("New name", "k-se-s-hne-gmbh", 1));
+    }
+
+    #[test]
+    fn rows_without_an_organization_take_nobodys_name() {
+        let db = memory();
+        let acme = register(&db, "acme").unwrap().id;
+        let nowhere = OrganizationId::none();
+        let key = organization(&db, acme, &nowhere, Some("North"), 1).unwrap();
+        assert_eq!(organization(&db, acme, &nowhere, Some("South"), 2).unwrap(), key);
+        let known = known_organization(&db, acme, &nowhere).unwrap();
+        assert_eq!(known, Some(KnownOrganization { key, name: None, slug: "none".to_owned() }));
     }
 
     #[test]

@@ -158,11 +158,13 @@ pub struct Listed {
 
 /// Every thing that is not known to be removed, of one organization or of all.
 pub fn living(db: &Connection, set: i64, organization: Option<i64>) -> Result<Vec<Listed>, StoreError> {
-    let mut rows = db.prepare_cached(
+    // In words by which the key is searched.
+    let of = organization.map_or("?2 IS NULL", |_| "s.organization = ?2");
+    let mut rows = db.prepare_cached(&format!(
         "SELECT s.organization, o.organization_id, s.vendor_id, s.state FROM snapshot s
          JOIN organization o ON o.id = s.organization
-         WHERE s.set_id = ?1 AND s.state <> 'removed' AND (?2 IS NULL OR s.organization = ?2)",
-    )?;
+         WHERE s.set_id = ?1 AND s.state <> 'removed' AND {of}"
+    ))?;
     let rows = rows.query_map(params![set, organization], |row| {
         Ok(Listed {
             organization: row.get(0)?,
@@ -211,6 +213,12 @@ pub fn entered(
         )?
         .query_row(params![set, organization, vendor_id, fingerprint], |row| row.get(0));
     Ok(count.optional()?.unwrap_or(0))
+}
+
+/// Whether anything was ever told of a thing.
+pub fn was_told(db: &Connection, set: i64, organization: i64, vendor_id: &str) -> Result<bool, StoreError> {
+    let entered = "SELECT 1 FROM occurrence WHERE set_id = ?1 AND organization = ?2 AND vendor_id = ?3";
+    Ok(db.prepare_cached(entered)?.exists(params![set, organization, vendor_id])?)
 }
 
 /// Counts that a thing enters a state once more, and answers how often it had entered it before.

@@ -201,6 +201,56 @@ async fn any_other_report_gives_each_of_its_rows_once_under_its_name_and_one_tha
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_name_their_organization_stay_its_own_when_the_role_may_see_organizations_no_more() {
+    let setting = "sources: { reports: { enabled: true, every: 150ms, names: [Denies by Day] } }";
+    let mut acme = Site::new("acme", "all");
+    acme.more.push(setting.to_owned());
+    let mut app = TestApp::prepare(Setup { sites: vec![acme], ..setup(Site::new("x", "all")) }).await;
+    app.quiet();
+    app.run().await;
+    runs(&app, 2).await;
+    let events = |app: &TestApp| {
+        let records = records(&app.out_folder()).into_iter();
+        records.filter(|record| record["kind"] == "event").collect::<Vec<_>>()
+    };
+    let before = events(&app);
+    let own = app.portal.organization(0).to_string();
+    assert!(before.iter().any(|record| record["organization_id"] == own), "{before:#?}");
+    let unticked = Effect::NoPermission { answer: NoPermission::Denied };
+    for endpoint in [Endpoint::ChildOrganizations, Endpoint::OrganizationsForMove] {
+        app.portal.fault(Fault::always(unticked.clone()).at(endpoint));
+    }
+    runs(&app, 2).await;
+    app.restart().await;
+    runs(&app, 2).await;
+    assert_eq!(events(&app), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_for_reports_alone_is_told_to_name_its_organization_and_then_works() {
+    let mut app = TestApp::prepare(setup(site("own", &[]))).await;
+    let unticked = Effect::NoPermission { answer: NoPermission::Denied };
+    for endpoint in [Endpoint::Computers, Endpoint::ChildOrganizations, Endpoint::OrganizationsForMove] {
+        app.portal.fault(Fault::always(unticked.clone()).at(endpoint));
+    }
+    app.run().await;
+    app.wait("said what is missing", SOON, |status| {
+        let problems = status.problems.join(" ");
+        problems.contains("organization_id") && !problems.contains("renew")
+    })
+    .await;
+    app.stop().await;
+    let own = app.portal.organization(0);
+    app.setup.sites = vec![site("own", &[&format!("organization_id: {own}")])];
+    app.configure();
+    app.run().await;
+    runs(&app, 2).await;
+    app.quiet();
+    runs(&app, 2).await;
+    assert_eq!(told(&records(&app.out_folder())).len(), truth(&app.portal, Some(0)).len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_set_of_columns_is_told_once() {
     let mut app = TestApp::start(setup(site("all", &[]))).await;
     runs(&app, 2).await;

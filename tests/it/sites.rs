@@ -115,6 +115,30 @@ async fn an_organization_that_the_portal_does_not_know_fails_a_check_and_a_singl
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_asks_of_each_organization_of_a_list() {
+    let sites = vec![Site::new("acme", "[\"Bäckerei Müßig GmbH\", \"Example MSP\"]")];
+    let app = TestApp::prepare(Setup { world: small(), sites, ..Setup::default() }).await;
+    let check = async || {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_lockstep"));
+        program.args(["check", "--online"]).arg("-c").arg(app.file());
+        let program = spawn_blocking(move || program.output()).await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&[program.stdout, program.stderr].concat()).into_owned();
+        (program.status.code(), said)
+    };
+    let (code, said) = check().await;
+    assert_eq!(code, Some(0), "{said}");
+    let second = app.portal.organization(0);
+    // The list of what is below an organization does not name that one.
+    for name in ["Bäckerei Müßig GmbH", &second.to_string()] {
+        assert!(said.contains(&format!("asking of         {name}")), "{said}");
+    }
+    let refused = Effect::Status { status: 400, retry_after: None, message: None };
+    app.portal.fault(Fault::always(refused).at(Endpoint::Computers).of(second));
+    let (code, said) = check().await;
+    assert_eq!(code, Some(1), "the second one is not readable: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sites_with_one_token_keep_its_rate_together() {
     let site = |name: &str| {
         let more = vec!["rate: { per_second: 20, concurrent: 2 }".to_owned()];

@@ -177,6 +177,24 @@ async fn a_policy_that_is_named_and_not_shown_is_still_there_and_status_counts_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_are_not_green_where_the_list_is_refused_and_the_groups_name_none() {
+    let dialect = Dialect { refuses_policies: Some(404), ..Dialect::default() };
+    let mut app = TestApp::prepare(setup(dialect)).await;
+    let unticked = Effect::NoPermission { answer: NoPermission::Empty };
+    app.portal.fault(Fault::always(unticked).at(Endpoint::Groups));
+    app.run().await;
+    let status = app
+        .wait("said that the list is refused", SOON, |status| {
+            streams(status).any(|stream| stream.source == "policies" && stream.last_error.is_some())
+        })
+        .await;
+    let policies = of(&status, "policies");
+    assert_ne!(policies.condition, StreamCondition::Ok);
+    assert!(policies.last_error.as_ref().is_some_and(|error| error.contains("404")), "{policies:?}");
+    assert_eq!(policies.last_success, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_permission_that_is_taken_away_stops_its_source_alone_and_names_itself() {
     for (endpoint, source, permission) in [
         (Endpoint::Policies, "policies", "View Application Control Policies"),

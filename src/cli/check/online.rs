@@ -8,14 +8,17 @@ use crate::cli::{doctor, out};
 use crate::clock::Clock;
 use crate::config::{Access, Config, Connection, Organizations};
 use crate::model::{Micros, SECOND};
-use crate::portal::{Pacers, Portal};
-use crate::schedule::chosen;
+use crate::portal::{ListedOrganization, Pacers, Portal};
+use crate::schedule::{chosen, is_whole_tree};
 use crate::sink::{Sink, SinkKind};
 use crate::sinks::kafka;
 use crate::source::{SOURCES, Scope, Source};
 
 /// Clocks further apart than this are said to be (contract section 12).
 const CLOCK_APART: Micros = 120 * SECOND;
+
+/// Organizations of a list that are asked, each a dozen requests.
+const MOST_ASKED: usize = 10;
 
 /// Asks every connection; says what it finds. Answers how many things are wrong.
 pub(super) async fn ask_all(config: &Config) -> usize {
@@ -94,9 +97,9 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
     };
     if connection.access == Access::AuthKey {
         line("access", "auth_key, UNVERIFIED: nobody has seen ThreatLocker answer it");
-        return sources(connection, portal, &Scope::Organization(own)).await;
+        return sources(connection, portal, &[Scope::Organization(own)], &[]).await;
     }
-    let listed = portal.child_organizations(&own).await;
+    let listed = doctor::children(portal, &own, connection.http.timeout).await;
     say_clock(portal);
     line("token", &format!("its own organization is {own}"));
     let mut wrong = 0;
@@ -106,22 +109,27 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
             line("organizations", &doctor::below(children.len(), all));
             children
         }
+        // Where nothing but the own organization is asked, names are a comfort.
+        Err(error) if connection.organizations == Organizations::Own && error.status().is_some() => {
+            line("organizations", &format!("{}; they are not needed", doctor::no_organizations(&error)));
+            Vec::new()
+        }
         Err(error) => {
             line("organizations", &doctor::no_organizations(&error));
             wrong += 1;
             Vec::new()
         }
     };
-    let scope = match &connection.organizations {
-        Organizations::All => Scope::Tree(own),
-        Organizations::Own => Scope::Organization(own),
+    let scopes = match &connection.organizations {
+        Organizations::All => vec![Scope::Tree(own)],
+        Organizations::Own => vec![Scope::Organization(own)],
         Organizations::Only(wanted) => match chosen(portal, wanted, &own, &children).await {
             Ok((scopes, unknown)) => {
                 if let Some(unknown) = unknown {
                     line("organizations", &unknown.to_string());
                     wrong += 1;
                 }
-                scopes.into_iter().next().unwrap_or(Scope::Organization(own))
+                scopes
             }
             Err(error) => {
                 line("organizations", &error.to_string());
@@ -129,13 +137,23 @@ async fn ask(connection: &Connection, portal: &Portal) -> usize {
             }
         },
     };
-    wrong + sources(connection, portal, &scope).await
+    wrong + sources(connection, portal, &scopes, &children).await
 }
 
-/// Asks for a little of each source; answers how many that are wanted cannot be read.
-async fn sources(connection: &Connection, portal: &Portal, scope: &Scope) -> usize {
+/// Asks for a little of each source, of each organization where they are listed one by one; answers how many that are
+/// wanted cannot be read.
+async fn sources(
+    connection: &Connection,
+    portal: &Portal,
+    scopes: &[Scope],
+    children: &[ListedOrganization],
+) -> usize {
     let mut wrong = 0;
     let (mut rows, mut sent) = (0, 0);
+    let name = |scope: &Scope| {
+        let listed = children.iter().find(|one| one.id == *scope.organization());
+        listed.map_or_else(|| scope.organization().to_string(), |one| one.name.clone())
+    };
     let is_enabled =
         |source: &dyn Source| connection.sources.get(source.name()).is_some_and(|config| config.enabled);
     let enabled = SOURCES.into_iter().filter(|source| is_enabled(*source));
@@ -148,20 +166,38 @@ async fn sources(connection: &Connection, portal: &Portal, scope: &Scope) -> usi
         needed.push("View Computers");
     }
     let may_ask = |source: &dyn Source| portal.may_ask(source.endpoint());
-    for source in SOURCES.into_iter().filter(|source| may_ask(*source)) {
-        let tried = doctor::ask(portal, source, scope, connection.http.timeout).await;
-        if !is_enabled(source) {
-            if let Some(said) = doctor::needless(&tried, &needed) {
-                line(source.name(), &said);
+    for (place, scope) in scopes.iter().take(MOST_ASKED).enumerate() {
+        if scopes.len() > 1 {
+            line("asking of", &name(scope));
+        }
+        for source in SOURCES.into_iter().filter(|source| may_ask(*source)) {
+            if place > 0 && (!is_enabled(source) || is_whole_tree(source.name())) {
+                continue;
             }
-            continue;
+            let timeout = connection.http.timeout;
+            let tried = match connection.sources.get(source.name()) {
+                Some(config) if config.enabled && !config.reports.is_empty() => {
+                    doctor::run_reports(portal, source, scope, timeout, (&config.reports, true)).await
+                }
+                _ => doctor::ask(portal, source, scope, timeout).await,
+            };
+            if !is_enabled(source) {
+                if let Some(said) = doctor::needless(&tried, &needed) {
+                    line(source.name(), &said);
+                }
+                continue;
+            }
+            wrong += usize::from(!tried.readable);
+            if tried.by_time {
+                rows += tried.total.unwrap_or(0);
+                sent += tried.bytes_a_day.unwrap_or(0);
+            }
+            line(source.name(), &tried.said());
         }
-        wrong += usize::from(!tried.readable);
-        if tried.by_time {
-            rows += tried.total.unwrap_or(0);
-            sent += tried.bytes_a_day.unwrap_or(0);
-        }
-        line(source.name(), &tried.said());
+    }
+    if let Some(others) = scopes.get(MOST_ASKED..).filter(|others| !others.is_empty()) {
+        let names: Vec<String> = others.iter().map(name).collect();
+        line("NOT ASKED", &format!("{}; what was said holds for the first {MOST_ASKED}", names.join(", ")));
     }
     line("in a day", &format!("{rows} rows, {} as the portal sends them", bytes(sent)));
     wrong

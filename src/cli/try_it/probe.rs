@@ -7,6 +7,7 @@ use crate::cli::doctor;
 use crate::model::OrganizationId;
 use crate::portal::{Failure, ListedOrganization, Portal, PortalError};
 use crate::source::{SOURCES, Scope};
+use crate::sources::reports::{self, Report as Wanted};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -27,7 +28,7 @@ pub(super) async fn probe(portal: &Portal, base_url: String, own: Option<Organiz
             return report;
         }
     };
-    let children = portal.child_organizations(&own).await;
+    let children = doctor::children(portal, &own, TIMEOUT).await;
     report.reached = portal.heard();
     report.clock_offset_seconds =
         portal.heard().then(|| chrono::Duration::microseconds(portal.clock_offset()).as_seconds_f64());
@@ -51,8 +52,12 @@ pub(super) async fn probe(portal: &Portal, base_url: String, own: Option<Organiz
     // As `organizations: all` and `own` would ask.
     let scope = if below > 0 { Scope::Tree(own.clone()) } else { Scope::Organization(own.clone()) };
     report.organization = Some(own);
+    let reports = [Wanted::of_all_computers()];
     for source in SOURCES {
-        let tried = doctor::ask(portal, source, &scope, TIMEOUT).await;
+        let tried = match source.name() == reports::NAME {
+            true => doctor::run_reports(portal, source, &scope, TIMEOUT, (&reports, false)).await,
+            false => doctor::ask(portal, source, &scope, TIMEOUT).await,
+        };
         if tried.by_time {
             report.rows_a_day += tried.total.unwrap_or(0);
             report.bytes_a_day += tried.bytes_a_day.unwrap_or(0);

@@ -17,6 +17,11 @@ async fn simulated(dialect: Dialect) -> Simulator {
 
 /// What is found, and the page for people.
 async fn tried(simulator: &Simulator, token: &str) -> (Report, String) {
+    tried_of(simulator, token, None).await
+}
+
+/// The same where the own organization is given.
+async fn tried_of(simulator: &Simulator, token: &str, own: Option<OrganizationId>) -> (Report, String) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     std::fs::write(&file, token).unwrap();
@@ -26,7 +31,7 @@ async fn tried(simulator: &Simulator, token: &str) -> (Report, String) {
         ..PortalSettings::new("try", &simulator.url, SecretSource::File(file))
     };
     let portal = Portal::new(settings, &Pacers::new([0; 32]), Budget::new(MEMORY), Clock::system()).unwrap();
-    let report = probe(&portal, simulator.url.clone(), None).await;
+    let report = probe(&portal, simulator.url.clone(), own).await;
     let page = Page { report: &report, width: 80 }.to_string();
     (report, page)
 }
@@ -95,6 +100,59 @@ async fn a_source_that_is_listed_by_status_is_counted_over_all_and_one_refused_s
         .set_dialect(Dialect { refused_statuses: vec![1, 4, 6, 10, 12, 13, 16, 17], ..Dialect::default() });
     let (report, page) = tried(&simulator, &simulator.token).await;
     assert_eq!(report.wrong(), 1, "{page}");
+}
+
+#[tokio::test]
+async fn a_role_that_shows_no_organizations_is_tried_in_the_one_that_is_given() {
+    let simulator = simulated(Dialect::default()).await;
+    let untick = |endpoint| {
+        simulator.fault(Fault::always(Effect::NoPermission { answer: NoPermission::Denied }).at(endpoint));
+    };
+    let reports = [Endpoint::ReportList, Endpoint::ReportRows];
+    Endpoint::ALL.into_iter().filter(|endpoint| !reports.contains(endpoint)).for_each(untick);
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    assert!(report.token_accepted && page.contains("organization_id") && !page.contains("renew"), "{page}");
+    let own = OrganizationId::new(&simulator.organization(0).to_string());
+    let (report, page) = tried_of(&simulator, &simulator.token, Some(own.clone())).await;
+    assert!(report.token_accepted && !page.contains("renew"), "{page}");
+    let readable: Vec<_> = report.sources.iter().filter(|one| one.readable).map(|one| one.source).collect();
+    assert_eq!(readable, ["reports"], "{page}");
+    assert!(report.children_trouble.unwrap().contains("View Organizations"), "{page}");
+    let (report, page) = tried_of(&simulator, &"b".repeat(64), Some(own)).await;
+    assert!(!report.token_accepted && page.contains("renew"), "{page}");
+}
+
+#[tokio::test]
+async fn a_report_that_is_listed_and_may_not_be_run_is_not_readable() {
+    let simulator = simulated(Dialect::default()).await;
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    let run = report.sources.iter().find(|one| one.source == "reports").unwrap();
+    assert_eq!(
+        (run.total, run.counted),
+        (Some(simulator.true_computers(false).len() as u64), Counted::ByListing)
+    );
+    assert!(run.rows.len() == 3 && run.rows[0].get().contains("Hostname"), "{page}");
+    simulator
+        .fault(Fault::always(Effect::NoPermission { answer: NoPermission::Denied }).at(Endpoint::ReportRows));
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    let run = report.sources.iter().find(|one| one.source == "reports").unwrap();
+    assert!(!run.readable && report.wrong() == 1, "{page}");
+    assert!(run.trouble.as_ref().unwrap().contains("Tick \"View Reports\""), "{page}");
+    simulator.clear_faults(None);
+    simulator.stage().reports.without_computers = true;
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    assert_eq!(report.wrong(), 0, "nobody asked for one that is not there: {page}");
+    assert!(page.contains("the portal has no report"), "{page}");
+}
+
+#[tokio::test]
+async fn policies_of_which_the_list_says_too_little_are_counted_one_by_one() {
+    let simulator = simulated(Dialect { sparse_policies: true, ..Dialect::default() }).await;
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    let policies = report.sources.iter().find(|one| one.source == "policies").unwrap();
+    let total = policies.total.unwrap();
+    assert_eq!(policies.requests, Some(total + requests(total, false)));
+    assert!(page.contains("each costs a request of its own"), "{page}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::collect::{CollectError, Listed, ListedRow};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, OrganizationId, folded, uid};
 use crate::normalise::digest;
-use crate::portal::{Endpoint, ListedOrganization, Page, PageRequest, Portal, PortalError, Remedy, Rest};
+use crate::portal::{Endpoint, ListedOrganization, Page, PageRequest, PortalError, Remedy, Rest};
 use crate::record::vendor_fields::{LONGEST, MOST_COLUMNS};
 use crate::source::{Filter, Query, Rejected, RowKey, Scope, Source as _};
 use crate::sources::reports::{self, Report, Reports};
@@ -21,14 +21,18 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// Names of other reports that an error shows.
 const SHOWN: usize = 30;
 
+/// The ids of organizations by their names in small letters; none where several have one name.
+pub(super) type Names = HashMap<String, Option<OrganizationId>>;
+
 /// A report that is being read.
 #[derive(Debug)]
 pub(super) struct Reading {
     /// Read, and not handed on yet.
     first: Option<Page>,
     rest: Rest,
-    /// The ids of organizations by their names in small letters; none where several have one name.
-    organizations: HashMap<String, Option<OrganizationId>>,
+    /// It shows a span of time.
+    dated: bool,
+    organizations: Names,
     /// How often each content came, of rows without an id.
     equals: HashMap<[u8; 16], u32, RandomState>,
     columns: BTreeSet<String>,
@@ -51,7 +55,7 @@ impl PortalListing {
         };
         let mut listed = open.keyed(report, &query.scope, query.filter.clone(), page);
         let has_ended = open.rest.has_ended();
-        listed.last = Some(has_ended);
+        (listed.last, listed.dated) = (Some(has_ended), open.dated);
         if has_ended {
             self.fields.lock().expect("no look at a page panics").look_at_columns(&open.columns);
         } else {
@@ -75,15 +79,18 @@ impl PortalListing {
         // Its memory is given back before more is asked for.
         drop(list);
         // After the reports: a role that may see those and no organizations is known to work by now.
-        let organizations = names_of_organizations(portal, scope).await?;
+        let organizations = self.names_of_organizations(scope).await?;
         let found = find(report, scope, &known).ok_or_else(|| not_found(report, scope, &known))?;
         tracing::debug!(report = found.name, id = found.id, "running the report");
-        let body = reports::run(found, report, scope.is_tree(), portal.now()).to_string();
+        let dated = found.takes_dates;
+        let span = query.span.unwrap_or_else(|| report.newest(portal.now()));
+        let body = reports::run(found, scope.is_tree(), span).to_string();
         let mut page = portal.fetch(&request(Endpoint::ReportRows, body.into())).await?;
         let rest = page.rest.take().ok_or_else(|| CollectError::Incomplete("it has no end".to_owned()))?;
         Ok(Reading {
             first: Some(page),
             rest,
+            dated,
             organizations,
             equals: HashMap::default(),
             columns: BTreeSet::new(),
@@ -113,42 +120,62 @@ fn not_found(report: &Report, scope: &Scope, known: &[reports::Listed]) -> Colle
     CollectError::NoReport { wanted: report.wanted(scope.is_tree()).join("\" or \""), known: shown }
 }
 
-/// The organizations by their names: rows of reports name theirs so. A role that may not see them has none.
-async fn names_of_organizations(
-    portal: &Portal,
-    scope: &Scope,
-) -> Result<HashMap<String, Option<OrganizationId>>, PortalError> {
-    let mut ids: HashMap<String, Option<OrganizationId>> = HashMap::new();
-    if !scope.is_tree() || !portal.may_ask(Endpoint::ChildOrganizations) {
-        return Ok(ids);
+impl PortalListing {
+    /// Organizations that were named before: where the role may not see them any more, rows still belong to them.
+    pub fn knowing(self, organizations: Vec<(OrganizationId, String)>) -> Self {
+        *self.names.lock().expect("no look at names panics") = names(organizations);
+        self
     }
-    let own = scope.organization();
-    // The list of what is below an organization need not name that one itself (contract section 7.2).
-    let listed = [portal.child_organizations(own).await, portal.reachable_organizations(Some(own)).await];
-    for list in listed {
-        for ListedOrganization { id, name } in allowed(list)? {
-            let known = ids.entry(name.trim().to_lowercase()).or_insert_with(|| Some(id.clone()));
-            if known.as_ref() != Some(&id) {
-                *known = None;
-            }
+
+    /// The organizations by their names: rows of reports name theirs so. What the role may not see is as it was known
+    /// before, since the organization of a row is a part of what it is.
+    async fn names_of_organizations(&self, scope: &Scope) -> Result<Names, PortalError> {
+        let (own, portal) = (scope.organization(), &self.portal);
+        let known = || self.names.lock().expect("no look at names panics").clone();
+        if !scope.is_tree() {
+            return Ok(Names::new());
         }
+        if !portal.may_ask(Endpoint::ChildOrganizations) {
+            return Ok(known());
+        }
+        // The list of what is below an organization need not name that one itself (contract section 7.2).
+        let children = allowed(portal.child_organizations(own).await)?;
+        let reachable = allowed(portal.reachable_organizations(Some(own)).await)?;
+        let is_whole = children.is_some() && reachable.is_some();
+        let listed = children.into_iter().chain(reachable).flatten();
+        let mut found = names(listed.map(|one| (one.id, one.name)));
+        if is_whole {
+            self.names.lock().expect("no look at names panics").clone_from(&found);
+        } else {
+            found = known().into_iter().chain(found).collect();
+        }
+        Ok(found)
     }
-    Ok(ids)
 }
 
-/// What may pass is tried again, since a row's organization is a part of what it is; what the role does not allow is
-/// not there.
+fn names(organizations: impl IntoIterator<Item = (OrganizationId, String)>) -> Names {
+    let mut ids = Names::new();
+    for (id, name) in organizations {
+        let known = ids.entry(name.trim().to_lowercase()).or_insert_with(|| Some(id.clone()));
+        if known.as_ref() != Some(&id) {
+            *known = None;
+        }
+    }
+    ids
+}
+
+/// What may pass is tried again; what the role does not allow is not there.
 fn allowed(
     list: Result<Vec<ListedOrganization>, PortalError>,
-) -> Result<Vec<ListedOrganization>, PortalError> {
+) -> Result<Option<Vec<ListedOrganization>>, PortalError> {
     match list {
         Err(error)
             if matches!(error.remedy(), Remedy::MissingRole(_) | Remedy::SkipPoll | Remedy::SmallerPage) =>
         {
             tracing::debug!(%error, "the names of organizations are not to be had");
-            Ok(Vec::new())
+            Ok(None)
         }
-        list => list,
+        list => list.map(Some),
     }
 }
 
@@ -171,7 +198,7 @@ impl Reading {
                     continue;
                 }
             };
-            if !self.place(report, &mut key, scope) {
+            if !place(&self.organizations, report, &mut key, scope) {
                 continue;
             }
             let vendor_id = self.id(report, &mut key);
@@ -194,26 +221,6 @@ impl Reading {
             });
         }
         listed
-    }
-
-    /// Finds the organization of a row; false for one of another than the stream's only one.
-    fn place(&self, report: &Report, key: &mut RowKey<'_>, scope: &Scope) -> bool {
-        if let Scope::Organization(only) = scope {
-            let is_its = key.organization.is_none() || key.organization == *only;
-            key.organization = only.clone();
-            return is_its;
-        }
-        if key.organization.is_none()
-            && let Some(name) = &key.organization_name
-            && let Some(Some(id)) = self.organizations.get(&name.trim().to_lowercase())
-        {
-            key.organization = id.clone();
-        }
-        // A report that tells of no organization is of the one that was asked, also in a tree.
-        if key.organization.is_none() && key.organization_name.is_none() && !report.is_computers {
-            key.organization = scope.organization().clone();
-        }
-        true
     }
 
     /// What a row goes by within its organization.
@@ -257,6 +264,26 @@ impl Reading {
     }
 }
 
+/// Finds the organization of a row; false for one of another than the stream's only one.
+fn place(organizations: &Names, report: &Report, key: &mut RowKey<'_>, scope: &Scope) -> bool {
+    if let Scope::Organization(only) = scope {
+        let is_its = key.organization.is_none() || key.organization == *only;
+        key.organization = only.clone();
+        return is_its;
+    }
+    if key.organization.is_none()
+        && let Some(name) = &key.organization_name
+        && let Some(Some(id)) = organizations.get(&name.trim().to_lowercase())
+    {
+        key.organization = id.clone();
+    }
+    // A report that tells of no organization is of the one that was asked, also in a tree.
+    if key.organization.is_none() && key.organization_name.is_none() && !report.is_computers {
+        key.organization = scope.organization().clone();
+    }
+    true
+}
+
 /// The names of an object's members.
 struct Keys(Vec<String>);
 
@@ -282,3 +309,6 @@ impl<'de> serde::Deserialize<'de> for Keys {
         deserializer.deserialize_map(Members)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! What a page or a whole walk of a listing does to the state, each inside one transaction: which rows tell
 //! anything new, and what is missing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -13,7 +13,7 @@ use crate::collect::ListedRow;
 use crate::model::{Change, Kind, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::{digest, fingerprint, fingerprint_of};
 use crate::record::enrichment::{Computer, Enrichment, Replaced, Sighting, UserOrigin};
-use crate::source::{Agreement, Scope, by_name};
+use crate::source::{Agreement, Parts, Scope, by_name};
 use crate::sources::reports;
 use crate::store::devices::{self, Looked, Told};
 use crate::store::outbox::NewEntry;
@@ -188,10 +188,20 @@ impl Page {
             restated,
         };
         snapshots::set(db, set, organization, vendor_id, &now_known, self.now)?;
-        let before = snapshots::enter(db, set, organization, vendor_id, &print)?;
+        let silent = match &known {
+            Some(known) if known.presence != Presence::Removed => false,
+            _ if !self.is_history(row) => false,
+            None => true,
+            Some(_) => !snapshots::was_told(db, set, organization, vendor_id)?,
+        };
+        // What is not told is not counted either: so it is known later that nobody was told.
+        let before = match silent {
+            true => 0,
+            false => snapshots::enter(db, set, organization, vendor_id, &print)?,
+        };
         let occurrence = format!("{}/{before}", hex(&print));
         let mut made = self.made(row, organization, change, &occurrence, previous);
-        made.silent = known.is_none() && self.is_history(row);
+        made.silent = silent;
         if known.is_none() && self.settings.takes_over {
             made.replaces = self.take_over(db, organization, vendor_id, row)?;
         }
@@ -461,8 +471,36 @@ impl Page {
         Ok(())
     }
 
+    /// Holds all as unknown, where nothing is listed and the portal refuses some parts: but for what was in one of
+    /// those when it was listed last, or a single thing, which may have moved there.
+    pub(super) fn doubt(
+        &self,
+        db: &Connection,
+        parts: &Parts,
+        refused: &BTreeSet<u8>,
+    ) -> Result<(), StoreError> {
+        let set = self.settings.set;
+        let mut gone = Vec::new();
+        for one in self.living(db)? {
+            let known = snapshots::get(db, set, one.organization, &one.vendor_id)?;
+            let part = known.and_then(|known| parts.part_of(&known.row));
+            if !part.is_some_and(|part| refused.contains(&part)) {
+                gone.push(one);
+            }
+        }
+        for one in gone.iter().filter(|one| gone.len() > 1 && one.presence != Presence::Unknown) {
+            snapshots::set_presence(db, set, one.organization, &one.vendor_id, Presence::Unknown)?;
+        }
+        Ok(())
+    }
+
+    /// The entry that tells that something is gone; none where nobody was told that it was there.
     fn remove(&self, db: &Connection, one: &snapshots::Listed) -> Result<Option<Made>, StoreError> {
         let set = self.settings.set;
+        if !snapshots::was_told(db, set, one.organization, &one.vendor_id)? {
+            snapshots::set_presence(db, set, one.organization, &one.vendor_id, Presence::Removed)?;
+            return Ok(None);
+        }
         let Some(known) = snapshots::get(db, set, one.organization, &one.vendor_id)? else { return Ok(None) };
         let before = snapshots::enter(db, set, one.organization, &one.vendor_id, b"removed")?;
         let row = String::from_utf8_lossy(&known.row).into_owned();

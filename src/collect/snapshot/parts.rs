@@ -8,9 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::{Seen, SnapshotStream, Unfinished, WALKS, is_deleted};
+use super::{Seen, SnapshotStream, Unfinished, WALKS, is_deleted, save_notes};
 use crate::collect::{CollectError, Listing};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, RowIds};
@@ -71,6 +72,8 @@ pub struct Memory {
     searched: Micros,
     /// The portal's count in its last answer.
     pub(super) total: Option<u64>,
+    /// That was of a report that shows a span of time.
+    pub(super) dated: bool,
 }
 
 /// One poll.
@@ -94,7 +97,12 @@ impl Round {
 
     /// Whether every part was read to its end.
     fn is_complete(&self) -> bool {
-        self.refused.is_empty() && self.failed.is_none() && self.unfinished.is_none() && !self.too_deep
+        self.refused.is_empty() && self.has_ended()
+    }
+
+    /// Whether every part was read to its end that the portal does not refuse.
+    fn has_ended(&self) -> bool {
+        self.failed.is_none() && self.unfinished.is_none() && !self.too_deep && !self.is_refused()
     }
 }
 
@@ -191,6 +199,9 @@ impl<L: Listing> SnapshotStream<L> {
         if round.is_complete() {
             let seen = Seen { listed: std::mem::take(&mut round.listed), ..Seen::default() };
             self.conclude(seen).await?;
+        } else if round.has_ended() && round.listed.is_empty() {
+            let refused = round.refused.iter().map(|(part, _)| *part).collect();
+            self.doubt(parts, refused).await?;
         }
         self.memory.pending = pending.or(self.memory.pending.take());
         if round.is_refused() || round.failed.is_some() {
@@ -203,6 +214,30 @@ impl<L: Listing> SnapshotStream<L> {
             Some(Unfinished::Walk(_)) => now - (settings.sweep - settings.settled_every).max(0),
             _ => now,
         };
+        Ok(())
+    }
+
+    /// Nothing is listed any more, and not all of it can be read.
+    async fn doubt(&mut self, parts: &'static Parts, refused: BTreeSet<u8>) -> Result<(), CollectError> {
+        let (page, mut notes) = (self.page_now(), self.notes.clone());
+        let doubt = move |db: &Connection| {
+            page.doubt(db, parts, &refused)?;
+            page.note_unknown(db, &mut notes)?;
+            save_notes(db, page.settings.stream, &notes)?;
+            Ok(notes)
+        };
+        self.notes = self.store.write(doubt).await?;
+        Ok(())
+    }
+
+    /// What is held as unknown and is listed again is known, whether or not every part can be read.
+    async fn note_returned(&mut self) -> Result<(), CollectError> {
+        if self.notes.unknown.is_empty() {
+            return Ok(());
+        }
+        let (page, mut notes) = (self.page_now(), self.notes.clone());
+        let note = move |db: &Connection| page.note_unknown(db, &mut notes).map(|()| notes);
+        self.notes = self.store.write(note).await?;
         Ok(())
     }
 
@@ -264,7 +299,7 @@ impl<L: Listing> SnapshotStream<L> {
     ) -> Result<Result<HashMap<u128, bool>, Unfinished>, CollectError> {
         let mut walked = Err(Unfinished::Unreadable(0));
         for _ in 0..WALKS {
-            walked = self.walk(part, false).await?.map(|seen| seen.listed);
+            walked = self.walk(part, false, None).await?.map(|seen| seen.listed);
             if matches!(walked, Ok(_) | Err(Unfinished::TooDeep)) {
                 break;
             }
@@ -282,7 +317,7 @@ impl<L: Listing> SnapshotStream<L> {
         let (mut listed, mut news, mut seen) = (HashMap::new(), 0, 0);
         let (mut total, mut last) = (None, None);
         for page in 1.. {
-            let answer = match self.list(part, page, false).await {
+            let answer = match self.list(part, page, false, None).await {
                 Err(CollectError::PageTooLarge(_)) if self.settings.page_size > SAFE_PAGE_SIZE => {
                     return self.read_to_the_end(part).await;
                 }
@@ -341,6 +376,7 @@ impl<L: Listing> SnapshotStream<L> {
 
     /// Says what the poll came to and saves it.
     async fn finish(&mut self, parts: &Parts, mut round: Round) -> Result<(), CollectError> {
+        self.note_returned().await?;
         let all_refused = round.is_refused();
         let mut pending_refused = round.failed.take();
         for (part, error) in round.refused.drain(..) {

@@ -537,6 +537,63 @@ async fn rows_of_an_organization_that_another_connection_claims_enter_nothing() 
 }
 
 #[tokio::test]
+async fn rows_of_no_organization_are_each_sites_own() {
+    let mut world = World::new().await;
+    world.script(|script| script.rows = vec![("", "c1".to_owned(), "Secure")]);
+    assert_eq!(told(&world.poll().await), [(Change::New, "c1")]);
+    let store = world.stream.store.clone();
+    let stream = open(&store, world.played, "other", tree()).await;
+    let mut other = World { played: world.played, stream, read: 0 };
+    assert_eq!(told(&other.poll().await), [(Change::New, "c1")], "nobody claims what is nobody's");
+}
+
+/// What a report shows that tells of no devices, but of things that happened.
+async fn report_of_events() -> World {
+    let mut world = World::new().await;
+    let report = reports::Report {
+        names: vec!["Denies by Day".to_owned()],
+        is_computers: false,
+        span: std::time::Duration::from_secs(86_400),
+    };
+    let settings = &mut world.stream.settings;
+    settings.filter = Filter { report: Some(report), ..Filter::default() };
+    (settings.kind, settings.restate) = (Kind::Event, None);
+    world
+}
+
+#[tokio::test]
+async fn rows_that_a_report_showed_come_again_when_they_were_gone_however_many_go_at_once() {
+    let mut world = report_of_events().await;
+    let rows = |from: usize| -> Vec<_> { (from..10).map(|n| ("a", format!("c{n}"), "Secure")).collect() };
+    world.script(|script| script.rows = rows(0));
+    assert_eq!(world.poll().await.len(), 10);
+    for _ in 0..2 {
+        world.script(|script| script.rows = rows(8));
+        assert_eq!(world.poll().await, [], "that a row is shown no more is no event");
+    }
+    world.script(|script| script.rows = rows(0));
+    let again = world.poll().await;
+    assert_eq!(again.len(), 8, "{again:?}");
+    assert!(again.iter().all(|one| one.change == Change::New && one.previous.is_none()), "{again:?}");
+    world.script(|_| ());
+    assert_eq!(world.poll().await, []);
+}
+
+#[tokio::test]
+async fn a_report_that_is_empty_all_at_once_is_not_believed() {
+    let mut world = report_of_events().await;
+    let rows: Vec<_> = (0..10).map(|n| ("a", format!("c{n}"), "Secure")).collect();
+    world.script(|script| script.rows.clone_from(&rows));
+    world.poll().await;
+    for _ in 0..3 {
+        world.script(|script| script.rows.clear());
+        assert_eq!(world.poll().await, []);
+    }
+    world.script(|script| script.rows = rows);
+    assert_eq!(world.poll().await, [], "nothing of it happened twice");
+}
+
+#[tokio::test]
 async fn a_stream_of_one_organization_judges_and_tells_only_that() {
     let mut world = World::new().await;
     world.script(|script| {

@@ -110,6 +110,44 @@ fn an_access_to_reports_collects_these_alone() {
 }
 
 #[test]
+fn a_door_for_keys_is_a_mistake_where_no_key_is_used() {
+    let site = |more: &str| Folder::with_connection(&format!("instance: g\n{more}\n"));
+    for access in ["portal", "reports"] {
+        let mistakes = site(&format!("access: {access}\nauth_key: {{ header: X-Key }}")).mistakes();
+        assert!(
+            mistakes.contains("connections[0].auth_key: counts with `access: auth_key` alone"),
+            "{mistakes}"
+        );
+    }
+    site("auth_key: { header: Authorization, path: /portalapi }").load();
+}
+
+#[test]
+fn maintenances_are_off_where_nobody_lists_computers_and_it_is_known_why() {
+    let remediations = |settings: &str| {
+        let config = Folder::with_connection(&format!("instance: g\nsources: {{ {settings} }}\n")).load();
+        let source = &config.connections[0].sources["remediations"];
+        (source.enabled, source.lacks)
+    };
+    assert_eq!(remediations(""), (true, None));
+    assert_eq!(remediations("computers: { enabled: false }"), (false, Some("computers")));
+    let both = "computers: { enabled: false }, remediations: { enabled: false }";
+    assert_eq!(remediations(both), (false, None));
+}
+
+#[test]
+fn threats_are_remembered_as_long_as_the_audit_that_rates_rows() {
+    let threats = |settings: &str| {
+        let folder = Folder::with_connection(&format!("instance: g\nsources: {{ {settings} }}\n"));
+        folder.load().connections[0].sources["threats"].retention
+    };
+    let days = |count: u64| seconds(count * 86_400);
+    assert_eq!(threats("unified_audit: { retention: 90d }"), days(90));
+    assert_eq!(threats("unified_audit: { retention: 90d }, threats: { retention: 120d }"), days(120));
+    assert_eq!(threats("unified_audit: { retention: 90d, enabled: false }"), days(30), "nothing is rated");
+}
+
+#[test]
 fn a_mistake_in_the_common_sources_is_reported_once() {
     let folder = Folder::new(&format!(
         "connections:

@@ -49,7 +49,7 @@ fn a_run_names_every_member_of_the_table() {
         "offsetInMinutes": 0, "id": "00000000-0000-0000-0000-000000000000", "includeChildOrganizations": true,
         "options": [],
     });
-    assert_eq!(run(&found, &report, true, 7_200 * SECOND + 5), wanted);
+    assert_eq!(run(&found, true, report.newest(7_200 * SECOND + 5)), wanted);
 }
 
 #[test]

@@ -69,3 +69,24 @@ async fn a_row_that_changed_without_its_signs_is_not_due_and_others_sites_comput
         .await
         .unwrap();
 }
+
+#[test]
+fn a_stream_of_one_organization_searches_its_computers_alone() {
+    let db = crate::store::tests::memory();
+    let plan = |sql: String| -> Vec<String> {
+        let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let most = plan.parameter_count();
+        let rows = plan.query_map(rusqlite::params_from_iter((0..most).map(|_| 1)), |row| row.get(3));
+        rows.unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let asker = Asker { connection: 1, set: 77, organization: Some(1) };
+    for sql in [asker.changed(), asker.next(), asker.tally(), asker.forget_removed()] {
+        let steps = plan(sql);
+        let of_rows = |step: &&String| {
+            let words: Vec<&str> = step.split(' ').collect();
+            ["SCAN", "SEARCH"].contains(&words[0]) && ["s", "a", "asked"].contains(&words[1])
+        };
+        assert!(steps.iter().any(|step| of_rows(&step)), "{steps:#?}");
+        assert!(steps.iter().filter(of_rows).all(|step| step.contains("organization=?")), "{steps:#?}");
+    }
+}

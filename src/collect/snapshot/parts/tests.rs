@@ -12,9 +12,9 @@ use crate::clock::Clock;
 use crate::collect::{Listed, ListedRow};
 use crate::model::{Change, Kind, Lane, OrganizationId, SECOND, uid};
 use crate::portal::{Answer, Failure, PortalError};
-use crate::source::{Query, Scope, by_name};
+use crate::source::{Query, Scope, Shape, by_name};
 use crate::store::streams::StreamKey;
-use crate::store::{Store, connections, outbox, snapshots, streams};
+use crate::store::{Store, connections, dead_letters, outbox, snapshots, streams};
 
 const MINUTE: Micros = 60 * SECOND;
 const DAY: Micros = 24 * 60 * MINUTE;
@@ -37,8 +37,12 @@ struct Script {
     now: Micros,
     requests: Vec<Request>,
     refuses: Vec<u8>,
+    /// How a status is refused, where not as one that the portal does not know.
+    refused_with: Option<fn() -> Failure>,
     totals: bool,
     ordered: bool,
+    /// Pending rows that nobody can read.
+    unreadable: Vec<String>,
     asked: u32,
     /// Statuses and pages asked for.
     log: Vec<(u8, u32)>,
@@ -70,18 +74,25 @@ impl Listing for Played {
             return fail(Failure::Unreachable("away".to_owned()));
         }
         if script.refuses.contains(&query.part) {
-            return fail(Failure::Answer(Answer { status: 500, ..Answer::default() }));
+            return fail(script.refused_with.map_or_else(|| answered(500), |failure| failure()));
         }
         let mut listed: Vec<&Request> =
             script.requests.iter().filter(|one| one.status == query.part).collect();
         if script.ordered && query.part != 1 {
             listed.sort_by_key(|one| std::cmp::Reverse(one.acted));
         }
-        let total = script.totals.then_some(listed.len() as u64);
+        let unreadable = if query.part == 1 { script.unreadable.clone() } else { Vec::new() };
+        let total = script.totals.then_some((listed.len() + unreadable.len()) as u64);
         let (page, size) = (query.page as usize - 1, query.size as usize);
         let rows = listed.into_iter().skip(page * size).take(size).map(row).collect();
-        Ok(Listed { rows, total, ..Listed::default() })
+        let unreadable = unreadable.into_iter().map(|row| (Bytes::from(row), "no id".to_owned()));
+        let undecodable = if page == 0 { unreadable.collect() } else { Vec::new() };
+        Ok(Listed { rows, undecodable, total, ..Listed::default() })
     }
+}
+
+fn answered(status: u16) -> Failure {
+    Failure::Answer(Answer { status, ..Answer::default() })
 }
 
 fn row(request: &Request) -> ListedRow {
@@ -117,8 +128,10 @@ impl World {
             now: NOW,
             requests: Vec::new(),
             refuses: Vec::new(),
+            refused_with: None,
             totals: true,
             ordered: true,
+            unreadable: Vec::new(),
             asked: 0,
             log: Vec::new(),
             meanwhile: None,
@@ -140,6 +153,9 @@ impl World {
             sweep: DAY,
             backfill: 30 * DAY,
         };
+        let Shape::Snapshot { volatile } = by_name("approval_requests").unwrap().shape() else {
+            panic!("it is asked as a whole")
+        };
         let settings = SnapshotSettings {
             filter: crate::source::Filter::default(),
             takes_over: false,
@@ -148,7 +164,7 @@ impl World {
             source: "approval_requests",
             kind: Kind::Event,
             scope: Scope::Tree(OrganizationId::new("own")),
-            volatile: &[],
+            volatile,
             parts: Some(parts),
             page_size: 4,
             restate: None,
@@ -372,6 +388,79 @@ async fn a_status_that_is_refused_stops_no_other_is_asked_again_a_day_later_and_
 }
 
 #[tokio::test]
+async fn a_status_that_the_role_does_not_cover_is_skipped_like_one_that_is_not_known() {
+    let mut world = World::new().await;
+    world.add(&[("a", 1, None), ("b", 4, Some(5)), ("c", 17, None)]);
+    world.script().refuses = vec![4];
+    world.script().refused_with = Some(|| Failure::MissingRole(Answer { status: 403, ..Answer::default() }));
+    let (asked, told) = world.poll().await;
+    assert_eq!(asked, ALL);
+    assert_eq!(of(&told), [(Change::New, "a", 1), (Change::New, "c", 17)]);
+    assert_eq!(world.stream.notes.parts.skipped, [4].into());
+}
+
+#[tokio::test]
+async fn a_status_that_is_out_of_reach_for_now_stops_no_other_is_told_and_is_asked_again_with_the_next_poll()
+{
+    let mut world = World::new().await;
+    world.add(&[("a", 1, None), ("b", 4, Some(5)), ("c", 17, None)]);
+    for day in 0..2 {
+        world.script().now += day * DAY;
+        world.script().refuses = vec![4];
+        world.script().refused_with = Some(|| answered(504));
+        let (asked, outcome) = world.try_poll().await;
+        assert_eq!(asked, ALL, "day {day}");
+        assert!(matches!(outcome, Err(CollectError::Portal(_))), "{outcome:?}");
+        assert!(world.stream.notes.unproven.as_ref().is_some_and(|why| why.contains("504")));
+        assert!(world.stream.notes.parts.skipped.is_empty(), "that is no refusal");
+        let told = world.entries().await;
+        let expected = if day == 0 { vec![(Change::New, "a", 1), (Change::New, "c", 17)] } else { vec![] };
+        assert_eq!(of(&told), expected);
+        world.script().refuses.clear();
+        let (asked, told) = world.poll().await;
+        assert_eq!(asked, ALL, "what was missed is not left for a later day");
+        assert_eq!(of(&told), if day == 0 { vec![(Change::New, "b", 4)] } else { vec![] });
+        assert_eq!(world.stream.notes.unproven, None);
+    }
+}
+
+#[tokio::test]
+async fn a_portal_that_lists_nothing_any_more_is_not_believed_though_one_status_is_refused() {
+    let mut world = World::new().await;
+    world.script().refuses = vec![17];
+    world.add(&[("a", 1, None), ("b", 4, Some(5)), ("c", 4, Some(6))]);
+    world.poll().await;
+    let listed = world.script().requests.clone();
+    world.script().requests.clear();
+    world.script().now += DAY;
+    assert_eq!(world.poll().await.1, []);
+    assert_eq!(world.stream.notes.unknown, [("o".to_owned(), 3)]);
+    assert!(world.stream.notes.unknown_since.is_some());
+    for _ in 0..3 {
+        world.script().now += DAY;
+        assert_eq!(world.poll().await.1, [], "nothing is concluded either");
+    }
+    world.reload().await;
+    world.script().requests = listed;
+    world.script().now += 20 * MINUTE;
+    assert_eq!(world.poll().await.1, []);
+    assert_eq!((world.stream.notes.unknown.len(), world.stream.notes.unknown_since), (0, None));
+}
+
+#[tokio::test]
+async fn requests_of_a_status_that_is_refused_are_no_sign_that_the_portal_was_emptied() {
+    let mut world = World::new().await;
+    world.add(&[("a", 4, Some(5)), ("b", 4, Some(6)), ("c", 1, None)]);
+    world.poll().await;
+    world.script().refuses = vec![4];
+    // A single one may have moved there.
+    world.decide("c", 4);
+    world.script().now += DAY;
+    assert_eq!(world.poll().await.1, []);
+    assert_eq!(world.stream.notes.unknown, []);
+}
+
+#[tokio::test]
 async fn a_status_that_worked_before_is_asked_again_soon() {
     let mut world = World::new().await;
     world.add(&[("a", 4, Some(5))]);
@@ -406,6 +495,48 @@ async fn what_was_decided_long_before_the_start_is_remembered_and_told_when_it_c
     world.script().requests[0].assignee = "somebody";
     world.script().now += DAY;
     assert_eq!(of(&world.poll().await.1), [(Change::Changed, "old", 4)]);
+}
+
+#[tokio::test]
+async fn what_nobody_was_told_of_is_not_told_to_be_gone_nor_to_be_there_again() {
+    let mut world = World::new().await;
+    let month = 30 * 24 * 60;
+    world.add(&[("old", 4, Some(month + 10)), ("older", 4, Some(month + 20)), ("waits", 1, None)]);
+    world.poll().await;
+    world.script().requests[1].assignee = "somebody";
+    world.script().now += DAY;
+    assert_eq!(of(&world.poll().await.1), [(Change::Changed, "older", 4)]);
+    let listed = world.script().requests.clone();
+    // One goes after the other, since all of an organization at once are not believed.
+    world.script().requests.retain(|one| one.id == "waits");
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        world.script().now += DAY;
+        told.extend(world.poll().await.1);
+    }
+    assert_eq!(of(&told), [(Change::Removed, "older", 4)]);
+    assert!(world.removed("old").await);
+    world.script().requests = listed;
+    world.script().now += DAY;
+    assert_eq!(of(&world.poll().await.1), [(Change::New, "older", 4)]);
+    world.script().requests[0].assignee = "somebody";
+    world.script().now += DAY;
+    assert_eq!(of(&world.poll().await.1), [(Change::Changed, "old", 4)]);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_one_dead_letter_however_its_clock_runs() {
+    let mut world = World::new().await;
+    for seconds in 0..3 {
+        let timer = json!({ "totalTimeInSeconds": seconds });
+        let nameless = json!({ "statusId": 1, "hostname": "h", "approvalRequestTimerDto": timer });
+        let other = json!({ "statusId": 1, "hostname": "g", "approvalRequestTimerDto": timer });
+        let unreadable = [nameless, other, json!(7)];
+        world.script().unreadable = unreadable.map(|row| row.to_string()).to_vec();
+        world.poll().await;
+    }
+    let letters = world.stream.store.read(|db| dead_letters::list(db, None, None, 100)).await.unwrap();
+    assert_eq!(letters.len(), 3, "{letters:?}");
 }
 
 #[tokio::test]
