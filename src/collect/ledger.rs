@@ -430,8 +430,9 @@ impl Ledger for StreamLedger {
 
     async fn unknown(&self, rows: Vec<RowCommit>) -> Result<Vec<RowCommit>, StoreError> {
         let (connection, set) = (self.connection, self.set);
+        // Young rows are found by the writer alone.
         self.store
-            .read(move |db| {
+            .write(move |db| {
                 let mut keys: HashMap<&OrganizationId, i64> = HashMap::new();
                 let mut seen_rows = Vec::with_capacity(rows.len());
                 for row in &rows {
