@@ -402,7 +402,11 @@ async fn switches(change: Change, dialect: Dialect) {
             app.portal.clear_faults(Some(away));
             app.run().await;
         } else {
-            sleep(Duration::from_millis(700)).await;
+            // Before anything of the outage is made up for.
+            app.wait("took the change over", SOON, |status| {
+                streams(status).all(|one| (one.scope == "tree") == (streams_then == 1))
+            })
+            .await;
             app.portal.clear_faults(Some(away));
         }
         app.wait("asked in the other way", SOON, |status| {
