@@ -11,14 +11,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::stream::{Asked, Stream};
+use crate::config::SourceConfig;
 use crate::model::OrganizationId;
 use crate::source::{Scope, Shape};
 
 /// Polls in a row that the portal refuses before organizations are asked in the place of a tree.
 pub(super) const REFUSALS: u32 = 3;
-/// By how much less often organizations are asked in the place of a tree, at least, and the share of the requests that
-/// are allowed which all of them together take for one source.
+/// By how much less often organizations are asked in the place of a tree, at least.
 const LESS_OFTEN: u32 = 5;
+/// The share of the requests that are allowed which all organizations asked alone take together for one source.
 const SHARE: f64 = 0.2;
 /// Requests of a poll that finds nothing new.
 const REQUESTS_PER_POLL: f64 = 2.0;
@@ -81,14 +82,17 @@ impl Apart {
         let mut streams = Vec::new();
         for tree in trees {
             let Some(Wanted { hidden, is_refused }) = wanted.get(&tree.key()) else { continue };
+            let often = tree.config.every;
+            let beside = hidden.iter().map(|one| (one, Asked::BesideTree, often));
             let members = members.filter(|_| *is_refused).into_iter().flatten();
-            let seldom = tree.config.every.saturating_mul(LESS_OFTEN);
-            let every = seldom.max(affordable(members.clone().count(), per_second));
-            streams.extend(hidden.iter().map(|one| alone(tree, one, Asked::BesideTree)));
-            streams.extend(members.map(|one| {
-                let mut stream = alone(tree, one, Asked::InPlaceOfTree);
-                stream.config.every = every;
-                stream
+            let seldom = often.saturating_mul(LESS_OFTEN);
+            let in_place = members.map(|one| (one, Asked::InPlaceOfTree, seldom));
+            let alone: Vec<_> = beside.chain(in_place).collect();
+            let affordable = affordable(alone.len(), per_second);
+            streams.extend(alone.into_iter().map(|(organization, asked, every)| {
+                let scope = Scope::Organization(organization.clone());
+                let config = SourceConfig { every: every.max(affordable), ..tree.config.clone() };
+                Stream { scope, asked, config, ..tree.clone() }
             }));
         }
         streams
@@ -111,10 +115,6 @@ impl Stream {
     }
 }
 
-fn alone(tree: &Stream, organization: &OrganizationId, asked: Asked) -> Stream {
-    Stream { scope: Scope::Organization(organization.clone()), asked, ..tree.clone() }
-}
-
 /// The interval at which so many organizations take their share of the requests.
 fn affordable(organizations: usize, per_second: Option<f64>) -> Duration {
     let organizations = f64::from(u32::try_from(organizations).unwrap_or(u32::MAX));
@@ -122,4 +122,17 @@ fn affordable(organizations: usize, per_second: Option<f64>) -> Duration {
         Duration::try_from_secs_f64(organizations * REQUESTS_PER_POLL / (SHARE * allowed))
             .unwrap_or(Duration::MAX)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn organizations_that_are_asked_alone_take_a_fifth_of_the_requests_however_many_they_are() {
+        for (organizations, seconds) in [(0, 0), (1, 2), (500, 1_000)] {
+            assert_eq!(affordable(organizations, Some(5.0)), Duration::from_secs(seconds));
+        }
+        assert_eq!(affordable(500, None), Duration::ZERO, "any number is allowed");
+    }
 }

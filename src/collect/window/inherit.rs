@@ -39,7 +39,7 @@ impl Heir<'_> {
         match self.scope {
             Scope::Organization(organization) => {
                 let tree = earlier.iter().find(|one| one.organization.is_none() && one.has_begun())?;
-                Some(from_tree(tree, organization))
+                Some(after_tree(tree, organization))
             }
             Scope::Tree(_) => {
                 let each: Vec<&Earlier> =
@@ -49,8 +49,8 @@ impl Heir<'_> {
                 };
                 match self.members {
                     _ if each.is_empty() => None,
-                    Some(members) if members.iter().all(asked) => Some(from_all(&each)),
-                    _ => Some(self.from_some(&each)),
+                    Some(members) if members.iter().all(asked) => Some(after_all(&each)),
+                    _ => Some(self.after_some(&each)),
                 }
             }
         }
@@ -58,7 +58,7 @@ impl Heir<'_> {
 
     /// Of a tree of which only a part was collected nothing is proven. But nothing of that part may be missed: it is
     /// walked from its first gap on, and of what lies before enters what came since it was last looked over.
-    fn from_some(&self, earlier: &[&Earlier]) -> (Notes, Vec<Interval>) {
+    fn after_some(&self, earlier: &[&Earlier]) -> (Notes, Vec<Interval>) {
         let gap = |one: &&Earlier| {
             let coverage = Coverage::from_intervals(one.intervals.iter().cloned());
             coverage.gaps(one.notes.start.unwrap_or(self.edge), self.edge).first().map(|gap| gap.0)
@@ -81,7 +81,7 @@ impl Earlier {
 }
 
 /// One organization of a tree.
-fn from_tree(tree: &Earlier, organization: &OrganizationId) -> (Notes, Vec<Interval>) {
+fn after_tree(tree: &Earlier, organization: &OrganizationId) -> (Notes, Vec<Interval>) {
     // Where it fell silent inside the tree, nothing is proven of it.
     let silent = tree.notes.silent.get(organization).map(|since| since.div_euclid(SECOND));
     let mut coverage = Coverage::default();
@@ -104,7 +104,7 @@ fn from_tree(tree: &Earlier, organization: &OrganizationId) -> (Notes, Vec<Inter
 }
 
 /// The tree of organizations each of which was asked alone: proven where it is proven of every one.
-fn from_all(each: &[&Earlier]) -> (Notes, Vec<Interval>) {
+fn after_all(each: &[&Earlier]) -> (Notes, Vec<Interval>) {
     // How many begin and end where: all, and of the baselines those of nothing.
     let mut turns: BTreeMap<Seconds, [i64; 3]> = BTreeMap::new();
     let intervals = || each.iter().flat_map(|one| &one.intervals);
