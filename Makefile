@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash crash-kafka crash-matrix month proofs-bite bench bench-sinks deny kerberos
+.PHONY: help build demo test crash crash-kafka crash-matrix month scale proofs-bite bench bench-sinks deny kerberos
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ crash-matrix: ## Kill the program KILLS times (3) at every fault point with ever
 
 month: ## Collect ROWS (1000000) rows a day over DAYS (30) simulated days: requests, state and memory of each day
 	DAYS=$(or $(DAYS),30) ROWS=$(or $(ROWS),1000000) cargo test --release --locked --features failpoints --lib -- --ignored --nocapture a_tenant_of_a_million_rows_a_day
+
+scale: ## Collect from 500 organizations behind one token at the defaults for MINUTES (20): requests, lag and memory
+	MINUTES=$(or $(MINUTES),20) cargo test --locked --features failpoints --test it scale::long -- --ignored --exact --nocapture
 
 bench: ## Measure: keying a row, writing a record, and ROWS (500000) rows from portal to disk in ROUNDS (3) rounds, against a floor
 	cargo bench --locked --bench keys -- --quick

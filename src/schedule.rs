@@ -5,6 +5,8 @@
 //! again with growing pauses and holds up no other. After a failure of the store a stream is loaded anew,
 //! as after a crash.
 
+mod apart;
+mod heir;
 mod site;
 mod stream;
 

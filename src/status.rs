@@ -204,6 +204,12 @@ pub struct StreamStatus {
     pub unproven_sums: BTreeMap<String, UnprovenSum>,
     /// Organizations inside a tree that list nothing although their rows are usual.
     pub silent_organizations: u64,
+    /// Organizations that the portal does not list in the tree, and that are asked alone.
+    #[serde(default)]
+    pub alone: Vec<String>,
+    /// The portal refuses the tree: each of its organizations is asked alone, and says itself how it fares.
+    #[serde(default)]
+    pub one_by_one: bool,
     /// Of the requests for approval: statuses that the portal refuses while it lists others.
     #[serde(default)]
     pub skipped_statuses: Vec<u8>,
@@ -333,6 +339,12 @@ impl Board {
             shown.pace.note(&status, Instant::now());
             shown.status = status;
         });
+    }
+
+    /// Forgets a stream of a site.
+    pub fn remove_stream(&self, site: &str, source: &str, scope: &str, query: &str) {
+        let key = (source.to_owned(), scope.to_owned(), query.to_owned());
+        self.update_site(site, |entry| drop(entry.streams.remove(&key)));
     }
 
     /// Says that the task of a stream panicked. `blank`: the stream as it is before it says anything.

@@ -87,11 +87,17 @@ impl Check {
 fn troubles(config: &Config) -> Vec<String> {
     let mut troubles: Vec<String> = config.broken.iter().map(ToString::to_string).collect();
     for load in loads(&config.connections) {
-        if let Some(share) = load.share().filter(|_| load.is_too_much()) {
+        if let (Some(allowed), Some(share), true) = (load.allowed, load.share(), load.is_too_much()) {
+            let fewer = match load.one_by_one {
+                0 | 1 => String::new(),
+                many => format!("ask for all {many} organizations at once with `organizations: all`, "),
+            };
             troubles.push(format!(
-                "polling with {} needs {:.0} % of the requests that rate.per_second allows: raise `every` of its \
-                 sources, allow more, or set `rate: {{ stretch: true }}` to have them polled less often",
+                "polling with {} needs {:.2} requests/s, {:.0} % of the {allowed}/s that rate.per_second allows: \
+                 {fewer}raise `every` of its sources, allow more, or set `rate: {{ stretch: true }}` to have them \
+                 polled less often",
                 load.token,
+                load.needed,
                 (share * 100.0).max(101.0)
             ));
         }
@@ -448,7 +454,7 @@ sinks: [{ name: out, type: stdout }]
         );
         let said = troubles(&config).join("\n").replace(&folder.path().display().to_string(), "DIR");
         assert_snapshot!(said, @"
-    polling with token file DIR/token of a, b needs 211 % of the requests that rate.per_second allows: raise `every` of its sources, allow more, or set `rate: { stretch: true }` to have them polled less often
+    polling with token file DIR/token of a, b needs 0.11 requests/s, 211 % of the 0.05/s that rate.per_second allows: raise `every` of its sources, allow more, or set `rate: { stretch: true }` to have them polled less often
     state.dir: DIR/token is a file; name a folder
     ");
     }

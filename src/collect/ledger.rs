@@ -408,6 +408,51 @@ impl Ledger for StreamLedger {
         .await
     }
 
+    async fn organizations(&self) -> Result<Vec<OrganizationId>, StoreError> {
+        let connection = self.connection;
+        self.store.read(move |db| connections::organizations(db, connection)).await
+    }
+
+    async fn held_of(
+        &self,
+        organization: &OrganizationId,
+        from: Micros,
+        to: Micros,
+    ) -> Result<u64, StoreError> {
+        let (connection, set, organization) = (self.connection, self.set, organization.clone());
+        self.store
+            .read(move |db| match connections::known_organization(db, connection, &organization)? {
+                Some(known) => seen::held(db, set, Some(known.key), from, to),
+                None => Ok(0),
+            })
+            .await
+    }
+
+    async fn unknown(&self, rows: Vec<RowCommit>) -> Result<Vec<RowCommit>, StoreError> {
+        let (connection, set) = (self.connection, self.set);
+        // Young rows are found by the writer alone.
+        self.store
+            .write(move |db| {
+                let mut keys: HashMap<&OrganizationId, i64> = HashMap::new();
+                let mut seen_rows = Vec::with_capacity(rows.len());
+                for row in &rows {
+                    let organization = match keys.get(&row.organization) {
+                        Some(key) => *key,
+                        None => {
+                            let known = connections::known_organization(db, connection, &row.organization)?;
+                            let key = known.map_or(NO_ORGANIZATION, |known| known.key);
+                            keys.insert(&row.organization, key);
+                            key
+                        }
+                    };
+                    seen_rows.push(SeenRow { uid: row.uid, at: row.at, other: row.other, organization });
+                }
+                let known = seen::known(db, set, &seen_rows)?;
+                Ok(rows.into_iter().zip(known).filter(|(_, known)| !known).map(|(row, _)| row).collect())
+            })
+            .await
+    }
+
     async fn newest_organization(&self) -> Result<Option<Micros>, StoreError> {
         let connection = self.connection;
         self.store.read(move |db| connections::newest_organization(db, connection)).await

@@ -6,9 +6,11 @@
 //! after, the rows that it speaks of.
 
 mod backfill;
+mod inherit;
 mod ledger;
 mod pages;
 mod recheck;
+mod roll;
 mod silence;
 mod unclaimed;
 
@@ -23,6 +25,7 @@ use crate::coverage::{Axis, Coverage, Interval, Observed, SHARED_ID, State};
 use crate::model::{Kind, Lane, Micros, OrganizationId, RowIds, SECOND, Seconds};
 use crate::source::{Filter, Scope};
 
+pub use self::inherit::{Earlier, Heir, beside};
 pub use self::ledger::{Commit, EXPECTED_GAPS, Ledger, RowCommit, Silent};
 
 /// How one stream is asked and how far back it reaches. All lengths in seconds of the portal's time.
@@ -86,6 +89,11 @@ pub struct Notes {
     pub through_tree: bool,
     /// Organizations that fell silent inside this tree, and since when.
     pub silent: BTreeMap<OrganizationId, Micros>,
+    /// Organizations whose rows this tree does not list and that are asked alone, and since when.
+    pub alone: BTreeMap<OrganizationId, Micros>,
+    /// The organization that was asked last whether the tree lists what it has, and when one was.
+    pub last_called: Option<OrganizationId>,
+    pub called: Seconds,
 }
 
 /// One stream of a window source.
@@ -100,6 +108,9 @@ pub struct WindowStream<L, S> {
     /// Tries of requests with rows that no answer could decode, and the last of them, by the end of the
     /// request: its beginning moves with the retention and where it is taken smaller.
     broken: HashMap<Seconds, (u32, Micros)>,
+    /// When organizations of the tree were asked alone, since start, and how much time lies between two of them.
+    called: HashMap<OrganizationId, Seconds>,
+    roll_every: Seconds,
 }
 
 /// How much deeper than the portal was seen to list a second is tried that cannot be taken smaller.
@@ -134,6 +145,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             notes,
             requests: 0,
             broken: HashMap::new(),
+            called: HashMap::new(),
+            roll_every: 0,
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Load {
     /// Where the token comes from at the first of its connections, and the sites that share it.
     pub token: String,
     pub sites: Vec<String>,
+    /// Organizations that are listed one by one, each with walks of its own.
+    pub one_by_one: usize,
     /// Requests a second that idle polling needs with the intervals as configured.
     pub configured: f64,
     /// The same with the intervals as they are, stretched where that is wanted.
@@ -55,6 +57,7 @@ pub fn loads(connections: &[Connection]) -> Vec<Load> {
     let load = |sharing: Vec<&Connection>| Load {
         token: sharing.first().map(|first| token(first)).unwrap_or_default() + &of(&sharing),
         sites: sharing.iter().map(|connection| connection.site.clone()).collect(),
+        one_by_one: sharing.iter().map(|one| one_by_one(one)).sum(),
         configured: sharing.iter().map(|one| polling(one) + discovery(one)).sum(),
         needed: sharing.iter().map(|one| polling(one) / one.stretch + discovery(one)).sum(),
         allowed: allowed(&sharing),
@@ -130,13 +133,17 @@ fn allowed(sharing: &[&Connection]) -> Option<f64> {
     sharing.iter().filter_map(|connection| connection.rate.per_second).min_by(f64::total_cmp)
 }
 
+fn one_by_one(connection: &Connection) -> usize {
+    match &connection.organizations {
+        Organizations::Own | Organizations::All => 0,
+        Organizations::Only(names) => names.len(),
+    }
+}
+
 /// Requests a second for the sources of a connection when nothing happens, with its intervals as configured.
 fn polling(connection: &Connection) -> f64 {
-    let walks = match &connection.organizations {
-        // One walk of the tree shows all.
-        Organizations::Own | Organizations::All => 1,
-        Organizations::Only(names) => names.len(),
-    };
+    // One walk of the tree shows all.
+    let walks = one_by_one(connection).max(1);
     let sources = connection.sources.iter().filter(|(_, source)| source.enabled).map(|(name, source)| {
         // Asked once, whichever organizations the site is about.
         let walks = if *name == "organizations" { 1 } else { walks };

@@ -1,16 +1,19 @@
 //! One connection: finds out its organizations and runs its streams.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::stream::{First, Stream, Unfinished, query_name};
+use super::apart::Apart;
+use super::stream::{ALONE, Asked, First, Stream, Unfinished, query_name};
 use super::{LONGEST_PAUSE, Surroundings};
 use crate::collect::listing::Covered;
 use crate::config::{Access, Connection, Organizations, SourceConfig};
@@ -20,6 +23,7 @@ use crate::source::{self, Filter, Scope, Source};
 use crate::sources::reports;
 use crate::status::Failing;
 use crate::store::connections::{self, ConnectionRow};
+use crate::store::streams::{self, StreamKey};
 use crate::store::{Store, StoreError, devices};
 
 /// Why the organizations of a site are not known.
@@ -79,10 +83,10 @@ impl Site {
 
     /// Runs every stream until told to stop; looks for new organizations now and then.
     pub async fn run(self, around: Surroundings) {
-        let (streams, covered) = (TaskTracker::new(), Covered::default());
-        let mut running: BTreeSet<String> = BTreeSet::new();
+        let mut streams = Streams::default();
+        let mut last = None;
         let mut failures = 0;
-        loop {
+        'discoveries: loop {
             let began = around.clock.now();
             // A discovery is begun again at the next start; there is nothing in hand to finish.
             let found = tokio::select! {
@@ -94,32 +98,7 @@ impl Site {
                 Ok(found) => {
                     failures = 0;
                     self.say(&around, began, found.unknown.as_ref());
-                    let streams_now = self.streams(&found, &covered);
-                    if running.is_empty() {
-                        // What a site was before its configuration changed may have had others.
-                        around.board.keep_streams(&self.config.site, |source, scope, query| {
-                            streams_now.iter().any(|stream| {
-                                (stream.source.name(), stream.scope.name(), stream.name().as_str())
-                                    == (source, scope, query)
-                            })
-                        });
-                    }
-                    let (listed, listing) = self.first_listing(&around.store).await;
-                    for stream in streams_now {
-                        let key =
-                            format!("{}/{}/{}", stream.source.name(), stream.scope.name(), stream.name());
-                        if running.insert(key) {
-                            let span = stream.span();
-                            let first = match (stream.source.shape(), stream.source.kind()) {
-                                (source::Shape::Snapshot { .. }, Kind::Device) => {
-                                    First::Listing(Arc::clone(&listing))
-                                }
-                                (source::Shape::Snapshot { .. }, Kind::State) => First::AtOnce,
-                                _ => First::After(listed.clone()),
-                            };
-                            streams.spawn(stream.run(around.clone(), first).instrument(span));
-                        }
-                    }
+                    last = Some(found);
                     around.clock.jittered(self.config.discover_every, 0.1)
                 }
                 Err(error) => {
@@ -128,12 +107,79 @@ impl Site {
                     self.pause(&error, failures)
                 }
             };
-            if !around.sleep(pause).await {
-                break;
+            let due = Instant::now() + pause;
+            loop {
+                if let Some(found) = &last {
+                    self.bring_about(found, &mut streams, &around).await;
+                }
+                tokio::select! {
+                    biased;
+                    () = around.stop.cancelled() => break 'discoveries,
+                    () = tokio::time::sleep_until(due) => break,
+                    () = streams.apart.changed() => {}
+                }
             }
         }
-        streams.close();
-        streams.wait().await;
+        streams.tasks.close();
+        streams.tasks.wait().await;
+    }
+
+    /// Runs the streams that are wanted now, and no others.
+    async fn bring_about(&self, found: &Discovered, streams: &mut Streams, around: &Surroundings) {
+        let configured = self.streams(found, &streams.covered, &streams.apart);
+        if streams.running.is_empty() {
+            // What a site was before its configuration changed may have had others.
+            around.board.keep_streams(&self.config.site, |source, scope, query| {
+                configured.iter().any(|stream| {
+                    (stream.source.name(), stream.scope.name(), stream.name().as_str())
+                        == (source, scope, query)
+                })
+            });
+        }
+        let members = found.members.as_deref();
+        let apart = streams.apart.streams(&configured, members, self.config.rate.per_second);
+        let wanted: BTreeSet<String> = configured.iter().chain(&apart).map(Stream::key).collect();
+        let unwanted = |(key, task): &(&String, &Running)| {
+            task.stream.asked != Asked::AsConfigured && !wanted.contains(*key)
+        };
+        let unwanted: Vec<String> =
+            streams.running.iter().filter(unwanted).map(|(key, _)| key.clone()).collect();
+        for task in unwanted.iter().filter_map(|key| streams.running.remove(key)).collect::<Vec<_>>() {
+            self.end(task, around).await;
+        }
+        let (listed, listing) = self.first_listing(&around.store).await;
+        for stream in configured.into_iter().chain(apart) {
+            if streams.running.contains_key(&stream.key()) {
+                continue;
+            }
+            let first = match (stream.source.shape(), stream.source.kind()) {
+                (source::Shape::Snapshot { .. }, Kind::Device) => First::Listing(Arc::clone(&listing)),
+                (source::Shape::Snapshot { .. }, Kind::State) => First::AtOnce,
+                _ => First::After(listed.clone()),
+            };
+            let stop = around.stop.child_token();
+            let around = Surroundings { stop: stop.clone(), ..around.clone() };
+            let ended = streams.tasks.spawn(stream.clone().run(around, first).instrument(stream.span()));
+            streams.running.insert(stream.key(), Running { stream, stop, ended });
+        }
+    }
+
+    /// Ends what is asked alone, since its tree shows it again: from here on the tree says what is proven.
+    async fn end(&self, task: Running, around: &Surroundings) {
+        let Running { stream, stop, ended } = task;
+        stop.cancel();
+        // One that panicked has said so.
+        drop(ended.await);
+        let (connection, source) = (self.row.id, stream.source.name());
+        let (scope, fingerprint) = (stream.scope.name().to_owned(), stream.name());
+        around.board.remove_stream(&self.config.site, source, &scope, &fingerprint);
+        let forget = move |db: &rusqlite::Connection| {
+            let key = StreamKey { connection, source, scope: &scope, fingerprint: &fingerprint };
+            streams::find(db, &key)?.map_or(Ok(()), |stream| streams::forget(db, stream.id))
+        };
+        if let Err(error) = around.store.write(forget).await {
+            tracing::warn!(%error, "what was asked alone is still in the state");
+        }
     }
 
     /// Cancelled once what lists things was asked for the first time, all of which hold the guard. A site whose
@@ -160,9 +206,11 @@ impl Site {
         self.say(&around, began, found.unknown.as_ref());
         // Snapshots first: they witness whether an empty window is plausible, and list the computers. The others share
         // the pace.
-        let (others, snapshots): (Vec<Stream>, Vec<Stream>) = self
-            .streams(&found, &Covered::default())
-            .into_iter()
+        let apart = Apart::default();
+        let configured = self.streams(&found, &Covered::default(), &apart);
+        let (others, snapshots): (Vec<Stream>, Vec<Stream>) = configured
+            .iter()
+            .cloned()
             .partition(|stream| !matches!(stream.source.shape(), source::Shape::Snapshot { .. }));
         let mut unfinished = Vec::new();
         if let Some(unknown) = found.unknown {
@@ -181,6 +229,10 @@ impl Site {
         let passes: Vec<_> = others.into_iter().map(start).collect();
         for pass in passes {
             unfinished.push(pass.await.map_err(|error| SiteError::Broken(error.to_string()))?);
+        }
+        for stream in apart.streams(&configured, None, None) {
+            let span = stream.span();
+            unfinished.push(stream.once(around.clone()).instrument(span).await);
         }
         Ok(unfinished)
     }
@@ -218,7 +270,7 @@ impl Site {
         around.board.update_site(&self.config.site, |entry| entry.organization = Some(own.clone()));
         if self.config.access == Access::AuthKey {
             let scopes = vec![self.reports_scope(own.clone()).await?];
-            return Ok(Discovered { own, scopes, unknown: None });
+            return Ok(Discovered { own, members: None, scopes, unknown: None });
         }
         let listed = self.portal.child_organizations(&own).await;
         // An organization that a token does not reach is answered with an error (contract section 8.2), or with
@@ -231,8 +283,12 @@ impl Site {
         {
             return Err(SiteError::OtherOrganization { before: own, now });
         }
+        let mut members = None;
         let children = match listed {
-            Ok(children) => children,
+            Ok(children) => {
+                members = Some(children.iter().map(|child| &child.id).chain([&own]).cloned().collect());
+                children
+            }
             // Names are a comfort where the whole tree or nothing but the own organization is asked.
             // But no stream starts before the portal has told its time: ours may be wrong by days.
             Err(error) if !matches!(self.config.organizations, Organizations::Only(_)) && self.answered() => {
@@ -247,7 +303,7 @@ impl Site {
             Organizations::All => (vec![Scope::Tree(own.clone())], None),
             Organizations::Only(wanted) => chosen(&self.portal, wanted, &own, &children).await?,
         };
-        Ok(Discovered { own, scopes, unknown })
+        Ok(Discovered { own, members: members.map(Arc::new), scopes, unknown })
     }
 
     /// Where nothing but reports may be asked for, their list tells the portal's time, and no organizations.
@@ -319,7 +375,7 @@ impl Site {
     }
 
     /// The streams of what was discovered. `covered` learns what the site is about.
-    fn streams(&self, found: &Discovered, covered: &Covered) -> Vec<Stream> {
+    fn streams(&self, found: &Discovered, covered: &Covered, apart: &Apart) -> Vec<Stream> {
         if !matches!(self.config.organizations, Organizations::All) {
             covered.add(found.scopes.iter().map(|scope| scope.organization().clone()));
         }
@@ -351,10 +407,13 @@ impl Site {
                         own_rows: self.config.own_rows.clone(),
                         scope: scope.clone(),
                         covered: covered.clone(),
+                        members: found.members.clone(),
                         part,
                         filter,
                         also: also.cloned(),
                         takes_over: source.name() == "computers" && !runs_reports,
+                        asked: Asked::AsConfigured,
+                        apart: apart.clone(),
                     });
                 }
             }
@@ -363,9 +422,26 @@ impl Site {
     }
 }
 
+/// The streams of a site that run.
+#[derive(Default)]
+struct Streams {
+    tasks: TaskTracker,
+    running: BTreeMap<String, Running>,
+    covered: Covered,
+    apart: Apart,
+}
+
+struct Running {
+    stream: Stream,
+    stop: CancellationToken,
+    ended: JoinHandle<()>,
+}
+
 /// What a discovery came to: the token's own organization, the scopes to collect, and what is wrong with the others.
 struct Discovered {
     own: OrganizationId,
+    /// Its own organization and all below it, where the portal lists them.
+    members: Option<Arc<BTreeSet<OrganizationId>>>,
     scopes: Vec<Scope>,
     unknown: Option<SiteError>,
 }
@@ -391,8 +467,11 @@ pub fn is_configured(
     query: &str,
 ) -> bool {
     let tree = is_whole_tree(source.name()) || matches!(connection.organizations, Organizations::All);
+    // What a tree does not show is asked beside it.
+    let beside = query.strip_suffix(ALONE).filter(|_| tree).map(str::trim_end);
+    let query = beside.unwrap_or(query);
     let asks = |(part, filter): &(u8, Filter)| query_name(*part, filter) == query;
-    tree == (scope == "tree") && parts(source, config).iter().any(asks)
+    (tree && beside.is_none()) == (scope == "tree") && parts(source, config).iter().any(asks)
 }
 
 /// The organizations that were asked for by name or id, each alone, and what is wrong with the others.

@@ -1,6 +1,6 @@
 //! One stream from its loading to its last poll.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +8,21 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::apart::{Apart, REFUSALS};
 use super::{Surroundings, verdict};
-use crate::collect::CollectError;
 use crate::collect::ledger::{Also, Packing, StreamLedger};
 use crate::collect::listing::{Covered, OwnRows, PortalListing, Whole};
 use crate::collect::per_computer::{PerComputerSettings, PerComputerStream, Refusals};
 use crate::collect::snapshot::{Memory, PartsSettings, SnapshotNotes, SnapshotSettings, SnapshotStream};
 use crate::collect::window::{Notes, WindowSettings, WindowStream};
+use crate::collect::{CollectError, Listing as _};
 use crate::config::SourceConfig;
 use crate::coverage::State;
 use crate::epitaph::Epitaph;
 use crate::model::{Kind, OrganizationId, SECOND, Seconds};
 use crate::portal::Portal;
 use crate::record::vendor_fields::{FieldState, VendorFields};
-use crate::source::{Filter, Scope, Shape, Source};
+use crate::source::{Filter, Query, Scope, Shape, Source};
 use crate::status::{Failing, StreamCondition, StreamStatus, Unproven};
 use crate::store::connections::{self, ConnectionRow};
 use crate::store::streams::{self, StreamKey, StreamRow};
@@ -29,6 +30,9 @@ use crate::store::{Store, StoreError, vendor_fields};
 
 /// The longest stretch that counts as live.
 const LIVE_SPAN: Duration = Duration::from_secs(900);
+
+/// Organizations of a refused tree that are tried alone before it is believed that the portal refuses no more.
+const TRIED_ALONE: usize = 3;
 
 /// How long a site's first listing of its devices is waited for.
 const FIRST_LISTING: Duration = Duration::from_secs(15);
@@ -50,9 +54,29 @@ pub struct Stream {
     pub filter: Filter,
     /// The settings of the source to which rated rows belong, too, where the site collects it.
     pub also: Option<SourceConfig>,
+    /// The organizations of a tree, where the portal lists them.
+    pub members: Option<Arc<BTreeSet<OrganizationId>>>,
     /// Its new devices may be those of a report, which is not run any more.
     pub takes_over: bool,
+    pub asked: Asked,
+    /// Where a tree says which of its organizations are to be asked alone.
+    pub apart: Apart,
 }
+
+/// Why a stream asks what it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// The configuration says so.
+    #[default]
+    AsConfigured,
+    /// The tree does not show this organization.
+    BesideTree,
+    /// The portal refuses the tree.
+    InPlaceOfTree,
+}
+
+/// Ends the name of the query of what is asked beside a tree: other rows than the tree's.
+pub(super) const ALONE: &str = "alone";
 
 /// When a stream polls first: events are told with their devices where those were listed before.
 #[derive(Debug)]
@@ -95,7 +119,16 @@ impl Loaded {
 impl Stream {
     /// Part and narrowing of the query: another one is another stream.
     pub(super) fn name(&self) -> String {
-        query_name(self.part, &self.filter)
+        let name = query_name(self.part, &self.filter);
+        match self.asked {
+            Asked::BesideTree => format!("{name} {ALONE}").trim_start().to_owned(),
+            Asked::AsConfigured | Asked::InPlaceOfTree => name,
+        }
+    }
+
+    /// What tells it from the site's other streams.
+    pub(super) fn key(&self) -> String {
+        format!("{}/{}/{}", self.source.name(), self.scope.name(), self.name())
     }
 
     /// What the log shows of it with every line; to be entered by whoever runs it.
@@ -122,7 +155,7 @@ impl Stream {
         let mut status = self.blank();
         let _epitaph = Epitaph(|| around.board.break_stream(&self.connection.site, self.blank()));
         let mut loaded = None;
-        let mut failures = 0;
+        let (mut failures, mut refusals) = (0, 0);
         loop {
             let due = Instant::now() + around.clock.jittered(self.config.every, 0.1);
             let room = around.room(|| {
@@ -141,7 +174,10 @@ impl Stream {
             }
             let pause = match outcome {
                 Ok(()) => {
-                    failures = 0;
+                    (failures, refusals) = (0, 0);
+                    if self.scope.is_tree() {
+                        self.apart.set_refused(&self, false);
+                    }
                     due.saturating_duration_since(Instant::now())
                 }
                 Err(error) => {
@@ -150,6 +186,13 @@ impl Stream {
                     self.failed(&mut status, &error, condition, began);
                     if matches!(error, CollectError::Store(_)) {
                         loaded = None;
+                    }
+                    refusals = if matches!(error, CollectError::Refused(_)) { refusals + 1 } else { 0 };
+                    if refusals >= REFUSALS
+                        && self.may_be_apart()
+                        && self.answers_alone(loaded.as_ref()).await
+                    {
+                        self.apart.set_refused(&self, true);
                     }
                     around.clock.jittered(pause, 0.1)
                 }
@@ -366,10 +409,40 @@ impl Stream {
         status.last_error = Some(text);
     }
 
+    /// Whether the portal answers for an organization of a tree, so that it refuses no more than the tree.
+    async fn answers_alone(&self, loaded: Option<&Loaded>) -> bool {
+        let Some(members) = &self.members else { return false };
+        let children = members.iter().filter(|member| *member != self.scope.organization());
+        for child in children.take(TRIED_ALONE) {
+            let hour = self.portal.now().div_euclid(SECOND) - seconds(self.config.settle);
+            let is_window = matches!(self.source.shape(), Shape::Window { .. });
+            let query = Query {
+                part: self.source.parts().map_or(self.part, |parts| parts.pending),
+                span: is_window.then_some((hour - 3_600, hour)),
+                filter: self.filter.clone(),
+                ..Query::whole(Scope::Organization(child.clone()), 1, 1)
+            };
+            let answer = match loaded {
+                Some(Loaded::Window(window)) => window.listing.list(&query).await,
+                Some(Loaded::Snapshot(snapshot)) => snapshot.listing.list(&query).await,
+                Some(Loaded::PerComputer(_)) | None => return false,
+            };
+            if answer.is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
     fn publish(&self, loaded: Option<&Loaded>, status: &mut StreamStatus, around: &Surroundings) {
         let before = disbelieved(status);
         match loaded {
-            Some(Loaded::Window(window)) => self.told_by_window(window, status),
+            Some(Loaded::Window(window)) => {
+                self.told_by_window(window, status);
+                if self.scope.is_tree() {
+                    self.apart.set_hidden(self, window.notes.alone.keys().cloned().collect());
+                }
+            }
             Some(Loaded::Snapshot(snapshot)) => {
                 status.of_snapshot(&snapshot.notes, self.portal.now());
                 status.rows = snapshot.notes.rows;
@@ -385,6 +458,7 @@ impl Stream {
             }
             None => {}
         }
+        status.one_by_one = self.apart.is_refused(self);
         tell_disbelief(&before, &disbelieved(status));
         around.board.set_stream(&self.connection.site, status.clone());
     }
@@ -394,6 +468,7 @@ impl Stream {
         if let Some(start) = window.notes.start {
             status.of_coverage(&window.coverage, start, edge);
             status.add_silent(&window.notes.silent, edge);
+            status.alone = window.notes.alone.keys().map(ToString::to_string).collect();
         }
         status.rows = window.notes.rows;
         status.requests = window.requests;
@@ -450,6 +525,7 @@ impl Stream {
                 Ok((row, known, connections::named_organizations(db, connection)?))
             })
             .await?;
+        let row = self.inherited(store, row).await?;
         let (asked, stop) = (self.source, around.stop.clone());
         let fields = VendorFields::new(asked.names(), known);
         let listing =
@@ -582,7 +658,7 @@ fn tell_disbelief(before: &BTreeMap<(String, String), String>, now: &BTreeMap<(S
 }
 
 /// Notes as stored; a new stream has none.
-fn read_notes<T: Default + serde::de::DeserializeOwned>(
+pub(super) fn read_notes<T: Default + serde::de::DeserializeOwned>(
     text: &str,
     site: &str,
     source: &str,
@@ -609,7 +685,7 @@ fn single(scope: &Scope) -> Option<OrganizationId> {
     }
 }
 
-fn seconds(length: Duration) -> Seconds {
+pub(super) fn seconds(length: Duration) -> Seconds {
     i64::try_from(length.as_secs()).unwrap_or(i64::MAX / SECOND)
 }
 

@@ -14,7 +14,8 @@ pub struct Fault {
     /// Only requests to this endpoint.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,
-    /// Only requests with this `ManagedOrganizationId`; for `silent_organization` the organization that vanishes.
+    /// Only requests with this `ManagedOrganizationId`; for `silent_organization` and `hidden_in_tree` the organization
+    /// that vanishes.
     #[serde(default)]
     pub organization: Option<Uuid>,
     /// Only so many requests more.
@@ -77,6 +78,10 @@ pub enum Effect {
     Reset,
     /// The rows of the fault's organization vanish from every answer, without an error.
     SilentOrganization,
+    /// The same, but only from answers to requests with the child flag.
+    HiddenInTree,
+    /// A request for the audits with the child flag fails (contract section 8.2: 500 for an unfit organization).
+    TreeRefused,
     /// The role of the token lost the permission for the endpoint.
     NoPermission { answer: NoPermission },
     /// The token is unknown, in the dialect's words, until this is cleared.
@@ -149,7 +154,7 @@ impl Faults {
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (_, fault) in &mut self.standing {
-            let concerns = !matches!(fault.effect, Effect::SilentOrganization)
+            let concerns = !matches!(fault.effect, Effect::SilentOrganization | Effect::HiddenInTree)
                 && (fault.endpoint.is_none() || fault.endpoint == endpoint)
                 && (fault.organization.is_none() || fault.organization == organization)
                 && fault.times != Some(0);
@@ -162,12 +167,15 @@ impl Faults {
         effects
     }
 
-    /// The organizations that have vanished from an endpoint's answers.
-    pub fn silent(&self, endpoint: Endpoint) -> impl Iterator<Item = Uuid> {
+    /// The organizations that have vanished from an endpoint's answers; `tree`: to requests with the child flag.
+    pub fn silent(&self, endpoint: Endpoint, tree: bool) -> impl Iterator<Item = Uuid> {
+        let vanishes = move |effect: &Effect| {
+            *effect == Effect::SilentOrganization || (tree && *effect == Effect::HiddenInTree)
+        };
         self.standing
             .iter()
             .map(|(_, fault)| fault)
-            .filter(move |fault| fault.effect == Effect::SilentOrganization)
+            .filter(move |fault| vanishes(&fault.effect))
             .filter(move |fault| fault.endpoint.is_none_or(|own| own == endpoint))
             .filter_map(|fault| fault.organization)
     }

@@ -131,7 +131,12 @@ impl World {
         if children == 0 || dice.chance(0.1) {
             return 0;
         }
-        1 + u16::try_from(dice.below(i64::from(children))).expect("below a u16")
+        let busy = match self.options.one_busy_in {
+            0 => 0,
+            one_in => children / one_in,
+        };
+        let among = if busy > 0 && dice.chance(0.9) { busy } else { children };
+        1 + u16::try_from(dice.below(i64::from(among))).expect("below a u16")
     }
 }
 
@@ -176,6 +181,19 @@ mod tests {
             assert!(!whole.rows(source).is_empty());
             assert_eq!(sorted(&whole), sorted(&steps));
         }
+    }
+
+    #[test]
+    fn few_organizations_have_most_of_the_rows_where_the_world_is_skewed() {
+        let options = WorldOptions { organizations: 101, one_busy_in: 50, ..WorldOptions::default() };
+        let world = World::new(options);
+        let rows = world.rows(Source::UnifiedAudit);
+        let of = |organizations: std::ops::RangeInclusive<u16>| {
+            rows.iter().filter(|row| organizations.contains(&row.organization)).count() as f64
+        };
+        let busy = of(1..=2) / of(1..=100);
+        assert!((0.88..0.93).contains(&busy), "{busy}");
+        assert!(of(3..=100) > 500.0);
     }
 
     #[test]

@@ -264,10 +264,13 @@ impl Stage {
             with_total: !unified || body.show_total_count == Some(true),
         };
         let source = if unified { Source::UnifiedAudit } else { Source::SystemAudit };
+        if query.scope == Scope::Tree && effects.contains(&Effect::TreeRefused) {
+            return Err(self.refused(Refusal::OPAQUE, request.number));
+        }
         self.disturb(source, &query, effects, request.number);
 
         let now = self.world.now();
-        let silent = self.silent(endpoint);
+        let silent = self.silent(endpoint, query.scope == Scope::Tree);
         let moment = Moment { now, request: request.number, silent: &silent };
         let rows = self.world.rows(source);
         // Only the unified audit fails so; a parent's system audit is its own requests (section 1.7, LC).
@@ -368,9 +371,9 @@ impl Stage {
         })
     }
 
-    /// The organizations of which an endpoint shows nothing.
-    fn silent(&self, endpoint: Endpoint) -> Vec<u16> {
-        self.faults.silent(endpoint).filter_map(|id| self.world.organization(&id.to_string())).collect()
+    /// The organizations of which an endpoint shows nothing, asked with the child flag or without.
+    fn silent(&self, endpoint: Endpoint, tree: bool) -> Vec<u16> {
+        self.faults.silent(endpoint, tree).filter_map(|id| self.world.organization(&id.to_string())).collect()
     }
 
     fn refused(&self, refusal: Refusal, number: u64) -> Reply {

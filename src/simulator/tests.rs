@@ -275,6 +275,30 @@ async fn a_silent_organization_vanishes_without_an_error_and_comes_back() {
 }
 
 #[tokio::test]
+async fn an_organization_hidden_in_the_tree_is_listed_alone_and_a_refused_tree_refuses_nobody_alone() {
+    let simulator = started(Dialect::default()).await;
+    let child = simulator.stage().world.organizations[1].id;
+    let body = window(simulator.now() - DAY, simulator.now(), 1);
+    let mut alone = body.clone();
+    alone["showChildOrganizations"] = Value::from(false);
+    let of_child = || {
+        let mut request = asked(&simulator, UNIFIED).build().unwrap();
+        request.headers_mut().insert("ManagedOrganizationId", child.to_string().parse().unwrap());
+        request.body_mut().replace(alone.to_string().into());
+        request
+    };
+    let client = Client::builder().no_proxy().build().unwrap();
+    let before = total_of(&send(asked(&simulator, UNIFIED), &body).await);
+    let own = total_of(&client.execute(of_child()).await.unwrap());
+    simulator.fault(Fault::always(Effect::HiddenInTree).of(child));
+    assert_eq!(total_of(&send(asked(&simulator, UNIFIED), &body).await), before - own);
+    assert_eq!(total_of(&client.execute(of_child()).await.unwrap()), own);
+    simulator.fault(Fault::always(Effect::TreeRefused).at(Endpoint::UnifiedAudit));
+    assert_eq!(send(asked(&simulator, UNIFIED), &body).await.status(), 500);
+    assert_eq!(total_of(&client.execute(of_child()).await.unwrap()), own);
+}
+
+#[tokio::test]
 async fn rows_come_and_go_while_a_range_is_read() {
     let simulator = started(Dialect::default()).await;
     let body = window(simulator.now() - DAY, simulator.now(), 1);

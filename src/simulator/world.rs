@@ -36,6 +36,8 @@ pub struct WorldOptions {
     pub start: Micros,
     /// Parent and children together; at least 1.
     pub organizations: u16,
+    /// One child in so many has nine tenths of all rows; 0 where every child has as many as the next.
+    pub one_busy_in: u16,
     pub computers: u32,
     /// Unified-audit rows a day, of all organizations.
     pub rows_per_day: i64,
@@ -83,6 +85,7 @@ impl Default for WorldOptions {
             seed: 1,
             start: 1_772_366_400 * SECOND,
             organizations: 3,
+            one_busy_in: 0,
             computers: 20,
             rows_per_day: 10_000,
             audit_rows_per_day: 200,

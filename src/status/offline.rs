@@ -10,7 +10,7 @@ use super::{
 };
 use crate::collect::snapshot::SnapshotNotes;
 use crate::collect::window::Notes;
-use crate::config::{Config, Connection};
+use crate::config::{Config, Connection, Organizations};
 use crate::coverage::{Coverage, Interval};
 use crate::deliver::{SinkCondition, SinkStatus};
 use crate::model::{Micros, SECOND};
@@ -133,6 +133,13 @@ fn stream(
 ) -> Option<StreamStatus> {
     let source = by_name(&row.source)?;
     let config = connection.sources.get(source.name()).filter(|config| config.enabled)?;
+    let is_configured = match connection.organizations {
+        Organizations::All => row.scope == "tree" || row.fingerprint.ends_with("alone"),
+        Organizations::Own | Organizations::Only(_) => row.scope != "tree" || row.source == "organizations",
+    };
+    if !is_configured {
+        return None;
+    }
     let mut status = StreamStatus {
         source: row.source.clone(),
         scope: row.scope.clone(),
@@ -150,6 +157,7 @@ fn stream(
                 status.of_coverage(&Coverage::from_intervals(intervals.to_vec()), start, edge);
             }
             status.add_silent(&notes.silent, edge);
+            status.alone = notes.alone.keys().map(ToString::to_string).collect();
             status.rows = notes.rows;
             status.scrubbed =
                 DateTime::from_timestamp(notes.scrubbed, 0).filter(|at| *at > DateTime::UNIX_EPOCH);

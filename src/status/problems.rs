@@ -85,8 +85,11 @@ fn of_site(site: &SiteStatus, taken: DateTime<Utc>, running: Option<Duration>) -
     }
     problems.extend(of_token(&site.token, taken));
     for stream in &site.streams {
-        let named = |text: String| Problem::missing(format!("{}: {text}", stream.title()));
-        problems.extend(of_stream(stream).into_iter().map(named));
+        let title = stream.title();
+        problems
+            .extend(of_stream(stream).into_iter().map(|text| Problem::missing(format!("{title}: {text}"))));
+        let told = |text: String| Problem { text: format!("{title}: {text}"), missing: false };
+        problems.extend(asked_alone(stream).map(told));
     }
     problems
 }
@@ -207,6 +210,20 @@ fn of_stream(stream: &StreamStatus) -> Vec<String> {
         }
     }
     problems
+}
+
+/// What the tree lacks comes in another way, which says itself how it fares.
+fn asked_alone(stream: &StreamStatus) -> Option<String> {
+    if stream.one_by_one {
+        return Some("the portal refuses the tree: each of its organizations is asked alone".to_owned());
+    }
+    let more = stream.alone.len().checked_sub(1)?;
+    let others = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "the portal does not list the rows of organization {}{others} in the tree: asked alone; look in the portal whether \
+         the API user may see them, else ask ThreatLocker's support",
+        stream.alone[0]
+    ))
 }
 
 /// What a sink let go is missing there until it is collected for it.

@@ -56,7 +56,8 @@ impl StreamStatus {
             Duration::from_micros((now - live.timestamp_micros()).max(0).unsigned_abs()).as_secs_f64()
         });
         self.lag_seconds = lag;
-        self.stale = lag.unwrap_or(running.as_secs_f64()) > (5.0 * self.every_seconds).max(600.0);
+        self.stale =
+            !self.one_by_one && lag.unwrap_or(running.as_secs_f64()) > (5.0 * self.every_seconds).max(600.0);
     }
 
     /// Takes over what a window stream has proven.

@@ -104,6 +104,20 @@ pub fn asked_again(db: &Connection, stream: i64) -> Result<Vec<Again>, StoreErro
     Ok(asked.collect::<Result<_, _>>()?)
 }
 
+/// Asks another stream, which goes on where this one ended, for all that this one was asked for.
+pub fn hand_on(db: &Connection, from: i64, to: i64) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO backfill (stream_id, from_s, to_s) SELECT ?2, from_s, to_s FROM backfill WHERE stream_id = ?1",
+    )?
+    .execute([from, to])?;
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO walk_again (stream_id, sink, from_s, to_s)
+         SELECT ?2, sink, from_s, to_s FROM walk_again WHERE stream_id = ?1",
+    )?
+    .execute([from, to])?;
+    Ok(())
+}
+
 /// The stream has walked it again from its end down to `reached`.
 pub fn walked_again(
     db: &Connection,

@@ -256,6 +256,15 @@ pub fn organization(
     Ok(insert.query_row(params![connection, organization.as_str(), name, slug, now], |row| row.get(0))?)
 }
 
+/// The organizations of a connection that have an id.
+pub fn organizations(db: &Connection, connection: ConnectionId) -> Result<Vec<OrganizationId>, StoreError> {
+    let mut ids = db.prepare_cached(
+        "SELECT organization_id FROM organization WHERE connection_id = ?1 AND organization_id <> '' ORDER BY 1",
+    )?;
+    let ids = ids.query_map([connection], |row| Ok(OrganizationId::from(row.get::<_, String>(0)?)))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
 /// The ids of those organizations, of any connection, that are named by their id, name or short name, all in lower
 /// case; or the first word that names none. An id may come to be known later.
 pub fn ids_of_organizations(

@@ -74,17 +74,45 @@ pub fn list(db: &Connection, connection: ConnectionId) -> Result<Vec<StoredStrea
         "SELECT id, set_id, source, scope, fingerprint, doc FROM stream
          WHERE connection_id = ?1 ORDER BY source, scope, fingerprint",
     )?;
-    let rows = rows.query_map([connection], |row| {
-        Ok(StoredStream {
-            id: row.get(0)?,
-            set: row.get(1)?,
-            source: row.get(2)?,
-            scope: row.get(3)?,
-            fingerprint: row.get(4)?,
-            notes: row.get(5)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(rows.query_map([connection], stored)?.collect::<Result<_, _>>()?)
+}
+
+fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredStream> {
+    Ok(StoredStream {
+        id: row.get(0)?,
+        set: row.get(1)?,
+        source: row.get(2)?,
+        scope: row.get(3)?,
+        fingerprint: row.get(4)?,
+        notes: row.get(5)?,
+    })
+}
+
+/// The other streams of a set, whatever their scope.
+pub fn of_set(db: &Connection, set: i64, but: i64) -> Result<Vec<StoredStream>, StoreError> {
+    let mut rows = db.prepare_cached(
+        "SELECT id, set_id, source, scope, fingerprint, doc FROM stream WHERE set_id = ?1 AND id <> ?2 ORDER BY id",
+    )?;
+    Ok(rows.query_map([set, but], stored)?.collect::<Result<_, _>>()?)
+}
+
+/// Forgets a stream: its rows stay known.
+pub fn forget(db: &Connection, stream: i64) -> Result<(), StoreError> {
+    for table in ["interval", "backfill", "walk_again"] {
+        db.execute(&format!("DELETE FROM {table} WHERE stream_id = ?1"), [stream])?;
+    }
+    db.execute("DELETE FROM stream WHERE id = ?1", [stream])?;
+    Ok(())
+}
+
+/// The stream of that key, if there is one.
+pub fn find(db: &Connection, key: &StreamKey<'_>) -> Result<Option<StoredStream>, StoreError> {
+    let StreamKey { connection, source, scope, fingerprint } = *key;
+    let mut row = db.prepare_cached(
+        "SELECT id, set_id, source, scope, fingerprint, doc FROM stream
+         WHERE connection_id = ?1 AND source = ?2 AND scope = ?3 AND fingerprint = ?4",
+    )?;
+    Ok(row.query_row(params![connection, source, scope, fingerprint], stored).optional()?)
 }
 
 /// The notes of a stream, if there are any.

@@ -32,6 +32,7 @@ mod reload;
 mod remediations;
 mod reports;
 mod rotation;
+mod scale;
 mod schedules;
 mod select;
 mod sites;

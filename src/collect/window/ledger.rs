@@ -101,6 +101,20 @@ pub trait Ledger: Send + Sync {
     /// Organizations whose rows are usual and that list nothing for [`EXPECTED_GAPS`] expected gaps and 15
     /// minutes.
     fn silent(&self, now: Micros) -> impl Future<Output = Result<Vec<Silent>, StoreError>> + Send;
+    /// The organizations below the scope, as far as they are known, and its own.
+    fn organizations(&self) -> impl Future<Output = Result<Vec<OrganizationId>, StoreError>> + Send;
+    /// Rows of one organization held and not gone.
+    fn held_of(
+        &self,
+        organization: &OrganizationId,
+        from: Micros,
+        to: Micros,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Those rows that were never seen.
+    fn unknown(
+        &self,
+        rows: Vec<RowCommit>,
+    ) -> impl Future<Output = Result<Vec<RowCommit>, StoreError>> + Send;
     /// When the newest of the connection's organizations was first seen.
     fn newest_organization(&self) -> impl Future<Output = Result<Option<Micros>, StoreError>> + Send;
     /// Forgets rows with both times before `before`; `gone_only` spares what the portal still lists.

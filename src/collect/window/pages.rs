@@ -212,7 +212,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     }
 
     /// `rated`: how many of its equals before it are rated.
-    fn row_commit(
+    pub(super) fn row_commit(
         &self,
         row: &ListedRow,
         uid: Uuid,

@@ -43,6 +43,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             || self.recheck(2, edge).await?
             || self.recheck(3, edge).await?
             || self.look_ahead(edge).await?
+            || self.call_roll(edge).await?
             || self.scrub(start, edge).await?
             || self.walk_share_again().await?)
     }

@@ -53,6 +53,8 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             .silent(self.edge() * SECOND)
             .await?
             .into_iter()
+            // What is asked alone is not expected here.
+            .filter(|one| !self.notes.alone.contains_key(&one.organization))
             .map(|one| (one.organization, one.since))
             .collect();
         if silent == self.notes.silent {

@@ -23,7 +23,7 @@ impl Stage {
     ) -> Result<Reply, Reply> {
         let now = self.world.now();
         let scope = (!(body.child_organizations && organization == 0)).then_some(organization);
-        let silent = self.silent(Endpoint::Computers);
+        let silent = self.silent(Endpoint::Computers, scope.is_none());
         let mut listed = self.world.fleet.listed(now, scope, body.show_deleted);
         listed.retain(|computer| !silent.contains(&computer.organization));
         if body.is_ascending == Some(false) {
@@ -53,7 +53,7 @@ impl Stage {
         let by_action = body.order_by.as_deref().is_some_and(|by| by.eq_ignore_ascii_case("actiondate"));
         let order = (by_action, body.is_ascending == Some(true));
         let status = body.status_id.filter(|status| !self.dialect.refused_statuses.contains(status));
-        let silent = self.silent(Endpoint::ApprovalRequests);
+        let silent = self.silent(Endpoint::ApprovalRequests, tree);
         let scope = (!tree).then_some(organization);
         let listed = status.and_then(|status| self.world.approvals.listed(now, scope, status, order));
         let Some(mut listed) = listed else {

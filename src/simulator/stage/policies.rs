@@ -36,7 +36,7 @@ impl Stage {
         }
         let now = self.world.now();
         let scope = (!(body.child_organizations && organization == 0)).then_some(organization);
-        let silent = self.silent(Endpoint::Policies);
+        let silent = self.silent(Endpoint::Policies, scope.is_none());
         let mut listed = self.world.policies.listed(now, scope);
         listed.retain(|policy| !silent.contains(&policy.organization));
         let (all, seed) = (listed.len(), self.world.options.seed);

@@ -622,7 +622,7 @@ fn requests(asked: &[Logged]) -> String {
 }
 
 /// What tells why something did not come.
-fn in_short(status: &Status) -> String {
+pub(crate) fn in_short(status: &Status) -> String {
     let mut text = format!("{:#?}\n{:?}\n{:#?}", status.problems, status.outbox, status.sinks);
     for site in &status.sites {
         text += &format!("\nsite {}: {:?}", site.site, site.last_error);

@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) organization_id: Option<String>,
     pub(crate) vendor_id: Option<String>,
     pub(crate) number: i64,
+    /// On the portal's time; empty of a dead letter.
+    pub(crate) collected: String,
     /// Of the row's bytes, by which rows are told apart.
     pub(crate) hash: blake3::Hash,
     /// Kept of what is listed as a whole.
@@ -34,6 +36,8 @@ struct Line<'a> {
     organization_id: Option<String>,
     vendor_id: Option<String>,
     number: i64,
+    #[serde(default)]
+    collected: String,
     #[serde(borrow)]
     row: &'a RawValue,
     #[serde(borrow)]
@@ -53,6 +57,7 @@ impl From<Line<'_>> for Record {
             organization_id: line.organization_id,
             vendor_id: line.vendor_id,
             number: line.number,
+            collected: line.collected,
         }
     }
 }
@@ -102,6 +107,7 @@ impl Output {
                 organization_id: letter.organization_id,
                 vendor_id: letter.vendor_id,
                 number: letter.number.unwrap_or(0),
+                collected: String::new(),
                 row,
                 previous: None,
             };

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::super::{Commit, EXPECTED_GAPS, Ledger, Notes, Silent, WindowSettings, WindowStream};
+use super::super::{Commit, EXPECTED_GAPS, Ledger, Notes, RowCommit, Silent, WindowSettings, WindowStream};
 use crate::collect::{CollectError, Listed, ListedRow, Listing, content_uid};
 use crate::coverage::Interval;
 use crate::coverage::walk::RowId;
@@ -62,6 +62,8 @@ pub(super) struct World {
     pub(super) dice: Dice,
     /// Organizations of which nothing is listed, from and to when.
     pub(super) silences: Vec<(u16, Micros, Micros)>,
+    /// Organizations that the tree does not list, and that are listed alone.
+    pub(super) hidden: Vec<u16>,
     /// Share of the requests that fail, and of the answers that do not decode.
     pub(super) failing: f64,
     pub(super) garbled: f64,
@@ -86,6 +88,7 @@ impl World {
             asked: VecDeque::new(),
             dice: Dice::new(0, 0, 0),
             silences: Vec::new(),
+            hidden: Vec::new(),
             failing: 0.0,
             garbled: 0.0,
             poison: None,
@@ -124,7 +127,11 @@ impl World {
                 .map_or(u32::MAX, |split| 1 << ACTIONS.iter().position(|action| *action == split).unwrap()),
             ..answer::Query::window(from * SECOND, to * SECOND)
         };
-        let moment = Moment { now: self.now, request: self.requests, silent: &self.silent(self.now) };
+        let mut silent = self.silent(self.now);
+        if asked.scope == answer::Scope::Tree {
+            silent.extend(&self.hidden);
+        }
+        let moment = Moment { now: self.now, request: self.requests, silent: &silent };
         let answer = answer::answer(&self.rows, &asked, &self.dialect, &moment).map_err(|refusal| {
             let (status, message) = (refusal.status, refusal.message.to_owned());
             error(Failure::Answer(Answer { status, message, ..Answer::default() }))
@@ -240,6 +247,7 @@ struct Seen {
     at: Micros,
     other: Option<Micros>,
     gone: bool,
+    organization: u16,
 }
 
 /// What the store would hold.
@@ -255,6 +263,8 @@ pub(super) struct Book {
     /// Rated rows, by what they are called there.
     pub(super) also: BTreeSet<Uuid>,
     pub(super) newest_organization: Option<Micros>,
+    /// The organizations that are known to be there.
+    pub(super) members: Vec<u16>,
     /// Rows seen that did not enter.
     withheld: RowIds,
     /// What an operator asks for.
@@ -309,7 +319,7 @@ impl Book {
                 }
                 continue;
             }
-            self.seen.insert(uid, Seen { at: row.at, other: row.other, gone: false });
+            self.seen.insert(uid, Seen { at: row.at, other: row.other, gone: false, organization });
             self.shelf.insert((row.at, uid));
             let happened = row.time.unwrap_or(row.at);
             let hour =
@@ -462,6 +472,21 @@ impl Ledger for Store {
 
     async fn silent(&self, now: Micros) -> Result<Vec<Silent>, StoreError> {
         Ok(self.book().silent(now))
+    }
+
+    async fn organizations(&self) -> Result<Vec<OrganizationId>, StoreError> {
+        Ok(self.book().members.iter().copied().map(organization).collect())
+    }
+
+    async fn held_of(&self, whose: &OrganizationId, from: Micros, to: Micros) -> Result<u64, StoreError> {
+        let book = self.book();
+        let ours = |uid: &u128| organization(book.seen[uid].organization) == *whose;
+        Ok(book.shelf(from, to).filter(ours).count() as u64)
+    }
+
+    async fn unknown(&self, rows: Vec<RowCommit>) -> Result<Vec<RowCommit>, StoreError> {
+        let book = self.book();
+        Ok(rows.into_iter().filter(|row| !book.holds(row.uid.as_u128())).collect())
     }
 
     async fn newest_organization(&self) -> Result<Option<Micros>, StoreError> {

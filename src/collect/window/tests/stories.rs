@@ -539,3 +539,46 @@ fn a_row_that_gets_another_time_shares_no_id() {
     story.poll(60, 2 * 3_600);
     assert_eq!(story.doubts(), []);
 }
+
+#[test]
+fn an_organization_that_the_tree_does_not_show_is_found_within_a_day_and_the_others_are_not_suspected() {
+    let mut story = Story::new(steady(3), Dialect::default());
+    story.store.book().members = vec![0, 1, 2];
+    story.portal.world().hidden = vec![1];
+    story.poll(300, DAY + 7_200);
+    let alone = |story: &Story| story.stream.notes.alone.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(alone(&story), [organization(1)]);
+    assert!(story.stream.notes.silent.is_empty());
+    story.portal.world().hidden.clear();
+    // The tree lists them now: they are held as soon as a count says so.
+    story.poll(300, 3 * DAY);
+    assert_eq!(alone(&story), []);
+    assert_eq!(story.missing(), 0);
+}
+
+#[test]
+fn an_organization_that_falls_silent_because_the_tree_hides_it_is_asked_alone_at_once() {
+    let mut story = Story::new(steady(3), Dialect::default());
+    story.store.book().members = vec![0, 1, 2];
+    story.poll(300, 2 * DAY);
+    assert!(story.stream.notes.alone.is_empty(), "{:?}", story.stream.notes.alone);
+    story.portal.world().hidden = vec![2];
+    story.poll(300, 2 * DAY + 3 * 3_600);
+    assert_eq!(story.stream.notes.alone.keys().collect::<Vec<_>>(), [&organization(2)]);
+}
+
+#[test]
+fn rows_that_come_late_make_no_organization_look_hidden() {
+    let mut rows = steady(3);
+    for (number, row) in rows.iter_mut().enumerate() {
+        row.listed_from += [0, 900, 7_200, 36_000][number % 4] * SECOND;
+    }
+    let mut story = Story::new(rows, Dialect::default());
+    story.store.book().members = vec![0, 1, 2];
+    let mut polled = 0;
+    while polled < 3 * DAY {
+        polled += 3_600;
+        story.poll(300, polled);
+        assert!(story.stream.notes.alone.is_empty(), "{:?}", story.stream.notes.alone);
+    }
+}
