@@ -411,7 +411,41 @@ impl Page {
                 _ => {}
             }
         }
+        made.extend(self.moved(db, &made)?);
         self.append(db, &made)
+    }
+
+    /// Of what was removed, what the portal lists in another organization is told once more: whoever keeps the newest
+    /// record of a device must not be left with the one that says that it is gone.
+    fn moved(&self, db: &Connection, removed: &[Made]) -> Result<Vec<Made>, StoreError> {
+        if removed.is_empty() || self.settings.kind != Kind::Device {
+            return Ok(Vec::new());
+        }
+        let set = self.settings.set;
+        let gone: HashSet<&str> = removed.iter().map(|one| &*one.vendor_id).collect();
+        let mut moved = Vec::new();
+        for one in snapshots::living(db, set, None)? {
+            if one.presence != Presence::Present || !gone.contains(&*one.vendor_id) {
+                continue;
+            }
+            let Some(known) = snapshots::get(db, set, one.organization, &one.vendor_id)? else { continue };
+            let kind = self.settings.kind.as_str();
+            let occurrence = format!("restated@{}", self.now);
+            moved.push(Made {
+                uid: uid(&one.organization_id, self.settings.source, &one.vendor_id, kind, &occurrence),
+                change: Change::Restated,
+                organization_key: one.organization,
+                organization: one.organization_id,
+                vendor_id: one.vendor_id,
+                previous: None,
+                row: String::from_utf8_lossy(&known.row).into_owned(),
+                time: self.now,
+                sighting: None,
+                silent: false,
+                replaces: None,
+            });
+        }
+        Ok(moved)
     }
 
     /// Whether a walk left out anything that is not known to be removed.
@@ -453,6 +487,7 @@ impl Page {
                 made.extend(self.remove(db, &one)?);
             }
         }
+        made.extend(self.moved(db, &made)?);
         self.append(db, &made)
     }
 

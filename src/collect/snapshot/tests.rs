@@ -328,6 +328,17 @@ async fn a_row_that_one_walk_missed_is_still_there() {
 }
 
 #[tokio::test]
+async fn the_newest_record_of_a_computer_that_moved_to_another_organization_does_not_say_that_it_is_gone() {
+    let mut world = World::with(10).await;
+    world.script(|script| script.rows[2].0 = "b");
+    assert_eq!(told(&world.poll().await), [(Change::New, "c2")]);
+    let seen = world.poll().await;
+    assert_eq!(told(&seen), [(Change::Removed, "c2"), (Change::Restated, "c2")]);
+    assert_eq!([&*seen[0].organization, &*seen[1].organization], ["a", "b"]);
+    assert_eq!(world.poll().await, [], "and only once");
+}
+
+#[tokio::test]
 async fn a_removed_row_that_comes_back_is_new_under_another_uid() {
     let mut world = World::new().await;
     world.script(|script| script.rows = vec![("a", "c0".to_owned(), "Secure")]);
