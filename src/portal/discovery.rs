@@ -40,8 +40,8 @@ struct Row {
 
 impl Portal {
     /// The token's own organization: that of its first computer, asked without an organization header.
-    /// Without computers, the only organization that the token can reach; several could each be its own, so then
-    /// the user must say; likewise where the role shows neither.
+    /// Without computers, the only organization that the token can reach, or the one of several that is not below
+    /// another; else each could be its own, and the user must say, likewise where the role shows neither.
     pub async fn discover_organization(&self) -> Result<OrganizationId, PortalError> {
         let body = json!({
             "pageNumber": 1, "pageSize": 1, "searchText": "", "orderBy": "computername", "isAscending": true,
@@ -80,6 +80,9 @@ impl Portal {
         match reachable.as_slice() {
             [only] => Ok(only.id.clone()),
             several => {
+                if let Some(top) = self.top_of(several).await {
+                    return Ok(top);
+                }
                 let why =
                     format!("no computer tells it, and the token reaches {} organizations", several.len());
                 Err(self.error(Endpoint::OrganizationsForMove, Failure::UnknownOrganization(why)))
@@ -111,11 +114,26 @@ impl Portal {
         self.error(Endpoint::OrganizationsForMove, Failure::UnknownOrganization(why.to_owned()))
     }
 
+    /// Of all that a token reaches, the one that is not listed below its own organization, if it is one alone.
+    async fn top_of(&self, reachable: &[ListedOrganization]) -> Option<OrganizationId> {
+        let below = self.organizations_below(None).await.ok()?;
+        let mut top = reachable.iter().filter(|one| below.iter().all(|other| other.id != one.id));
+        top.next().filter(|_| top.next().is_none() && !below.is_empty()).map(|one| one.id.clone())
+    }
+
     /// Every organization that the portal lists below `own`; `own` itself may or may not be among them
     /// (contract section 7.2). Rows without an id are left out.
     pub async fn child_organizations(
         &self,
         own: &OrganizationId,
+    ) -> Result<Vec<ListedOrganization>, PortalError> {
+        self.organizations_below(Some(own)).await
+    }
+
+    /// The same, of nobody that is named: then the portal takes the token's own.
+    async fn organizations_below(
+        &self,
+        own: Option<&OrganizationId>,
     ) -> Result<Vec<ListedOrganization>, PortalError> {
         let (mut found, mut known) = (Vec::new(), HashSet::new());
         let mut rows = 0;
@@ -127,13 +145,19 @@ impl Portal {
             });
             let request = PageRequest {
                 endpoint: Endpoint::ChildOrganizations,
-                organization: Some(own.clone()),
+                organization: own.cloned(),
                 body: body.to_string().into(),
                 query: String::new(),
                 timeout: TIMEOUT,
             };
-            let page = match self.fetch(&request).await {
-                Err(error) if error.is_not_found() => return self.reachable_organizations(Some(own)).await,
+            let answer = match own {
+                Some(_) => self.fetch(&request).await,
+                None => self.ask(&request).await,
+            };
+            let page = match answer {
+                Err(error) if error.is_not_found() && own.is_some() => {
+                    return self.reachable_organizations(own).await;
+                }
                 page => page?,
             };
             let before = found.len();

@@ -616,6 +616,35 @@ async fn without_computers_the_only_reachable_organization_is_taken_and_of_sever
 }
 
 #[tokio::test]
+async fn without_computers_the_one_organization_that_is_below_none_is_the_own() {
+    let (child, other) = ("0c3d1e3a-53a1-5c52-9d2d-6a0f1bb0c8a4", "1d3d1e3a-53a1-5c52-9d2d-6a0f1bb0c8a4");
+    for (reachable, below, expected) in [
+        (vec![OWN, child, other], vec![child, other], Some(OWN)),
+        (vec![OWN, child, other], vec![child], None),
+        (vec![OWN, child], vec![OWN, child], None),
+        (vec![OWN, child], vec![], None),
+    ] {
+        let list = |ids: &[&str], name: &str| {
+            let rows: Vec<_> = ids.iter().map(|id| serde_json::json!({ "label": "A", name: id })).collect();
+            serde_json::json!(rows).to_string()
+        };
+        let (reachable, below) = (list(&reachable, "value"), list(&below, "organizationId"));
+        let desk = Desk::open(move |seen, _| match () {
+            () if seen.is(COMPUTERS) => Reply::new(200, "[]"),
+            () if seen.is(Endpoint::ChildOrganizations) => Reply::new(200, below.clone()),
+            () => Reply::new(200, reachable.clone()),
+        })
+        .await;
+        match (desk.portal().discover_organization().await, expected) {
+            (Ok(found), Some(expected)) => assert_eq!(found.as_str(), expected),
+            (Err(error), None) => assert!(error.to_string().contains("organization_id"), "{error}"),
+            (outcome, _) => panic!("{outcome:?}"),
+        }
+        assert!(desk.seen().iter().all(|seen| seen.header("managedorganizationid").is_none()));
+    }
+}
+
+#[tokio::test]
 async fn a_role_for_reports_alone_is_told_to_name_its_organization_and_not_to_renew_its_token() {
     let desk = Desk::open(|seen, _| match seen.is(Endpoint::ReportList) {
         true => Reply::new(200, "[]"),
