@@ -41,6 +41,7 @@ impl Report {
     /// How many of the answers are not what collecting needs.
     pub(super) fn wrong(&self) -> usize {
         let sources = self.sources.iter().filter(|source| !source.readable).count();
-        usize::from(!self.token_accepted) + usize::from(self.children_trouble.is_some()) + sources
+        let kept_out = !self.token_accepted || self.trouble.is_some();
+        usize::from(kept_out) + usize::from(self.children_trouble.is_some()) + sources
     }
 }
