@@ -30,7 +30,8 @@ const ATTEMPTS: u32 = 2;
 /// Asks whether the portal is reached and the token accepted, which organizations it reaches, and each
 /// source for one page: readable or not, with the permission to tick, three of its rows, and the rows and
 /// bytes a day that it would give, with the minutes that the first backfill would take at the default rate.
-/// A dozen requests, all of them reads. The rows are the portal's own, so mind who looks at the screen.
+/// A dozen requests, all of them reads; one runs the report of all computers. The rows are the portal's own, so mind who
+/// looks at the screen.
 /// Exits with 1 when the portal, the token or a source cannot be read.
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("portal").required(true), after_help = "\

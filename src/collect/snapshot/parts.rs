@@ -74,6 +74,8 @@ pub struct Memory {
     pub(super) total: Option<u64>,
     /// That was of a report that shows a span of time.
     pub(super) dated: bool,
+    /// How often on end such a report was refused for an earlier span.
+    pub(super) refusals: u32,
 }
 
 /// One poll.

@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::{SnapshotStream, Unfinished};
 use crate::collect::{CollectError, Listing};
 use crate::model::{Kind, Micros, SECOND, Seconds};
+use crate::source::request_time;
 use crate::sources::reports::Report;
 
 /// Spans that one poll asks for beside the newest; the next poll goes on.
 const MOST_SPANS: usize = 24;
+/// Polls in which a span is refused before it is taken for one that is not shown any more: a fault may pass.
+const REFUSALS: u32 = 3;
 /// Holes that are remembered, and how long.
 const MOST_HOLES: usize = 20;
 const REMEMBERED: Micros = 60 * 86_400 * SECOND;
@@ -36,9 +39,14 @@ pub struct Hole {
 }
 
 impl SpanNotes {
-    fn add_hole(&mut self, (from, to): (Seconds, Seconds), why: String, now: Micros) {
-        tracing::warn!(from, to, why, "the report shows nothing of this time, in which it was not run");
-        self.holes.retain(|hole| now - hole.to < REMEMBERED);
+    fn add_hole(&mut self, (from, to): (Seconds, Seconds), why: String) {
+        let (began, ended) = (request_time(from), request_time(to));
+        tracing::warn!(
+            from = began,
+            to = ended,
+            why,
+            "the report shows nothing of this time, in which it was not run"
+        );
         let more = (self.holes.len() + 1).saturating_sub(MOST_HOLES);
         self.holes.drain(..more);
         self.holes.push(Hole { from: from * SECOND, to: to * SECOND, why });
@@ -63,6 +71,7 @@ impl<L: Listing> SnapshotStream<L> {
     /// a moment later, so each is read once.
     pub(super) async fn poll_report(&mut self, report: &Report) -> Result<u64, CollectError> {
         let (before, now) = (self.notes.rows, self.listing.now());
+        self.notes.spans.holes.retain(|hole| now - hole.to < REMEMBERED);
         let mut walked = self.walk(0, false, None).await?;
         let mut left = None;
         if self.memory.dated && self.settings.kind == Kind::Event {
@@ -72,6 +81,7 @@ impl<L: Listing> SnapshotStream<L> {
             for asked in spans.iter().take(MOST_SPANS) {
                 let hole = match self.walk(0, false, Some(*asked)).await {
                     Ok(Ok(more)) => {
+                        self.memory.refusals = 0;
                         if let Ok(seen) = &mut walked {
                             seen.listed.extend(more.listed);
                         }
@@ -80,11 +90,17 @@ impl<L: Listing> SnapshotStream<L> {
                     // Told by the dead letters.
                     Ok(Err(Unfinished::Unreadable(_))) => None,
                     Ok(Err(why)) => Some(why.to_string()),
-                    Err(CollectError::Refused(error)) => Some(error.to_string()),
+                    Err(CollectError::Refused(error)) => {
+                        self.memory.refusals += 1;
+                        if self.memory.refusals < REFUSALS {
+                            return Err(CollectError::Refused(error));
+                        }
+                        Some(error.to_string())
+                    }
                     Err(error) => return Err(error),
                 };
                 if let Some(why) = hole {
-                    self.notes.spans.add_hole(*asked, why, now);
+                    self.notes.spans.add_hole(*asked, why);
                 }
                 self.notes.spans.until = Some(asked.1 * SECOND);
             }
