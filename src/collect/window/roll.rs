@@ -128,6 +128,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             RowId::Content(_) => None,
         });
         let with_id: Vec<RowCommit> = with_id.collect();
+        let mut is_shown = false;
         for row in self.ledger.unknown(with_id).await?.into_iter().take(LOOKS) {
             let second = row.at.div_euclid(SECOND);
             let moment = self.notes.observed.padded(second, second + 1);
@@ -146,8 +147,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             if lists(&alone) && is_whole && !lists(&tree) {
                 return Ok(Told::Hidden);
             }
+            is_shown |= lists(&alone) && lists(&tree);
         }
-        Ok(Told::Nothing)
+        Ok(if is_shown { Told::Shown } else { Told::Nothing })
     }
 
     /// The first page of an organization alone; none where the portal does not say.
