@@ -20,6 +20,8 @@ use crate::source::{Query, Scope};
 const RIPE: Seconds = 600;
 /// How often an organization that is silent inside the tree is asked.
 const SILENT_EVERY: Seconds = 3_600;
+/// Where rows are looked for first.
+const YOUNG: Seconds = 3_600;
 /// Rows that are looked for in the tree.
 const LOOKS: usize = 5;
 
@@ -119,16 +121,28 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             Some(total) if total <= held => return Ok(Told::Shown),
             Some(_) => {}
         }
-        // What came late is in either answer, and a re-check finds it: the tree is asked for the rows themselves.
-        let Some(listed) = self.list_of(organization, request, self.settings.page_size).await? else {
+        // What came late is in either answer, and a re-check finds it: the tree is asked for the rows themselves, for
+        // young ones first, whichever way the portal sorts.
+        let size = self.settings.page_size;
+        let young = self.notes.observed.padded((to - YOUNG).max(from), to);
+        let Some(mut listed) = self.list_of(organization, young, size).await? else {
             return Ok(Told::Nothing);
         };
+        if listed.rows.is_empty() {
+            let Some(whole) = self.list_of(organization, request, size).await? else {
+                return Ok(Told::Nothing);
+            };
+            listed = whole;
+        }
         let with_id = listed.rows.iter().filter_map(|row| match row.id {
             RowId::Vendor(id) => Some(self.row_commit(row, Uuid::from_u128(id), request, Enter::All, 0)),
             RowId::Content(_) => None,
         });
         let with_id: Vec<RowCommit> = with_id.collect();
-        for row in self.ledger.unknown(with_id).await?.into_iter().take(LOOKS) {
+        let are_some = !with_id.is_empty();
+        let unknown = self.ledger.unknown(with_id).await?;
+        let mut is_shown = are_some && unknown.is_empty();
+        for row in unknown.into_iter().take(LOOKS) {
             let second = row.at.div_euclid(SECOND);
             let moment = self.notes.observed.padded(second, second + 1);
             let id = RowId::Vendor(row.uid.as_u128());
@@ -146,8 +160,9 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             if lists(&alone) && is_whole && !lists(&tree) {
                 return Ok(Told::Hidden);
             }
+            is_shown |= lists(&alone) && lists(&tree);
         }
-        Ok(Told::Nothing)
+        Ok(if is_shown { Told::Shown } else { Told::Nothing })
     }
 
     /// The first page of an organization alone; none where the portal does not say.

@@ -582,3 +582,19 @@ fn rows_that_come_late_make_no_organization_look_hidden() {
         assert!(story.stream.notes.alone.is_empty(), "{:?}", story.stream.notes.alone);
     }
 }
+
+#[test]
+fn an_organization_that_the_tree_lists_again_is_left_to_it_though_rows_come_late_all_the_time() {
+    let mut rows = steady(3);
+    for (number, row) in rows.iter_mut().enumerate() {
+        row.listed_from += [0, 0, 0, 40_000][number % 4] * SECOND;
+    }
+    let mut story = Story::new(rows, Dialect::default());
+    story.store.book().members = vec![0, 1, 2];
+    story.portal.world().hidden = vec![1];
+    story.poll(300, DAY + 7_200);
+    assert_eq!(story.stream.notes.alone.keys().collect::<Vec<_>>(), [&organization(1)]);
+    story.portal.world().hidden.clear();
+    story.poll(300, 2 * DAY + 7_200);
+    assert!(story.stream.notes.alone.is_empty(), "{:?}", story.stream.notes.alone);
+}
