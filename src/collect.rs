@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::coverage::walk::RowId;
 use crate::model::{ConnectionId, Kind, Micros, OrganizationId, uid};
-use crate::normalise::digest;
+use crate::normalise::{digest, fingerprint};
 use crate::portal::{PortalError, Remedy};
 use crate::record::enrichment::Sighting;
 use crate::source::Query;
@@ -95,15 +95,18 @@ pub fn content_uid(
     uid(organization.as_str(), source, &key, kind.as_str(), "0")
 }
 
-/// Keeps rows that nobody can read.
+/// Keeps rows that nobody can read, each once, also where what changes by itself did: its `volatile` fields.
 fn bury(
     db: &Connection,
     connection: ConnectionId,
     source: &str,
     stored: Micros,
     undecodable: &[(Bytes, String)],
+    volatile: &[&str],
 ) -> Result<(), StoreError> {
     for (body, reason) in undecodable {
+        let row = std::str::from_utf8(body).ok().filter(|_| !volatile.is_empty());
+        let print = row.and_then(|row| fingerprint(row, volatile).ok()).unwrap_or_else(|| digest(&[body]));
         dead_letters::insert(
             db,
             &dead_letters::NewDeadLetter {
@@ -112,7 +115,7 @@ fn bury(
                 source,
                 organization_id: None,
                 number: None,
-                uid: Some(Uuid::from_bytes(digest(&[body]))),
+                uid: Some(Uuid::from_bytes(print)),
                 vendor_id: None,
                 reason,
                 stored,

@@ -271,7 +271,7 @@ impl<L: Listing> PerComputerStream<L> {
             .write(move |db| {
                 notes.rows += history.apply(db, &rows)?;
                 let PerComputerSettings { connection, source, .. } = &history.settings;
-                bury(db, *connection, source.name(), stored, &undecodable)?;
+                bury(db, *connection, source.name(), stored, &undecodable, &[])?;
                 save_notes(db, history.settings.stream, &notes)?;
                 Ok(notes.rows)
             })

@@ -213,7 +213,7 @@ impl<L: Listing> SnapshotStream<L> {
                     continue;
                 }
                 Some(true) if unusable > 0 => return Ok(Err(Unfinished::Unreadable(unusable))),
-                Some(true) => return Ok(Ok(seen)),
+                Some(true) => return Ok(partial.map_or(Ok(seen), |why| Err(Unfinished::Partial(why)))),
                 None => {}
             }
             match walk.page(&ids, answer.total) {
@@ -260,8 +260,8 @@ impl<L: Listing> SnapshotStream<L> {
             .store
             .write(move |db| {
                 let applied = page.apply(db, &rows)?;
-                let SnapshotSettings { connection, source, .. } = &page.settings;
-                bury(db, *connection, source, page.stored, &undecodable)?;
+                let SnapshotSettings { connection, source, volatile, .. } = &page.settings;
+                bury(db, *connection, source, page.stored, &undecodable, volatile)?;
                 notes.rows += applied.entries;
                 notes.parts.read(part, applied.news);
                 save_notes(db, page.settings.stream, &notes)?;

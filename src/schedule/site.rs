@@ -110,11 +110,12 @@ impl Site {
                             format!("{}/{}/{}", stream.source.name(), stream.scope.name(), stream.name());
                         if running.insert(key) {
                             let span = stream.span();
+                            let is_managed = stream.source.is_managed();
                             let first = match (stream.source.shape(), stream.source.kind()) {
-                                (source::Shape::Snapshot { .. }, Kind::Device) => {
+                                (source::Shape::Snapshot { .. }, Kind::Device) if is_managed => {
                                     First::Listing(Arc::clone(&listing))
                                 }
-                                (source::Shape::Snapshot { .. }, Kind::State) => First::AtOnce,
+                                (source::Shape::Snapshot { .. }, Kind::State | Kind::Device) => First::AtOnce,
                                 _ => First::After(listed.clone()),
                             };
                             streams.spawn(stream.run(around.clone(), first).instrument(span));

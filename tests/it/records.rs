@@ -16,6 +16,7 @@ use lockstep::redact::class::{Class, Classes, How};
 use lockstep::redact::pseudonym::Key;
 use lockstep::simulator::approvals::Request;
 use lockstep::simulator::dialect::Dialect;
+use lockstep::simulator::online_devices::OnlineDevice;
 use lockstep::simulator::policies::Form;
 use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
 use lockstep::source::{SOURCES, Shape, Source, by_name};
@@ -139,6 +140,7 @@ fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
         "threats" => Audit::Threats,
         "policies" => return simulated_policies(world).into_iter(),
         "organizations" => return Vec::new().into_iter(),
+        "online_devices" => return simulated_online_devices().into_iter(),
         _ => {
             let computers = world.fleet.listed(world.now(), None, true);
             return computers
@@ -159,6 +161,16 @@ fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
         String::from_utf8(bytes).unwrap()
     };
     world.rows(audit).iter().take(1_000).map(row).collect::<Vec<_>>().into_iter()
+}
+
+fn simulated_online_devices() -> Vec<String> {
+    let world = World::new(WorldOptions { online_devices: 60, ..WorldOptions::default() });
+    let write = |device: &OnlineDevice| {
+        let mut row = String::new();
+        device.write(world.now(), &mut row);
+        row
+    };
+    world.online.devices.iter().map(write).collect()
 }
 
 /// In each form in which a portal may write them.
