@@ -89,7 +89,9 @@ pub struct OnlineDevices {
 impl OnlineDevices {
     pub(super) fn new(options: &WorldOptions, organizations: usize, beginning: Micros) -> Self {
         let mut all = Self { devices: Vec::new(), organizations };
-        (0..options.online_devices).for_each(|_| all.add(beginning));
+        while all.devices.len() < options.online_devices as usize {
+            all.add(beginning);
+        }
         all
     }
 
@@ -99,6 +101,10 @@ impl OnlineDevices {
         let place = mix(number / 10 ^ 0x0dd) % self.organizations as u64;
         let organization = u16::try_from(place).expect("fewer organizations than 2^16");
         self.devices.push(OnlineDevice::new(number, organization, seen));
+        // Two of one name come together.
+        if number % 10 == 3 {
+            self.add(seen);
+        }
     }
 
     /// Lets one thing happen to them.

@@ -586,6 +586,33 @@ fn a_computer_tells_its_mode_and_what_belongs_to_it() {
 }
 
 #[test]
+fn a_device_without_an_agent_says_so_where_it_is_and_what_it_is_called() {
+    let row = &fixture("online_devices")[0];
+    for version in Version::ALL {
+        let records = encode(ocsf(version), "online_devices", row, None, Enrichment::default());
+        let [device, added] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((&device["class_uid"], &added["type_uid"]), (&5001.into(), &300_401.into()));
+        for device in [&device["device"], &added["entity"]["device"]] {
+            assert_eq!((&device["is_managed"], &device["ip"]), (&false.into(), &"198.51.100.200".into()));
+            assert_eq!(device["hostname"], "DRUCKER-EG");
+            assert!(device.get("agent_list").is_none() && device.get("owner").is_none(), "{device}");
+        }
+        assert!(device["device"]["last_seen_time"].is_i64());
+        let unnamed = r#"{"computerName":null,"ipAddress":"198.51.100.201"}"#;
+        let added = &encode(ocsf(version), "online_devices", unnamed, None, Enrichment::default())[1];
+        assert_eq!(added["entity"]["name"], "198.51.100.201", "what has no name goes by its address");
+    }
+    for record in encode(Format::Ecs { row: false }, "online_devices", row, None, Enrichment::default()) {
+        assert_eq!(record["host"]["ip"], serde_json::json!(["198.51.100.200"]));
+        assert_eq!(record["threatlocker"]["device"]["is_managed"], false);
+        assert!(record.get("source").is_none() && record.get("agent").is_none(), "{record}");
+    }
+    let computer = r#"{"computerId":"c","ipAddress":"192.0.2.7"}"#;
+    let record = &encode(ocsf(Version::V1_5), "computers", computer, None, Enrichment::default())[0];
+    assert!(record["device"].get("is_managed").is_none() && record["device"]["agent_list"].is_array());
+}
+
+#[test]
 fn the_page_of_the_portal_says_what_was_changed_and_else_what_the_function_names_first() {
     let class = |action: &str, page: &str, function: &str| {
         let details = format!(r#"{{"page":"{page}","function":"{function}"}}"#);

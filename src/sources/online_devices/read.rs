@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::model::{Change, Entry, Kind};
 use crate::record::device::{Device, DeviceChange, Difference};
 use crate::record::path::is_mac;
-use crate::record::row::{Field, Names, Row, Slot};
+use crate::record::row::{Names, Row, Slot};
 use crate::record::{About, Record, Repeats};
 
 /// The four members that are guessed, then those that rows of computers have and that cost nothing to accept.
@@ -68,16 +68,15 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>, emit: &mut dyn FnMut
 
 fn device<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Device<'a> {
     let said = |slot: Slot| row.text(slot).filter(|text| !text.inner().trim().is_empty());
-    let names: Vec<Field<'a>> =
-        [slot!("computerName"), slot!("hostName")].into_iter().filter_map(said).collect();
+    let (name, hostname) = (said(slot!("computerName")), said(slot!("hostName")));
     let address = row.address(slot!("ipAddress"));
     Device {
         change: entry.change,
         is_managed: false,
         id: None,
-        hostname: names.first().copied(),
-        // People are shown something to call it by.
-        name: names.get(1).copied().or(address.filter(|_| names.is_empty())),
+        hostname: hostname.or(name),
+        // What has no name is called by its address.
+        name: if hostname.is_some() { name } else { address.filter(|_| name.is_none()) },
         platform: None,
         os: row.text(slot!("operatingSystem")),
         organization: row.id(slot!("organizationId")),
