@@ -643,11 +643,11 @@ fn what_an_unmanaged_device_goes_by_tells_no_more_than_its_row() {
         let redacted = pseudonyms(&[class]).apply("online_devices", &entry, &Enrichment::default()).unwrap();
         redacted.entry(&entry).vendor_id.unwrap().to_owned()
     };
-    for id in ["drucker-eg", "drucker-eg@198.51.100.7"] {
+    for id in ["drucker-eg", "drucker-eg/198.51.100.7"] {
         let told = of(Class::Device, id);
         assert!(told.starts_with("host-") && !told.contains("drucker"), "{told}");
     }
-    for id in ["198.51.100.7", "drucker-eg@198.51.100.7", "drucker-eg@198.51.100.7#2"] {
+    for id in ["198.51.100.7", "drucker-eg/198.51.100.7", "drucker-eg/198.51.100.7#2"] {
         let told = of(Class::Ip, id);
         assert!(!told.contains("198.51") && told.contains("fd"), "{told}");
     }

@@ -53,7 +53,7 @@ impl OnlineDevice {
         let Some(name) = &self.name else { return address };
         let name: String = serde_json::from_str(&format!("\"{name}\"")).expect("as it stands in JSON");
         let name = name.trim().to_lowercase();
-        if self.is_twin { format!("{name}@{address}") } else { name }
+        if self.is_twin { format!("{name}/{address}") } else { name }
     }
 
     /// Appends the row as it is at a moment. When it was seen last moves all the time.

@@ -52,7 +52,7 @@ pub fn ids(rows: &[Named]) -> Vec<String> {
         let row = &rows[place];
         let is_alone = named[&(&row.organization, &*row.name)] == 1;
         let id = match row.address.as_ref().filter(|address| !is_alone && **address != row.name) {
-            Some(address) => format!("{}@{address}", row.name),
+            Some(address) => format!("{}/{address}", row.name),
             None => row.name.clone(),
         };
         let times = taken.entry((&row.organization, id.clone())).or_insert(0);
