@@ -66,10 +66,11 @@ pub enum Endpoint {
     GroupsAndComputers,
     ReportList,
     ReportRows,
+    OnlineDevices,
 }
 
 impl Endpoint {
-    pub const ALL: [Endpoint; 13] = [
+    pub const ALL: [Endpoint; 14] = [
         Endpoint::ActionLogByParameters,
         Endpoint::SystemAuditByParameters,
         Endpoint::ComputersByParameters,
@@ -83,6 +84,7 @@ impl Endpoint {
         Endpoint::GroupsAndComputers,
         Endpoint::ReportList,
         Endpoint::ReportRows,
+        Endpoint::OnlineDevices,
     ];
 
     /// The path under `/portalapi/` (contract section 0.3).
@@ -101,6 +103,7 @@ impl Endpoint {
             Endpoint::GroupsAndComputers => "ComputerGroup/ComputerGroupGetGroupAndComputer",
             Endpoint::ReportList => "Report/ReportGetByOrganizationId",
             Endpoint::ReportRows => "Report/ReportGetDynamicData",
+            Endpoint::OnlineDevices => "OnlineDevices/OnlineDevicesGetByParameters",
         }
     }
 
@@ -114,6 +117,7 @@ impl Endpoint {
                 | Endpoint::PolicyById
                 | Endpoint::GroupsAndComputers
                 | Endpoint::ReportList
+                | Endpoint::OnlineDevices
         )
     }
 

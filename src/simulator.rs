@@ -24,6 +24,7 @@ pub mod line;
 pub mod listing;
 mod live;
 pub mod maintenance;
+pub mod online_devices;
 pub mod policies;
 pub mod reply;
 pub mod reports;

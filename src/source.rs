@@ -18,8 +18,8 @@ use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
 use crate::sources::reports::Report;
 use crate::sources::{
-    approval_requests, computers, organizations, policies, remediations, reports, system_audit, threats,
-    unified_audit,
+    approval_requests, computers, online_devices, organizations, policies, remediations, reports,
+    system_audit, threats, unified_audit,
 };
 
 /// One kind of portal row.
@@ -37,6 +37,14 @@ pub trait Source: Sync {
     /// The same for the rows of one narrowing.
     fn kind_of(&self, _filter: &Filter) -> Kind {
         self.kind()
+    }
+    /// Whether its devices have the agent: what is known of computers is known of these, and of no others.
+    fn is_managed(&self) -> bool {
+        true
+    }
+    /// Whether listing nothing is usual: that much is gone at once is believed.
+    fn is_often_empty(&self) -> bool {
+        false
     }
     /// The portal permission that the API user's role needs (contract section 1.8).
     fn permission(&self) -> &'static str;
@@ -91,7 +99,7 @@ pub trait Source: Sync {
 }
 
 /// Every source that this version collects.
-pub static SOURCES: [&dyn Source; 9] = [
+pub static SOURCES: [&dyn Source; 10] = [
     &unified_audit::UnifiedAudit,
     &system_audit::SystemAudit,
     &computers::Computers,
@@ -101,6 +109,7 @@ pub static SOURCES: [&dyn Source; 9] = [
     &threats::Threats,
     &remediations::Remediations,
     &reports::Reports,
+    &online_devices::OnlineDevices,
 ];
 
 /// The source of that name.

@@ -1,5 +1,6 @@
 //! The portal as a [`Listing`]: asks for a page and keys its rows.
 
+mod online_devices;
 mod organizations;
 mod policies;
 mod report;

@@ -224,7 +224,7 @@ impl<L: Listing> SnapshotStream<L> {
                     continue;
                 }
                 Some(true) if unusable > 0 => return Ok(Err(Unfinished::Unreadable(unusable))),
-                Some(true) => return Ok(Ok(seen)),
+                Some(true) => return Ok(partial.map_or(Ok(seen), |why| Err(Unfinished::Partial(why)))),
                 None => {}
             }
             match walk.page(&ids, answer.total) {

@@ -15,7 +15,7 @@ use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
-pub const SOURCE_NAMES: [&str; 9] = [
+pub const SOURCE_NAMES: [&str; 10] = [
     "unified_audit",
     "system_audit",
     "computers",
@@ -25,6 +25,7 @@ pub const SOURCE_NAMES: [&str; 9] = [
     "threats",
     "remediations",
     "reports",
+    "online_devices",
 ];
 
 /// The source whose interval is also that of the discovery of organizations, which goes on where the source is off.

@@ -4,11 +4,13 @@ use super::event::Severity;
 use super::row::{Field, Flag, Integer};
 use crate::model::{Change, Micros};
 
-/// A device with an agent. What is absent, the row does not say.
+/// A device. What is absent, the row does not say.
 #[derive(Debug)]
 pub struct Device<'a> {
     /// Why there is a record of it.
     pub change: Change,
+    /// Whether it has an agent.
+    pub is_managed: bool,
     pub id: Option<Field<'a>>,
     pub hostname: Option<Field<'a>>,
     /// The name under which it is shown.
@@ -20,7 +22,7 @@ pub struct Device<'a> {
     pub organization_name: Option<Field<'a>>,
     pub group_id: Option<Field<'a>>,
     pub group: Option<Field<'a>>,
-    /// From where it last spoke to the portal.
+    /// From where it last spoke to the portal; of a device without an agent its own.
     pub address: Option<Field<'a>>,
     /// Its own addresses, as a JSON list of texts.
     pub local_addresses: Option<Field<'a>>,
@@ -68,6 +70,10 @@ pub struct DeviceChange<'a> {
     pub hostname: Option<Field<'a>>,
     pub name: Option<Field<'a>>,
     pub organization: Option<Field<'a>>,
+    /// Whether it has an agent.
+    pub is_managed: bool,
+    /// Of a device without an agent.
+    pub address: Option<Field<'a>>,
     pub what: Difference<'a>,
 }
 

@@ -636,6 +636,24 @@ fn an_address_is_redacted_wherever_it_stands_even_if_no_field_has_it() {
 }
 
 #[test]
+fn what_an_unmanaged_device_goes_by_tells_no_more_than_its_row() {
+    let text = json!({ "computerName": "DRUCKER-EG", "ipAddress": "198.51.100.7" }).to_string();
+    let of = |class: Class, id: &str| {
+        let entry = Entry { vendor_id: Some(id), ..entry(&text, None) };
+        let redacted = pseudonyms(&[class]).apply("online_devices", &entry, &Enrichment::default()).unwrap();
+        redacted.entry(&entry).vendor_id.unwrap().to_owned()
+    };
+    for id in ["drucker-eg", "drucker-eg/198.51.100.7"] {
+        let told = of(Class::Device, id);
+        assert!(told.starts_with("host-") && !told.contains("drucker"), "{told}");
+    }
+    for id in ["198.51.100.7", "drucker-eg/198.51.100.7", "drucker-eg/198.51.100.7#2"] {
+        let told = of(Class::Ip, id);
+        assert!(!told.contains("198.51") && told.contains("fd"), "{told}");
+    }
+}
+
+#[test]
 fn what_only_looks_a_little_like_an_address_stays() {
     let redaction = pseudonyms(&[Class::Ip]);
     for text in [

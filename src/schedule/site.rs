@@ -152,9 +152,12 @@ impl Site {
             if streams.running.contains_key(&stream.key()) {
                 continue;
             }
+            let is_managed = stream.source.is_managed();
             let first = match (stream.source.shape(), stream.source.kind()) {
-                (source::Shape::Snapshot { .. }, Kind::Device) => First::Listing(Arc::clone(&listing)),
-                (source::Shape::Snapshot { .. }, Kind::State) => First::AtOnce,
+                (source::Shape::Snapshot { .. }, Kind::Device) if is_managed => {
+                    First::Listing(Arc::clone(&listing))
+                }
+                (source::Shape::Snapshot { .. }, Kind::State | Kind::Device) => First::AtOnce,
                 _ => First::After(listed.clone()),
             };
             let stop = around.stop.child_token();

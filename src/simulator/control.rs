@@ -180,12 +180,13 @@ async fn truth(
             computers.iter().for_each(|computer| write_line(&mut lines, computer));
             return lines.into_response();
         }
-        "policies" | "organizations" => {
+        "policies" | "organizations" | "online_devices" => {
             let states = {
                 let mut stage = shared.lock();
                 stage.tick();
                 match source.as_str() {
                     "policies" => stage.true_policies(asked.history),
+                    "online_devices" => stage.true_online_devices(asked.history),
                     _ => stage.true_organizations(asked.history),
                 }
             };
@@ -204,7 +205,8 @@ async fn truth(
             return lines.into_response();
         }
         _ => {
-            let known = "unified_audit, system_audit, threats, computers, policies, organizations or approval_requests";
+            let known = "unified_audit, system_audit, threats, computers, policies, organizations, \
+                         online_devices or approval_requests";
             return (StatusCode::NOT_FOUND, known).into_response();
         }
     };

@@ -34,6 +34,10 @@ impl World {
                 let dice = Dice::new(self.options.seed, purpose::LIVE_POLICY, number);
                 self.policies.change(second * SECOND, dice);
             }
+            for number in due(second, self.options.online_device_changes_per_day) {
+                let dice = Dice::new(self.options.seed, purpose::LIVE_ONLINE_DEVICE, number);
+                self.online.change(second * SECOND, dice);
+            }
             for number in due(second, self.options.organization_changes_per_day) {
                 let dice = Dice::new(self.options.seed, purpose::LIVE_ORGANIZATION, number);
                 self.change_organizations(second * SECOND, dice);

@@ -26,10 +26,11 @@ pub enum Endpoint {
     Groups,
     ReportList,
     ReportRows,
+    OnlineDevices,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::UnifiedAudit,
         Self::SystemAudit,
         Self::Computers,
@@ -44,6 +45,7 @@ impl Endpoint {
         Self::Groups,
         Self::ReportList,
         Self::ReportRows,
+        Self::OnlineDevices,
     ];
 
     /// The verb and the path below `/portalapi/`, in lower case: the portal's routing ignores case
@@ -66,6 +68,7 @@ impl Endpoint {
             Self::Groups => ("GET", "computergroup/computergroupgetgroupandcomputer"),
             Self::ReportList => ("GET", "report/reportgetbyorganizationid"),
             Self::ReportRows => ("POST", "report/reportgetdynamicdata"),
+            Self::OnlineDevices => ("GET", "onlinedevices/onlinedevicesgetbyparameters"),
         }
     }
 
@@ -89,7 +92,9 @@ impl Endpoint {
         match self {
             Self::UnifiedAudit => "View Unified Audit",
             Self::SystemAudit => "View System Audit",
-            Self::Computers | Self::Maintenance | Self::MaintenanceUnpaged => "View Computers",
+            Self::Computers | Self::Maintenance | Self::MaintenanceUnpaged | Self::OnlineDevices => {
+                "View Computers"
+            }
             Self::ChildOrganizations | Self::OrganizationsForMove => "View Organizations",
             Self::ApprovalCount | Self::ApprovalRequests => "View Approvals",
             Self::Policies | Self::PolicyById | Self::Groups => "View Application Control Policies",

@@ -165,6 +165,13 @@ impl Simulator {
         stage.true_policies(history)
     }
 
+    /// The truth of the devices without an agent.
+    pub fn true_online_devices(&self, history: bool) -> Vec<TruthState> {
+        let mut stage = self.stage();
+        stage.tick();
+        stage.true_online_devices(history)
+    }
+
     /// The truth of the organizations.
     pub fn true_organizations(&self, history: bool) -> Vec<TruthState> {
         let mut stage = self.stage();

@@ -198,6 +198,7 @@ impl Stage {
             Endpoint::Maintenance | Endpoint::MaintenanceUnpaged => {
                 return self.maintenances(endpoint, organization, request, logged);
             }
+            Endpoint::OnlineDevices => return self.online_devices(organization, request, logged),
             Endpoint::PolicyById => return self.policy_by_id(organization, request),
             Endpoint::Groups => return Ok(self.groups(organization, request)),
             Endpoint::ReportList => return Ok(self.report_list()),

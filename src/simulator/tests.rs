@@ -397,6 +397,49 @@ async fn computers_change_go_and_are_listed_by_organization() {
 }
 
 #[tokio::test]
+async fn unmanaged_devices_are_listed_in_pages_by_organization_and_null_where_there_are_none() {
+    const PATH: &str = "/portalapi/OnlineDevices/OnlineDevicesGetByParameters";
+    let get = async |simulator: &Simulator, organization: usize, query: &str| {
+        let client = Client::builder().no_proxy().build().unwrap();
+        let request = client
+            .get(format!("{}{PATH}?orderBy=HostName&isAscending=true{query}", simulator.url))
+            .header("Authorization", &simulator.token)
+            .header("ManagedOrganizationId", simulator.organization(organization).to_string());
+        serde_json::from_slice::<Value>(&request.send().await.unwrap().bytes().await.unwrap()).unwrap()
+    };
+    let none = started(Dialect::default()).await;
+    assert_eq!(get(&none, 0, "&pageNumber=1&pageSize=25").await, Value::Null, "off unless asked for");
+
+    let world = World::new(WorldOptions { online_devices: 150, ..WorldOptions::default() });
+    let simulator = Simulator::start(world, Options { frozen: true, ..Options::default() }).await.unwrap();
+    let (mut served, mut truth) = (Vec::new(), Vec::new());
+    for organization in 0..3 {
+        assert!(
+            get(&simulator, organization, "").await.as_array().unwrap().len() <= 25,
+            "the vendor's default"
+        );
+        for page in 1.. {
+            let rows = get(&simulator, organization, &format!("&pageNumber={page}&pageSize=20")).await;
+            let rows = rows.as_array().unwrap();
+            served.extend(rows.iter().map(|row| json!([row["computerName"], row["ipAddress"]]).to_string()));
+            if rows.len() < 20 {
+                break;
+            }
+        }
+    }
+    truth.extend(
+        simulator
+            .true_online_devices(false)
+            .iter()
+            .map(|one| json!([one.shown["name"], one.shown["address"]]).to_string()),
+    );
+    served.sort();
+    truth.sort();
+    assert_eq!((served.len(), served), (150, truth));
+    assert!(simulator.stats().violations.is_empty());
+}
+
+#[tokio::test]
 async fn the_truth_streams_and_bodies_are_compressed_for_those_who_ask() {
     let simulator = started(Dialect { gzip: true, totals: Totals::Absent, ..Dialect::default() }).await;
     let client = Client::builder().no_proxy().build().unwrap();

@@ -67,7 +67,8 @@ pub struct TruthState {
     pub organization_id: String,
     pub since: String,
     pub removed: bool,
-    /// What of it changes: of a policy `name`, `enabled`, `action` and `monitor`, of an organization its `name`.
+    /// What of it changes: of a policy `name`, `enabled`, `action` and `monitor`, of an organization its
+    /// `name`, of a device without an agent `name`, `group` and `address`.
     pub shown: serde_json::Value,
 }
 
@@ -99,6 +100,24 @@ impl Stage {
                 shown: serde_json::json!({
                     "name": unescaped(&state.name), "enabled": state.enabled, "action": state.action,
                     "monitor": state.monitor,
+                }),
+            })
+        });
+        of_now_or_ever(states, history)
+    }
+
+    /// The devices without an agent listed now; with `history` every state that each ever had, the removed ones too.
+    pub fn true_online_devices(&self, history: bool) -> Vec<TruthState> {
+        let states = self.world.online.devices.iter().flat_map(|device| {
+            let organization = &self.world.organizations[usize::from(device.organization)];
+            device.story.until(self.world.now()).into_iter().map(|(since, state)| TruthState {
+                id: device.id(&state),
+                organization_id: organization.id.to_string(),
+                since: spelt(since),
+                removed: state.removed,
+                shown: serde_json::json!({
+                    "name": device.name.as_deref().map(unescaped), "group": device.group(&state),
+                    "address": state.address,
                 }),
             })
         });

@@ -13,6 +13,7 @@ use super::computers::Fleet;
 use super::dialect::{Axis, DAY};
 use super::dice::Dice;
 use super::listing::Listing;
+use super::online_devices::OnlineDevices;
 use super::policies::Policies;
 use super::story::Story;
 use super::text::guid;
@@ -48,6 +49,9 @@ pub struct WorldOptions {
     /// Policies at the beginning, and their changes, additions and removals a day.
     pub policies: u32,
     pub policy_changes_per_day: i64,
+    /// Devices without an agent at the beginning, and how often a day they come, go or change.
+    pub online_devices: u32,
+    pub online_device_changes_per_day: i64,
     /// Organizations that come, go or get another name a day.
     pub organization_changes_per_day: i64,
     /// Requests for approval from the sixty days before the start, and a day from then on.
@@ -92,6 +96,8 @@ impl Default for WorldOptions {
             computer_changes_per_day: 40,
             policies: 24,
             policy_changes_per_day: 12,
+            online_devices: 0,
+            online_device_changes_per_day: 0,
             organization_changes_per_day: 0,
             approvals: 60,
             approvals_per_day: 24,
@@ -165,6 +171,7 @@ pub mod purpose {
     pub const APPROVAL: u64 = 20;
     pub const LIVE_APPROVAL: u64 = 21;
     pub const REPORT: u64 = 40;
+    pub const LIVE_ONLINE_DEVICE: u64 = 41;
 }
 
 const NAMES: [&str; 6] = [
@@ -182,6 +189,7 @@ pub struct World {
     pub organizations: Vec<Organization>,
     pub fleet: Fleet,
     pub policies: Policies,
+    pub online: OnlineDevices,
     pub approvals: Requests,
     unified: Listing,
     audit: Listing,
@@ -205,11 +213,13 @@ impl World {
         let beginning = options.start - options.backlog_hours * 3_600 * SECOND;
         let fleet = Fleet::new(&options, organizations.len(), beginning);
         let policies = Policies::new(&options, organizations.len(), beginning);
+        let online = OnlineDevices::new(&options, organizations.len(), beginning);
         let approvals = Requests::new(options.seed, organizations.len(), beginning, options.approvals);
         let mut world = Self {
             organizations,
             fleet,
             policies,
+            online,
             approvals,
             unified: Listing::new(Axis::Event),
             audit: Listing::new(Axis::Event),

@@ -22,6 +22,7 @@ mod late;
 mod live;
 mod log;
 mod matrix;
+mod online_devices;
 mod outage;
 mod own_reads;
 mod poison;

@@ -16,6 +16,7 @@ use lockstep::redact::class::{Class, Classes, How};
 use lockstep::redact::pseudonym::Key;
 use lockstep::simulator::approvals::Request;
 use lockstep::simulator::dialect::Dialect;
+use lockstep::simulator::online_devices::OnlineDevice;
 use lockstep::simulator::policies::Form;
 use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
 use lockstep::source::{SOURCES, Shape, Source, by_name};
@@ -139,6 +140,7 @@ fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
         "threats" => Audit::Threats,
         "policies" => return simulated_policies(world).into_iter(),
         "organizations" => return Vec::new().into_iter(),
+        "online_devices" => return simulated_online_devices().into_iter(),
         _ => {
             let computers = world.fleet.listed(world.now(), None, true);
             return computers
@@ -159,6 +161,16 @@ fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
         String::from_utf8(bytes).unwrap()
     };
     world.rows(audit).iter().take(1_000).map(row).collect::<Vec<_>>().into_iter()
+}
+
+fn simulated_online_devices() -> Vec<String> {
+    let world = World::new(WorldOptions { online_devices: 60, ..WorldOptions::default() });
+    let write = |device: &OnlineDevice| {
+        let mut row = String::new();
+        device.write(world.now(), &mut row);
+        row
+    };
+    world.online.devices.iter().map(write).collect()
 }
 
 /// In each form in which a portal may write them.
@@ -571,6 +583,33 @@ fn a_computer_tells_its_mode_and_what_belongs_to_it() {
     assert_eq!((&device["mac"], &device["ip"]), (&"00-53-00-00-00-01".into(), &"192.0.2.7".into()));
     assert_eq!(device["agent_list"][1]["version"], "9.2");
     assert!(record.get("unmapped").is_none(), "{record}");
+}
+
+#[test]
+fn a_device_without_an_agent_says_so_where_it_is_and_what_it_is_called() {
+    let row = &fixture("online_devices")[0];
+    for version in Version::ALL {
+        let records = encode(ocsf(version), "online_devices", row, None, Enrichment::default());
+        let [device, added] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((&device["class_uid"], &added["type_uid"]), (&5001.into(), &300_401.into()));
+        for device in [&device["device"], &added["entity"]["device"]] {
+            assert_eq!((&device["is_managed"], &device["ip"]), (&false.into(), &"198.51.100.200".into()));
+            assert_eq!(device["hostname"], "DRUCKER-EG");
+            assert!(device.get("agent_list").is_none() && device.get("owner").is_none(), "{device}");
+        }
+        assert!(device["device"]["last_seen_time"].is_i64());
+        let unnamed = r#"{"computerName":null,"ipAddress":"198.51.100.201"}"#;
+        let added = &encode(ocsf(version), "online_devices", unnamed, None, Enrichment::default())[1];
+        assert_eq!(added["entity"]["name"], "198.51.100.201", "what has no name goes by its address");
+    }
+    for record in encode(Format::Ecs { row: false }, "online_devices", row, None, Enrichment::default()) {
+        assert_eq!(record["host"]["ip"], serde_json::json!(["198.51.100.200"]));
+        assert_eq!(record["threatlocker"]["device"]["is_managed"], false);
+        assert!(record.get("source").is_none() && record.get("agent").is_none(), "{record}");
+    }
+    let computer = r#"{"computerId":"c","ipAddress":"192.0.2.7"}"#;
+    let record = &encode(ocsf(Version::V1_5), "computers", computer, None, Enrichment::default())[0];
+    assert!(record["device"].get("is_managed").is_none() && record["device"]["agent_list"].is_array());
 }
 
 #[test]

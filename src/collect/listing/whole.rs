@@ -1,5 +1,6 @@
 //! What is asked as a whole: most of it as one list, some of it in several ways.
 
+use super::online_devices::OnlineDevices;
 use super::organizations::{Covered, Organizations};
 use super::policies::Policies;
 use super::{CollectError, Listed, Listing, PortalListing};
@@ -13,6 +14,7 @@ pub enum Whole {
     Plain(PortalListing),
     Organizations(Organizations),
     Policies(Policies),
+    OnlineDevices(OnlineDevices),
 }
 
 impl Whole {
@@ -21,6 +23,7 @@ impl Whole {
         match listing.source.endpoint() {
             Endpoint::ChildOrganizations => Self::Organizations(Organizations::new(listing, covered.clone())),
             Endpoint::PoliciesByParameters => Self::Policies(Policies::new(listing)),
+            Endpoint::OnlineDevices => Self::OnlineDevices(OnlineDevices::new(listing)),
             _ => Self::Plain(listing),
         }
     }
@@ -31,6 +34,7 @@ impl Whole {
             Self::Plain(listing) => listing,
             Self::Organizations(organizations) => &organizations.listing,
             Self::Policies(policies) => &policies.listing,
+            Self::OnlineDevices(devices) => &devices.listing,
         }
         .take_field_changes()
     }
@@ -38,7 +42,7 @@ impl Whole {
     /// How it is asked, where that is not the usual way; for status.
     pub fn way(&self) -> Option<String> {
         match self {
-            Self::Plain(_) | Self::Organizations(_) => None,
+            Self::Plain(_) | Self::Organizations(_) | Self::OnlineDevices(_) => None,
             Self::Policies(policies) => policies.way(),
         }
     }
@@ -50,6 +54,7 @@ impl Listing for Whole {
             Self::Plain(listing) => listing.now(),
             Self::Organizations(organizations) => organizations.listing.now(),
             Self::Policies(policies) => policies.listing.now(),
+            Self::OnlineDevices(devices) => devices.listing.now(),
         }
     }
 
@@ -58,6 +63,7 @@ impl Listing for Whole {
             Self::Plain(listing) => listing.list(query).await,
             Self::Organizations(organizations) => organizations.list(query).await,
             Self::Policies(policies) => policies.list(query).await,
+            Self::OnlineDevices(devices) => devices.list(query).await,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::collect::ListedRow;
 use crate::model::{Change, Kind, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::{digest, fingerprint, fingerprint_of};
 use crate::record::enrichment::{Computer, Enrichment, Replaced, Sighting, UserOrigin};
-use crate::source::{Agreement, Parts, Scope, by_name};
+use crate::source::{Agreement, Parts, Scope, Source, by_name};
 use crate::sources::reports;
 use crate::store::devices::{self, Looked, Told};
 use crate::store::outbox::NewEntry;
@@ -63,7 +63,7 @@ impl Page {
         connections::set_clock(db, connection, self.now, self.stored)?;
         let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
         let mut checkins: HashMap<i64, Option<Micros>> = HashMap::new();
-        let (mut made, of_devices) = (Vec::new(), self.settings.kind == Kind::Device);
+        let (mut made, of_computers) = (Vec::new(), self.is_of_computers());
         for row in rows {
             let (organization, ours) = match organizations.get(&row.organization) {
                 Some(known) => *known,
@@ -78,11 +78,11 @@ impl Page {
                     (key, ours)
                 }
             };
-            if of_devices {
+            if of_computers {
                 let newest = checkins.entry(organization).or_insert(None);
                 *newest = (*newest).max(row.at);
             }
-            if let Some(sighting) = row.sighting.as_ref().filter(|_| of_devices) {
+            if let Some(sighting) = row.sighting.as_ref().filter(|_| of_computers) {
                 let at = row.at.unwrap_or(self.now);
                 let told = Told { organization, at, sighting: Arc::clone(sighting) };
                 devices::note_listed(db, &told, self.user_origin(), self.now)?;
@@ -94,15 +94,21 @@ impl Page {
                 made.extend(self.compare(db, organization, row)?);
             }
         }
-        // That devices were listed witnesses whether a silence of their organization is plausible.
+        // That computers were listed witnesses whether a silence of their organization is plausible.
         // A report may be old.
-        let are_computers = self.settings.kind == Kind::Device && self.user_origin() == UserOrigin::Computer;
-        for (organization, checkin) in checkins.into_iter().filter(|_| are_computers) {
+        let is_now = self.user_origin() == UserOrigin::Computer;
+        for (organization, checkin) in checkins.into_iter().filter(|_| is_now) {
             snapshots::note_checkin(db, connection, organization, checkin, self.now)?;
         }
         let news = made.len() as u64;
         made.retain(|one| !one.silent);
         Ok(Applied { entries: self.append(db, &made)?, news })
+    }
+
+    /// Whether rows are computers, of which other rows and people tell, too.
+    fn is_of_computers(&self) -> bool {
+        let source = by_name(self.settings.source);
+        self.settings.kind == Kind::Device && source.is_some_and(Source::is_managed)
     }
 
     /// Whether rows tell of something that happened, not of something that is there.
@@ -169,6 +175,7 @@ impl Page {
                     false
                         if self.settings.restate.is_some()
                             && known.restated < self.now
+                            && self.is_of_computers()
                             && devices::has_another_user(db, organization, vendor_id)? =>
                     {
                         self.now
@@ -316,7 +323,7 @@ impl Page {
 
     /// What is known of the computers of entries, each in its place.
     fn known(&self, db: &Connection, made: &[Made]) -> Result<Looked, StoreError> {
-        if self.settings.kind != Kind::Device {
+        if !self.is_of_computers() {
             let told: Vec<Option<Told>> = made
                 .iter()
                 .map(|one| {
@@ -379,11 +386,13 @@ impl Page {
         };
         let absent: Vec<&snapshots::Listed> = living.iter().filter(|one| !is_there(one)).collect();
         let unbelievable = Unbelievable::judge(&living, &absent);
+        let is_often_empty = by_name(self.settings.source).is_some_and(Source::is_often_empty);
         let mut made = Vec::new();
         for one in absent {
             // Rows of a report come and go as they please; only one that is empty all at once is not believed.
             let held = match self.are_events() {
                 true => seen.listed.is_empty(),
+                false if is_often_empty => false,
                 false => unbelievable.holds(one.organization) || one.presence == Presence::Unknown,
             };
             let presence = if held {
@@ -541,7 +550,9 @@ impl Page {
         let row = String::from_utf8_lossy(&known.row).into_owned();
         let removed = Known { presence: Presence::Removed, fingerprint: Vec::new(), ..known };
         snapshots::set(db, set, one.organization, &one.vendor_id, &removed, self.now)?;
-        devices::note_removed(db, one.organization, &one.vendor_id, self.now)?;
+        if self.is_of_computers() {
+            devices::note_removed(db, one.organization, &one.vendor_id, self.now)?;
+        }
         Ok(Some(Made {
             uid: uid(
                 &one.organization_id,

@@ -25,10 +25,12 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
         platform: device.platform,
         os: device.os,
         addresses: device.local_addresses,
+        address: device.address.filter(|_| !device.is_managed),
     };
     objects::host(out, context, &host);
     out.open("source");
-    out.text("ip", device.address);
+    // Where an agent speaks from; a device without one speaks to nobody.
+    out.text("ip", device.address.filter(|_| device.is_managed));
     out.close();
     if device.agent_version.is_some() {
         out.open("agent");
@@ -54,6 +56,7 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
         None => rest::known_group(out, context),
     }
     rest::known_mode(out, context);
+    managed(out, device.is_managed);
     objects::seen(out, "last_seen", device.last_seen);
     objects::seen(out, "first_seen", device.first_seen);
     out.close();
@@ -74,6 +77,13 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
     }
     rest::remainder(out, context);
     out.close();
+}
+
+/// That a device has no agent; that it has one, its agent tells.
+fn managed(out: &mut impl Out, is_managed: bool) {
+    if !is_managed {
+        out.put("is_managed", Value::Boolean(false), From::fixed("it has no agent"));
+    }
 }
 
 fn front<'a>(kind: &'static str, class: class::Class, action: &'static str, severity: Severity) -> Front<'a> {
@@ -116,18 +126,26 @@ pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &D
     let front = front("event", class, action, change.what.severity());
     front::write(out, context, &front);
     objects::organization(out, context, change.organization, None);
-    let host = Host { id: change.id, hostname: change.hostname, name: change.name, ..Host::default() };
+    let host = Host {
+        id: change.id,
+        hostname: change.hostname,
+        name: change.name,
+        address: change.address,
+        ..Host::default()
+    };
     objects::host(out, context, &host);
     let known = objects::known(context.known.device.and_then(|device| device.name));
     out.open("related");
     objects::related(out, "user", &objects::known_user(context, None));
     objects::related(out, "hosts", &[again(change.hostname), again(change.name), known]);
+    objects::related(out, "ip", &[again(change.address)]);
     out.close();
 
     out.open("threatlocker");
     out.open("device");
     rest::known_group(out, context);
     rest::known_mode(out, context);
+    managed(out, change.is_managed);
     out.close();
     rest::last_user(out, context, None);
     match change.what {

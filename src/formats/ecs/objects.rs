@@ -20,6 +20,8 @@ pub(super) struct Host<'a> {
     pub(super) os: Option<Field<'a>>,
     /// A JSON list of texts.
     pub(super) addresses: Option<Field<'a>>,
+    /// The only one that is known.
+    pub(super) address: Option<Field<'a>>,
 }
 
 pub(super) fn host(out: &mut impl Out, context: &Context<'_>, host: &Host<'_>) {
@@ -39,13 +41,14 @@ pub(super) fn host(out: &mut impl Out, context: &Context<'_>, host: &Host<'_>) {
         (None, None, Some(name)) => out.part("name", name.inner(), name, "where no other name is known"),
         (None, None, None) => {}
     }
+    out.open_list("ip");
     if let Some((field, addresses)) = addresses(host.addresses) {
-        out.open_list("ip");
         for address in addresses {
             out.put("", Value::Text(address), From::field_if(field, "each address, if all are addresses"));
         }
-        out.close_list();
     }
+    out.text("", host.address);
+    out.close_list();
     out.open("os");
     if let Some(Platform { family, field }) = host.platform {
         let from = From::derived(field.field.slot(), "its family of systems");

@@ -55,6 +55,22 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
     out.open("hw_info");
     out.text("serial_number", device.serial);
     out.close();
+    managed(out, device.is_managed);
+    if device.is_managed {
+        agents(out, context, device);
+    }
+    match (device.user, &context.known.user) {
+        (Some(name), _) => objects::user(out, "owner", User { name: Some(name), ..User::default() }),
+        (None, Some(user)) => objects::last_user(out, "owner", user),
+        (None, None) => {}
+    }
+    out.close();
+    objects::enrichments(out, context);
+    common::write_rest(out, context);
+}
+
+/// The agent and its service.
+fn agents(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
     out.open_list("agent_list");
     out.open("");
     out.word("name", "ThreatLocker", "of the product");
@@ -70,14 +86,13 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
         out.close();
     }
     out.close_list();
-    match (device.user, &context.known.user) {
-        (Some(name), _) => objects::user(out, "owner", User { name: Some(name), ..User::default() }),
-        (None, Some(user)) => objects::last_user(out, "owner", user),
-        (None, None) => {}
+}
+
+/// That a device has no agent; that it has one, its agent tells.
+fn managed(out: &mut impl Out, is_managed: bool) {
+    if !is_managed {
+        out.put("is_managed", Value::Boolean(false), From::fixed("it has no agent"));
     }
-    out.close();
-    objects::enrichments(out, context);
-    common::write_rest(out, context);
 }
 
 fn front<'a>(mapping: Mapping, severity: Severity, organization: Option<Field<'a>>) -> Front<'a> {
@@ -194,6 +209,8 @@ fn device(out: &mut impl Out, context: &Context<'_>, change: &DeviceChange<'_>) 
     out.open("device");
     identity(out, context, change.id, change.hostname, change.name);
     objects::unknown_type(out);
+    out.text("ip", change.address);
+    managed(out, change.is_managed);
     objects::known_device(out, context);
     out.close();
 }

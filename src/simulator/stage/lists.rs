@@ -1,6 +1,5 @@
 //! The lists that are asked as a whole: computers and organizations.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use uuid::Uuid;
@@ -11,6 +10,12 @@ use crate::simulator::reply::Reply;
 use crate::simulator::requests::{Body, Endpoint};
 use crate::simulator::stats::Logged;
 use crate::simulator::text::{Object, Spelling};
+
+/// The members of a query string.
+fn members(request: &Request<'_>) -> HashMap<String, String> {
+    let url = reqwest::Url::parse(&format!("http://portal/?{}", request.query));
+    url.map(|url| url.query_pairs().into_owned().collect()).unwrap_or_default()
+}
 
 impl Stage {
     /// A page of computers by name (contract section 2.1).
@@ -111,12 +116,7 @@ impl Stage {
         if paged && self.dialect.unpaged_maintenance {
             return Err(self.error(404, "Not Found", request.number));
         }
-        let asked: HashMap<Cow<'_, str>, Cow<'_, str>> =
-            reqwest::Url::parse(&format!("http://portal/?{}", request.query))
-                .map(|url| {
-                    url.query_pairs().map(|(k, v)| (k.into_owned().into(), v.into_owned().into())).collect()
-                })
-                .unwrap_or_default();
+        let asked = members(request);
         let number = |name: &str| asked.get(name).and_then(|text| text.parse().ok());
         let Some(id) = asked.get("computerId").and_then(|id| Uuid::try_parse(id).ok()) else {
             return Err(self.error(400, "computerId is missing", request.number));
@@ -133,6 +133,31 @@ impl Stage {
         };
         (logged.page, logged.size) = (body.page_number.unwrap_or(1), body.page_size.unwrap_or(0));
         self.whole(listed.len(), &body, logged, request.number, |index, out| listed[index].write(out))
+    }
+
+    /// A page of the devices without an agent of one organization (contract section 2.3): `null` where there are none.
+    pub(super) fn online_devices(
+        &mut self,
+        organization: u16,
+        request: &Request<'_>,
+        logged: &mut Logged,
+    ) -> Result<Reply, Reply> {
+        let asked = members(request);
+        let given = |name: &str| asked.get(name).map(String::as_str);
+        if given("orderBy") != Some("HostName") || given("isAscending") != Some("true") {
+            self.stats.violation("unmanaged devices are asked in another order than documented".to_owned());
+        }
+        let number = |name: &str| given(name).and_then(|text| text.parse().ok());
+        let body =
+            Body { page_number: number("pageNumber"), page_size: number("pageSize"), ..Body::default() };
+        (logged.page, logged.size) = (body.page_number.unwrap_or(1), body.page_size.unwrap_or(0));
+        let now = self.world.now();
+        let is_silent = self.silent(Endpoint::OnlineDevices, false).contains(&organization);
+        let listed = if is_silent { Vec::new() } else { self.world.online.listed(now, organization) };
+        if listed.is_empty() {
+            return Ok(Reply::json(b"null".to_vec()));
+        }
+        self.whole(listed.len(), &body, logged, request.number, |index, out| listed[index].write(now, out))
     }
 
     /// Every organization that the token reaches, as a drop-down (contract section 7.2).

@@ -140,7 +140,15 @@ pub(super) fn read<'a>(
             row,
             keeps_rest: false,
             repeats: Repeats::default(),
-            about: About::Change(DeviceChange { id, hostname, name, organization, what }),
+            about: About::Change(DeviceChange {
+                id,
+                hostname,
+                name,
+                organization,
+                is_managed: true,
+                address: None,
+                what,
+            }),
         });
     };
     match (entry.change, previous) {
@@ -175,6 +183,7 @@ fn device<'a>(entry: &Entry<'a>, row: &Row<'a>) -> Device<'a> {
     let time = |slots: &[Slot]| slots.iter().find_map(|slot| row.time(*slot));
     Device {
         change: entry.change,
+        is_managed: true,
         id: row.id(slot!("computerId")),
         hostname: row.text(slot!("hostname")),
         name: row.text(slot!("computerName")),

@@ -173,7 +173,15 @@ pub(super) fn read<'a>(
             row,
             keeps_rest: false,
             repeats: Repeats::default(),
-            about: About::Change(DeviceChange { id, hostname, name, organization, what }),
+            about: About::Change(DeviceChange {
+                id,
+                hostname,
+                name,
+                organization,
+                is_managed: true,
+                address: None,
+                what,
+            }),
         });
     };
     match (entry.change, previous) {
@@ -192,6 +200,7 @@ pub(super) fn read<'a>(
 fn device<'a>(entry: &Entry<'a>, said: Said<'a>) -> Device<'a> {
     Device {
         change: entry.change,
+        is_managed: true,
         id: said.id,
         hostname: said.hostname,
         name: said.name,

@@ -38,6 +38,7 @@ impl Truth {
             self.states.extend(match *source {
                 "organizations" => Some((*source, portal.true_organizations(true))),
                 "policies" => Some((*source, portal.true_policies(true))),
+                "online_devices" => Some((*source, portal.true_online_devices(true))),
                 _ => None,
             });
         }
@@ -344,7 +345,7 @@ impl Tally {
     }
 }
 
-/// What a reader sees of a policy or an organization, in whatever form its row has.
+/// What a reader sees of a policy, an organization or a device without an agent, in whatever form its row has.
 fn shown(source: &str, row: &RawValue) -> Value {
     let row: Value = serde_json::from_str(row.get()).unwrap();
     let first = |names: &[&str]| {
@@ -360,6 +361,9 @@ fn shown(source: &str, row: &RawValue) -> Value {
                 "name": first(&["name", "policyName"]), "enabled": enabled, "action": row["policyActionId"],
                 "monitor": row["monitorMode"],
             })
+        }
+        "online_devices" => {
+            json!({ "name": row["computerName"], "group": row["computerGroupName"], "address": row["ipAddress"] })
         }
         _ => json!({ "name": first(&["displayName", "name", "label"]) }),
     }
