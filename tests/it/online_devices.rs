@@ -169,34 +169,34 @@ async fn a_list_that_is_empty_all_at_once_is_believed_without_an_alarm_and_what_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_permission_that_is_taken_away_stops_them_alone_and_removes_none() {
-    for answer in [NoPermission::Denied] {
-        let mut setup = setup(Dialect::default());
-        setup.without = vec!["unified_audit", "system_audit"];
-        let app = TestApp::start(setup).await;
-        listed(&app).await;
-        app.portal.fault(Fault::always(Effect::NoPermission { answer }).at(Endpoint::OnlineDevices));
-        app.wait("said which permission is missing", SOON, |status| {
-            of(status).condition == StreamCondition::MissingRole
-                && of(status).last_error.as_ref().is_some_and(|error| error.contains("View Computers"))
+    let mut setup = setup(Dialect::default());
+    setup.without = vec!["unified_audit", "system_audit"];
+    let app = TestApp::start(setup).await;
+    listed(&app).await;
+    app.portal.fault(
+        Fault::always(Effect::NoPermission { answer: NoPermission::Denied }).at(Endpoint::OnlineDevices),
+    );
+    app.wait("said which permission is missing", SOON, |status| {
+        of(status).condition == StreamCondition::MissingRole
+            && of(status).last_error.as_ref().is_some_and(|error| error.contains("View Computers"))
+    })
+    .await;
+    app.advance(3 * HOUR);
+    let now = app.portal.now();
+    app.wait("went on with the others", SOON, |status| {
+        streams(status).filter(|stream| stream.source != SOURCE).all(|stream| {
+            stream.condition == StreamCondition::Ok
+                && stream.proven_until.is_some_and(|until| until.timestamp_micros() >= now)
         })
-        .await;
-        app.advance(3 * HOUR);
-        let now = app.portal.now();
-        app.wait("went on with the others", SOON, |status| {
-            streams(status).filter(|stream| stream.source != SOURCE).all(|stream| {
-                stream.condition == StreamCondition::Ok
-                    && stream.proven_until.is_some_and(|until| until.timestamp_micros() >= now)
-            })
-        })
-        .await;
-        assert_eq!(count(&app.output(), "removed"), 0);
-        app.portal.clear_faults(None);
-        app.quiet();
-        app.wait("went on with it", SOON + SOON, |status| of(status).condition == StreamCondition::Ok).await;
-        listed(&app).await;
-        listed(&app).await;
-        app.finish("a permission").await;
-    }
+    })
+    .await;
+    assert_eq!(count(&app.output(), "removed"), 0);
+    app.portal.clear_faults(None);
+    app.quiet();
+    app.wait("went on with it", SOON + SOON, |status| of(status).condition == StreamCondition::Ok).await;
+    listed(&app).await;
+    listed(&app).await;
+    app.finish("a permission").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
