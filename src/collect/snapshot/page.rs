@@ -425,9 +425,11 @@ impl Page {
     }
 
     /// Of what was removed, what the portal lists in another organization is told once more: whoever keeps the newest
-    /// record of a device must not be left with the one that says that it is gone.
+    /// record of a device must not be left with the one that says that it is gone. Only computers have ids that are theirs
+    /// in every organization.
     fn moved(&self, db: &Connection, removed: &[Made]) -> Result<Vec<Made>, StoreError> {
-        if removed.is_empty() || self.settings.kind != Kind::Device {
+        let of_computers = self.is_of_computers() && self.user_origin() == UserOrigin::Computer;
+        if removed.is_empty() || !of_computers {
             return Ok(Vec::new());
         }
         let set = self.settings.set;
