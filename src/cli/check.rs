@@ -92,10 +92,18 @@ fn troubles(config: &Config) -> Vec<String> {
                 0 | 1 => String::new(),
                 many => format!("ask for all {many} organizations at once with `organizations: all`, "),
             };
+            let remedy = match load.stretches {
+                false => {
+                    "raise `every` of its sources, allow more, or set `rate: { stretch: true }` to have them polled less often"
+                }
+                true => {
+                    "allow more, or raise `organizations.every`: looking for organizations is not polled less often by \
+                         `stretch: true`, and leaves no room for the sources"
+                }
+            };
             troubles.push(format!(
                 "polling with {} needs {:.2} requests/s, {:.0} % of the {allowed}/s that rate.per_second allows: \
-                 {fewer}raise `every` of its sources, allow more, or set `rate: {{ stretch: true }}` to have them \
-                 polled less often",
+                 {fewer}{remedy}",
                 load.token,
                 load.needed,
                 (share * 100.0).max(101.0)

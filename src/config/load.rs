@@ -26,6 +26,8 @@ pub struct Load {
     pub configured: f64,
     /// The same with the intervals as they are, stretched where that is wanted.
     pub needed: f64,
+    /// All of them want their intervals stretched; what is needed even so is needed to look for organizations.
+    pub stretches: bool,
     /// Requests a second that are allowed, the least of all connections; `None` for any number.
     pub allowed: Option<f64>,
 }
@@ -60,6 +62,7 @@ pub fn loads(connections: &[Connection]) -> Vec<Load> {
         one_by_one: sharing.iter().map(|one| one_by_one(one)).sum(),
         configured: sharing.iter().map(|one| polling(one) + discovery(one)).sum(),
         needed: sharing.iter().map(|one| polling(one) / one.stretch + discovery(one)).sum(),
+        stretches: sharing.iter().all(|one| one.rate.stretch),
         allowed: allowed(&sharing),
     };
     by_credential(connections.iter()).into_iter().map(load).collect()

@@ -1,7 +1,7 @@
 //! The reference of every option: what reads it says what it takes, `defaults.yaml` what it is when nobody
 //! says anything, and `config/lockstep.yaml` what it means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ::config::{Value, ValueKind};
@@ -51,7 +51,7 @@ pub fn reference() -> String {
 struct Page {
     /// By the path of an option.
     takes: BTreeMap<String, String>,
-    meanings: BTreeMap<String, String>,
+    meanings: Meanings,
     out: String,
 }
 
@@ -62,12 +62,9 @@ impl Page {
         self.head();
         match &value.kind {
             ValueKind::Array(entries) => {
-                let mut shown = Vec::new();
+                let mut shown = BTreeSet::new();
                 for entry in entries.iter().filter_map(|entry| entry.clone().into_table().ok()) {
-                    let fresh = entry.into_iter().filter(|(key, _)| !shown.contains(key));
-                    let fresh: Table = fresh.collect();
-                    shown.extend(fresh.keys().cloned());
-                    self.rows(&fresh, key, "");
+                    self.rows(&fresh(entry, key, &mut shown), key, "");
                 }
             }
             ValueKind::Table(table) => self.rows(table, key, ""),
@@ -108,19 +105,19 @@ impl Page {
         self.out.push_str(&format!("| `{name}` | {takes} | {default} | {meaning} |\n"));
     }
 
-    /// What is said of an option, else of its namesake in the same section: sources explain each key once. An
+    /// What is said of an option, else of its first namesake in the same section: sources explain each key once. An
     /// option of an inner section is explained by that section.
     fn meaning(&self, path: &str) -> &str {
         let section = path.split('.').next().unwrap_or_default();
         let (above, key) = path.rsplit_once('.').unwrap_or(("", path));
-        let namesake = || {
-            let mut others = self.meanings.iter().filter(|(other, _)| other.starts_with(section));
-            others.find(|(other, _)| other.rsplit_once('.').is_some_and(|(_, last)| last == key))
+        let is_namesake = |other: &str| {
+            other.starts_with(section) && other.rsplit_once('.').is_some_and(|(_, last)| last == key)
         };
+        let namesake = || self.meanings.0.iter().find(|(other, _)| is_namesake(other));
         let meaning = self.meanings.get(path).or_else(|| namesake().map(|(_, meaning)| meaning));
         match meaning {
             Some(meaning) => meaning,
-            None if self.meanings.contains_key(above) && above.contains('.') => "see above",
+            None if self.meanings.get(above).is_some() && above.contains('.') => "see above",
             None => "",
         }
     }
@@ -163,9 +160,36 @@ fn takes() -> BTreeMap<String, String> {
     takes
 }
 
-/// The sentences that stand before each setting of an example, by its path.
-fn meanings(example: &str) -> BTreeMap<String, String> {
-    let mut meanings = BTreeMap::new();
+/// What of an entry of a list was not shown with one before, sections within it taken apart.
+fn fresh(entry: Table, path: &str, shown: &mut BTreeSet<String>) -> Table {
+    let mut fresh = Table::new();
+    for (key, value) in entry {
+        let path = format!("{path}.{key}");
+        match value.kind {
+            ValueKind::Table(inner) => {
+                let inner = self::fresh(inner, &path, shown);
+                if !inner.is_empty() {
+                    fresh.insert(key, Value::new(None, ValueKind::Table(inner)));
+                }
+            }
+            _ if shown.insert(path) => drop(fresh.insert(key, value)),
+            _ => {}
+        }
+    }
+    fresh
+}
+
+/// The sentences that stand before each setting of an example, by its path and in the order of the example.
+struct Meanings(Vec<(String, String)>);
+
+impl Meanings {
+    fn get(&self, path: &str) -> Option<&String> {
+        self.0.iter().find(|(other, _)| other == path).map(|(_, meaning)| meaning)
+    }
+}
+
+fn meanings(example: &str) -> Meanings {
+    let mut meanings = Meanings(Vec::new());
     let mut pending = String::new();
     let mut above: Vec<(usize, &str)> = Vec::new();
     for line in example.lines() {
@@ -182,8 +206,9 @@ fn meanings(example: &str) -> BTreeMap<String, String> {
                 above.retain(|(other, _)| *other < column);
                 above.push((column, key));
                 let path: Vec<&str> = above.iter().map(|(_, key)| *key).collect();
-                if !pending.is_empty() {
-                    meanings.entry(path.join(".")).or_insert(std::mem::take(&mut pending));
+                let (path, meaning) = (path.join("."), std::mem::take(&mut pending));
+                if !meaning.is_empty() && meanings.get(&path).is_none() {
+                    meanings.0.push((path, meaning));
                 }
             }
         }

@@ -90,8 +90,9 @@ impl Portal {
         }
     }
 
-    /// The error where a refusal leaves nothing to go by. While nothing worked it looks like one of the token; that the
-    /// reports are listed shows that it is the role, which need not cover more (contract section 1.8).
+    /// The error where a refusal leaves nothing to go by. While nothing worked it looks like one of the token; that it
+    /// names a permission (contract section 8.2), or that the reports are listed, shows that it is the role, which need
+    /// not cover more (contract section 1.8).
     async fn judged_by_reports(&self, refusal: PortalError) -> PortalError {
         let works = match &refusal.failure {
             Failure::MissingRole(_) => true,
@@ -103,14 +104,15 @@ impl Portal {
                     query: String::new(),
                     timeout: TIMEOUT,
                 };
-                self.ask(&reports).await.is_ok()
+                // Asked first: it proves the token where it can.
+                self.ask(&reports).await.is_ok() || answer.names_a_permission()
             }
             _ => false,
         };
         if !works {
             return refusal;
         }
-        let why = "the token works, and its role shows neither computers nor organizations";
+        let why = "the portal knows the token, and its role shows neither computers nor organizations";
         self.error(Endpoint::OrganizationsForMove, Failure::UnknownOrganization(why.to_owned()))
     }
 

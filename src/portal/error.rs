@@ -244,6 +244,11 @@ impl Answer {
         self.status == 440 || self.message.contains("TOKEN_REVOKED")
     }
 
+    /// Whether the answer says which permission is missing, which the portal does only where it knows the token.
+    pub(crate) fn names_a_permission(&self) -> bool {
+        !self.is_revocation() && self.message.to_ascii_lowercase().contains("permission")
+    }
+
     /// Whether the same request may work a moment later.
     pub(crate) fn transient(&self) -> bool {
         matches!(self.status, 408 | 429 | 502 | 503 | 504)

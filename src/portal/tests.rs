@@ -660,7 +660,13 @@ async fn a_role_for_reports_alone_is_told_to_name_its_organization_and_not_to_re
         assert_eq!(portal.health().state, CredentialState::Ok);
     }
 
-    for (refusal, requests) in [(missing("View Something"), 3), (revoked(), 1)] {
+    // Reports are not shown either, and still it is the role: the portal says so.
+    let desk = Desk::open(|_, _| missing("View Something")).await;
+    let error = desk.portal().discover_organization().await.unwrap_err();
+    assert!(error.to_string().contains("neither computers nor organizations"), "{error}");
+    assert_eq!(desk.count(), 3);
+
+    for (refusal, requests) in [(Reply::new(401, ""), 3), (revoked(), 1)] {
         let desk = Desk::open(move |_, _| refusal.clone()).await;
         let error = desk.portal().discover_organization().await.unwrap_err();
         assert_eq!(error.remedy(), Remedy::RenewToken, "{error}");

@@ -512,7 +512,7 @@ pub async fn chosen(
     }
     let unknown = SiteError::UnknownOrganizations {
         missing,
-        known: known.into_iter().take(20).map(|one| one.name).collect(),
+        known: known.into_iter().map(|one| one.name).collect::<BTreeSet<_>>().into_iter().take(20).collect(),
     };
     // One wrong name stops nobody else.
     if scopes.is_empty() { Err(unknown) } else { Ok((scopes, Some(unknown))) }
