@@ -93,6 +93,7 @@ fn load(text: &str) -> Config {
             .replace("/run/secrets/hec", "DIR/token")
             .replace("/run/secrets/receiver", "DIR/token")
             .replace("/run/secrets/kafka", "DIR/token")
+            .replace("/run/secrets/lockstep.keytab", "DIR/token")
             .replace("DIR/token.pem", "DIR/ca.pem")
             .replace("DIR/token.key", "DIR/ca.pem")
             .replace("/etc/ssl/corporate.pem", "DIR/ca.pem")
@@ -117,7 +118,10 @@ fn shown(mut config: Config) -> String {
 fn the_example_loads_with_any_of_its_settings_taken_in() {
     assert!(variants().len() >= 20, "{}", variants().len());
     for variant in variants() {
-        load(&variant.text);
+        let is_kerberos = |line: &str| line.trim_start().starts_with("mechanism: GSSAPI");
+        if cfg!(feature = "kerberos") || !variant.text.lines().any(is_kerberos) {
+            load(&variant.text);
+        }
     }
 }
 

@@ -136,7 +136,7 @@ fn a_kafka_sink_is_checked() {
       sinks[2].key: `device` needs a format that reads rows: write `format: ocsf` or `ecs`, or `key: organization`
       sinks[2].positions_topic: is one topic; write a name without placeholders
       sinks[3].sasl.mechanism: `PLAIN` without TLS sends the secret as it is; remove `tls: { enabled: false }`, or use SCRAM
-      sinks[4].sasl.mechanism: unknown "GSSAP1", did you mean "GSSAPI"?; known: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER, GSSAPI
+      sinks[4].sasl.mechanism: unknown "GSSAP1"; known here: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER, GSSAPI
       sinks[4].sasl.password: a secret does not stand in the configuration; write `{ file: /run/secrets/NAME }` or `{ env: VARIABLE }`
       sinks[4].tls.key_file: is missing; `cert_file` needs its key
       sinks[5].properties.acks: lockstep sets it so that no record is lost, doubled or reordered; remove it
