@@ -98,7 +98,7 @@ impl OnlineDevices {
     fn add(&mut self, seen: Micros) {
         let number = self.devices.len() as u64;
         // Those of one name in one organization.
-        let place = mix(number / 10 ^ 0x0dd) % self.organizations as u64;
+        let place = mix((number / 10) ^ 0x0dd) % self.organizations as u64;
         let organization = u16::try_from(place).expect("fewer organizations than 2^16");
         self.devices.push(OnlineDevice::new(number, organization, seen));
         // Two of one name come together.
