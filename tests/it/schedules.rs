@@ -335,6 +335,8 @@ fn judge(app: &TestApp, output: &Output, source: Source, status: &Status, proof:
     let mut held = output.counted(name);
     let stream = windows(status).find(|stream| stream.source == name).expect("the source is collected");
     let now = app.portal.now();
+    // What nobody has looked at yet stands in no interval: the status says how far anybody has.
+    let seen_until = stream.unproven.iter().map(|one| one.to).chain(stream.live_until).max();
     let mut not_said = 0;
     for row in app.portal.truth(source, false) {
         if let Some(count) = held.get_mut(&hash(&row)).filter(|count| **count > 0) {
@@ -348,6 +350,7 @@ fn judge(app: &TestApp, output: &Output, source: Source, status: &Status, proof:
         // Before the beginning and after now nothing is ever called covered.
         let claimed = at < now - HOUR && app.claims(at, 0);
         let said = stream.unproven_more > 0
+            || seen_until.is_none_or(|until| date(at) >= until)
             || stream.unproven.iter().any(|one| (one.from..=one.to).contains(&date(at)));
         let late = micros(&row.date_time_imported) - at > app.setup.settle as Micros * SECOND;
         let wanted = match proof {
