@@ -32,7 +32,8 @@ const ATTEMPTS: u32 = 2;
 /// bytes a day that it would give, with the minutes that the first backfill would take at the default rate.
 /// A dozen requests, all of them reads; one runs the report of all computers. The rows are the portal's own, so mind who
 /// looks at the screen.
-/// Exits with 1 when the portal, the token or a source cannot be read.
+/// Exits with 1 when the portal, the token or a source cannot be read; unmanaged devices may be unreadable, since few
+/// portals have them.
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("portal").required(true), after_help = "\
 Examples:

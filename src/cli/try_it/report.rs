@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cli::doctor::Tried;
 use crate::model::OrganizationId;
+use crate::source::{Source, by_name};
 
 /// All that was found out; absent is what could not be.
 #[derive(Debug, Default, Serialize)]
@@ -40,7 +41,9 @@ pub(super) struct Child {
 impl Report {
     /// How many of the answers are not what collecting needs.
     pub(super) fn wrong(&self) -> usize {
-        let sources = self.sources.iter().filter(|source| !source.readable).count();
+        // Of unmanaged devices nothing is collected unless it is asked for, and few portals have them.
+        let is_usual = |tried: &&Tried| by_name(tried.source).is_none_or(Source::is_managed);
+        let sources = self.sources.iter().filter(is_usual).filter(|source| !source.readable).count();
         let kept_out = !self.token_accepted || self.trouble.is_some();
         usize::from(kept_out) + usize::from(self.children_trouble.is_some()) + sources
     }

@@ -84,6 +84,16 @@ async fn a_source_without_its_role_is_named_with_the_permission_to_tick() {
 }
 
 #[tokio::test]
+async fn a_portal_without_unmanaged_devices_lacks_nothing_that_is_usual() {
+    let simulator = simulated(Dialect::default()).await;
+    let missing = Effect::Status { status: 404, retry_after: None, message: None };
+    simulator.fault(Fault::always(missing).at(Endpoint::OnlineDevices));
+    let (report, page) = tried(&simulator, &simulator.token).await;
+    let refused = report.sources.iter().find(|one| !one.readable).unwrap();
+    assert_eq!((refused.source, report.wrong()), ("online_devices", 0), "{page}");
+}
+
+#[tokio::test]
 async fn a_source_that_is_listed_by_status_is_counted_over_all_and_one_refused_status_spoils_nothing() {
     let simulator = simulated(Dialect { refused_statuses: vec![17], ..Dialect::default() }).await;
     let listed = simulator.true_requests(false);
