@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockstep::model::{Micros, SECOND};
-use lockstep::simulator::world::{World, WorldOptions};
+use lockstep::simulator::world::{Source, World, WorldOptions};
 use lockstep::simulator::{Options, Simulator};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -71,6 +71,15 @@ async fn after_a_backfill_every_row_from_then_on_is_in_the_files_once_killed_or_
         ..WorldOptions::default()
     });
     let portal = Simulator::start(world, Options::default()).await.unwrap();
+    {
+        // An organization that happens to be silent for long is doubted, and rightly so.
+        let world = &mut portal.stage().world;
+        let now = world.now();
+        for source in [Source::UnifiedAudit, Source::SystemAudit] {
+            (0..3).for_each(|organization| world.burst(source, organization, now, 2));
+        }
+    }
+    portal.advance(70 * SECOND);
     portal.stage().clock.freeze(true);
     let place = Place::new(&portal, "1MiB");
     place.reconfigure("backfill: 28d", "backfill: 3h");
