@@ -120,7 +120,10 @@ impl Portal {
     async fn top_of(&self, reachable: &[ListedOrganization]) -> Option<OrganizationId> {
         let below = self.organizations_below(None).await.ok()?;
         let mut top = reachable.iter().filter(|one| below.iter().all(|other| other.id != one.id));
-        top.next().filter(|_| top.next().is_none() && !below.is_empty()).map(|one| one.id.clone())
+        let top = top.next().filter(|_| top.next().is_none() && !below.is_empty())?.id.clone();
+        // A list that leaves out the own one could make one that is further below look like it.
+        let below_it = self.organizations_below(Some(&top)).await.ok()?;
+        (!below_it.is_empty()).then_some(top)
     }
 
     /// Every organization that the portal lists below `own`; `own` itself may or may not be among them
