@@ -38,6 +38,8 @@ struct Run<'s> {
     baseline_done: Option<Micros>,
     /// What was asked for so far.
     asked: Vec<(Seconds, Seconds)>,
+    /// The earliest start that was stored; what lies long before the retention is claimed no more, and entered once.
+    earliest: Seconds,
 }
 
 type Verdict = Result<(), String>;
@@ -55,7 +57,16 @@ impl<'s> Run<'s> {
         let limits = [schedule.dialect.depth_limit.filter(|_| schedule.knows_depth), cap];
         store.book().notes.observed.depth_limit = limits.into_iter().flatten().min().or(Some(1_000));
         let stream = store.load(&settings, &portal);
-        Self { schedule, settings, portal, store, stream, baseline_done: None, asked: Vec::new() }
+        Self {
+            schedule,
+            settings,
+            portal,
+            store,
+            stream,
+            baseline_done: None,
+            asked: Vec::new(),
+            earliest: Seconds::MAX,
+        }
     }
 
     fn whole(&mut self) -> Verdict {
@@ -141,6 +152,7 @@ impl<'s> Run<'s> {
         if self.baseline_done.is_none() && self.store.book().notes.ancient.is_some() {
             self.baseline_done = Some(self.portal.world().now);
         }
+        self.earliest = self.earliest.min(self.store.book().notes.start.unwrap_or(Seconds::MAX));
         self.no_state_claims_too_much(began)?;
         match result {
             Ok(more) => Ok(Some(more)),
@@ -354,13 +366,12 @@ impl<'s> Run<'s> {
 
     /// Rows from before the start that the portal had before it was first heard.
     fn must_not_enter(&self, world: &World, row: &Row) -> bool {
-        let (start, first_contact) =
-            (self.stream.notes.start.unwrap_or_default(), self.stream.notes.first_contact);
+        let first_contact = self.stream.notes.first_contact;
         let at = world.dialect.axis.of(row);
         let second = at.div_euclid(SECOND);
         let left_out = |second: Seconds| {
             let mut within = self.stream.coverage.within(second, second + 1);
-            second < start || within.any(|one| one.state == State::Baseline)
+            second < self.earliest || within.any(|one| one.state == State::Baseline)
         };
         // While nobody knows by which time the portal lists, a row beside the claim by either of its times may enter.
         let received = row.imported.div_euclid(SECOND);
