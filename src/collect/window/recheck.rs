@@ -206,11 +206,15 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
                 counted => counted?,
             };
             match total {
-                Some(total) if Some(total) == held => {
+                // A count of as many as the portal lists at most may stand for more.
+                Some(total) if Some(total) == held && total != depth => {
                     let now = self.listing.now();
                     self.coverage.confirm(from, to, now);
                 }
-                Some(total) if to - from > 1 && total > 4 * u64::from(self.settings.page_size) => {
+                Some(total)
+                    if to - from > 1
+                        && (total == depth || total > 4 * u64::from(self.settings.page_size)) =>
+                {
                     open.extend([(middle, to), (from, middle)]);
                 }
                 None if uncounted == Uncounted::Leave => {}

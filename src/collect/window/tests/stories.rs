@@ -2,6 +2,7 @@
 
 use super::memory::{ALSO, BEGIN, DAY, Portal, Store, World, hash, organization, ready, row, settings};
 use crate::collect::content_uid;
+use crate::collect::window::recheck::Uncounted;
 use crate::collect::window::{WindowSettings, WindowStream};
 use crate::coverage::{Interval, State};
 use crate::model::{Kind, SECOND, Seconds, uid};
@@ -128,6 +129,26 @@ fn equal_counts_that_hide_a_row_gone_and_one_come_are_found_by_the_rotating_walk
     assert_eq!(story.missing(), 1, "counts cannot tell");
     story.poll(3_600, 13 * DAY);
     assert_eq!(story.missing(), 0);
+}
+
+#[test]
+fn a_count_of_as_many_as_the_portal_counts_at_most_confirms_nothing() {
+    let mut rows: Vec<Row> =
+        (0..16).map(|id| row(id, (BEGIN + 200 * i64::try_from(id).unwrap()) * SECOND)).collect();
+    // The portal lists the second at which a request ends, too.
+    rows.extend((16..24).map(|id| row(id, (BEGIN + 4_000) * SECOND)));
+    let late = Row { listed_from: (BEGIN + 9_000) * SECOND, ..row(24, (BEGIN + 100) * SECOND) };
+    rows.push(late);
+    let capped = Dialect { totals: Totals::Capped(24), end_inclusive: true, ..Dialect::default() };
+    let mut story = Story::new(rows, capped);
+    story.stream.notes.observed.depth_limit = Some(24);
+    story.poll(60, 8_000);
+    assert_eq!(story.missing(), 0);
+    story.portal.wait(1_200);
+    let compared = story.stream.compare(BEGIN, BEGIN + 4_000, Uncounted::Leave);
+    let (differing, _) = ready(compared).unwrap();
+    let found = differing.iter().any(|(from, to)| (*from..*to).contains(&(BEGIN + 100)));
+    assert!(found, "25 rows are counted as 24, and 24 are held: {differing:?}");
 }
 
 #[test]
