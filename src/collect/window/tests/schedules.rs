@@ -22,7 +22,7 @@ use crate::simulator::dialect::Totals;
 /// Schedules that one run tries.
 const CASES: u32 = 20_000;
 /// Names the seed of a run that shall be repeated.
-const SEED: &str = "LOCKSTEP_TEST_SEED";
+const SEED: &str = "SEED";
 /// Requests that one piece of work may take: a walk of a listing of 200 rows by pages of two, over and
 /// over, some intervals deep.
 const BOUND: u64 = 20_000;
@@ -411,7 +411,7 @@ fn try_schedules(seed: u64, cases: u32) {
     }
 }
 
-/// Set `LOCKSTEP_TEST_SEED` to the seed that a failure printed to repeat it.
+/// Set `SEED` to the seed that a failure printed to repeat it.
 #[test]
 fn whatever_the_portal_and_the_faults_all_that_is_listed_enters_once_and_no_state_claims_too_much() {
     let seed = seed();
