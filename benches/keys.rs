@@ -15,7 +15,7 @@ use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
 use lockstep::source::Source;
 use lockstep::sources::unified_audit::UnifiedAudit;
 use lockstep::store::devices::{self, Told};
-use lockstep::store::seen::{self, ListedBy, SeenRow};
+use lockstep::store::seen::{self, ListedBy, SeenDb, SeenRow};
 use lockstep::store::streams::{self, StreamKey};
 use lockstep::store::{Store, StoreError, connections};
 use tokio::runtime::Runtime;
@@ -64,8 +64,8 @@ fn keying(c: &mut Criterion) {
 fn packing(c: &mut Criterion) {
     let runtime = Runtime::new().expect("threads are to be had");
     let store = Store::open_in_memory(Clock::system()).expect("memory is to be had");
-    let write = |job: fn(&rusqlite::Connection, i64, &[SeenRow]) -> Result<(), StoreError>, set, rows| {
-        let job = store.write(move |db| job(db, set, rows));
+    let write = |job: fn(&SeenDb, i64, &[SeenRow]) -> Result<(), StoreError>, set, rows| {
+        let job = store.write_seen(move |db| job(db, set, rows));
         runtime.block_on(job).expect("nothing is wrong with a state in memory");
     };
     let row = |number: i64| {

@@ -2,107 +2,45 @@
 //!
 //! Nothing here fails on an odd value; a value that cannot be read is absent, and the raw row keeps it.
 
+mod members;
+
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
 use chrono::{NaiveDate, NaiveTime};
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::Error as _;
 
+pub use self::members::NoObject;
+use self::members::{Members, plain};
 use crate::model::{Micros, SECOND, folded};
 
-/// Takes the named fields of a JSON object without reading the others, and reads no further than the last
-/// of them: the row is known to be JSON. Names match exactly or, since the vendor's casing varies, in any
+/// Takes the JSON text of the named fields of a JSON object without reading the others, and reads no further than
+/// the last of them: the row is known to be JSON. Names match exactly or, since the vendor's casing varies, in any
 /// case. A repeated key counts once, the first.
-pub fn fields<'a, const N: usize>(
-    row: &'a str,
-    names: &[&str; N],
-) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
-    let mut picked = [None; N];
-    let read =
-        Fields { names, picked: &mut picked }.deserialize(&mut serde_json::Deserializer::from_str(row));
-    match read {
-        Err(error) if picked.iter().any(Option::is_none) => Err(error),
-        _ => Ok(picked),
-    }
-}
-
-struct Fields<'n, 'de, const N: usize> {
-    names: &'n [&'n str; N],
-    picked: &'n mut [Option<&'de RawValue>; N],
-}
-
-impl<'de, const N: usize> DeserializeSeed<'de> for Fields<'_, 'de, N> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de, const N: usize> Visitor<'de> for Fields<'_, 'de, N> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut missing = N;
-        while let Some(place) = map.next_key_seed(Place { names: self.names })? {
-            match place {
-                Some(place) if self.picked[place].is_none() => {
-                    self.picked[place] = Some(map.next_value()?);
-                    missing -= 1;
-                    if missing == 0 {
-                        // The only way out of an object before its end.
-                        return Err(A::Error::custom("all there is to read was read"));
-                    }
-                }
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+///
+/// # Errors
+/// What is no object.
+pub fn fields<'a, const N: usize>(row: &'a str, names: &[&str; N]) -> Result<[Option<&'a str>; N], NoObject> {
+    let (mut picked, mut missing) = ([None; N], N);
+    for member in Members::of(row)? {
+        let (key, value) = member?;
+        let key = plain(key);
+        let place = names.iter().position(|name| name.eq_ignore_ascii_case(&key));
+        if let Some(place) = place.filter(|place| picked[*place].is_none()) {
+            picked[place] = Some(value);
+            missing -= 1;
+            if missing == 0 {
+                break;
             }
         }
-        Ok(())
     }
-}
-
-/// Reads a key as its place in the list of wanted names.
-struct Place<'n, const N: usize> {
-    names: &'n [&'n str; N],
-}
-
-impl<'de, const N: usize> DeserializeSeed<'de> for Place<'_, N> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-/// Keys are read as bytes: a key with a lone surrogate is no text, and none of ours.
-impl<const N: usize> Visitor<'_> for Place<'_, N> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_bytes<E: serde::de::Error>(self, key: &[u8]) -> Result<Self::Value, E> {
-        Ok(self.names.iter().position(|name| name.as_bytes().eq_ignore_ascii_case(key)))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
-        self.visit_bytes(key.as_bytes())
-    }
+    Ok(picked)
 }
 
 /// The text of a string, number or boolean; `None` for null, an empty string, an object or an array.
 /// A string that is no Unicode (a lone surrogate) gives its escaped form, so that it still tells rows apart.
-pub fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    let raw = value?.get();
+pub fn text(value: Option<&str>) -> Option<Cow<'_, str>> {
+    let raw = value?;
     match raw.as_bytes().first()? {
         b'"' => {
             let inner = raw.get(1..raw.len() - 1)?;
@@ -119,7 +57,7 @@ pub fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
 }
 
 /// A time in any form of contract section 1.5; `None` when unset (year 1) or no time.
-pub fn time(value: Option<&RawValue>) -> Option<Micros> {
+pub fn time(value: Option<&str>) -> Option<Micros> {
     parse_time(&text(value)?)
 }
 
@@ -227,7 +165,7 @@ pub fn fingerprint(row: &str, volatile: &[&str]) -> Result<[u8; 16], serde_json:
 
 /// A hash of the named members alone: equal where all of them say the same, whatever the casing of GUIDs, the form of
 /// times and the spelling of nothing.
-pub fn fingerprint_of(row: &str, names: &[&str]) -> Result<[u8; 16], serde_json::Error> {
+pub fn fingerprint_of(row: &str, names: &[&str]) -> Result<[u8; 16], NoObject> {
     let mut said = Vec::with_capacity(names.len());
     for name in names {
         let [value] = fields(row, &[*name])?;

@@ -11,7 +11,7 @@ use chrono::DateTime;
 use thiserror::Error;
 
 use crate::model::{Entry, Kind, Micros, OrganizationId, Seconds};
-use crate::normalise::{fields, text, time};
+use crate::normalise::{NoObject, fields, text, time};
 use crate::portal::{Endpoint, PageRequest, Reader};
 use crate::record::Record;
 use crate::record::enrichment::Facts;
@@ -348,5 +348,11 @@ pub struct Rejected(pub String);
 impl From<serde_json::Error> for Rejected {
     fn from(error: serde_json::Error) -> Self {
         Rejected(format!("not a JSON object: {error}"))
+    }
+}
+
+impl From<NoObject> for Rejected {
+    fn from(error: NoObject) -> Self {
+        Rejected(error.to_string())
     }
 }

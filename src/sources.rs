@@ -13,15 +13,13 @@ pub mod unified_audit;
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use crate::model::{Micros, OrganizationId};
 use crate::normalise::{digest, is_zero_guid, text};
 use crate::record::device::{Family, Platform};
 use crate::record::row::{Row, Slot};
 
 /// A row's organization; the zero GUID means none.
-fn organization(value: Option<&RawValue>) -> OrganizationId {
+fn organization(value: Option<&str>) -> OrganizationId {
     text(value)
         .filter(|id| !is_zero_guid(id))
         .map_or_else(OrganizationId::none, |id| OrganizationId::new(&id))
@@ -29,7 +27,7 @@ fn organization(value: Option<&RawValue>) -> OrganizationId {
 
 /// An id that can tell rows apart: text that is not the zero GUID, and not the number 0, which stands in ids that
 /// the portal does not fill (contract section 5.2).
-fn id(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+fn id(value: Option<&str>) -> Option<Cow<'_, str>> {
     text(value).filter(|id| !is_zero_guid(id) && !matches!(id.trim(), "" | "0"))
 }
 
@@ -55,14 +53,14 @@ fn platform<'a>(row: &Row<'a>, slot: Slot) -> Option<Platform<'a>> {
 
 /// The hash of a row's unchanging values as the vendor wrote them. Of a row without a time it is not known
 /// which values those are, so all of it counts.
-fn content(row: &str, at: Option<Micros>, values: &[Option<&RawValue>]) -> [u8; 16] {
+fn content(row: &str, at: Option<Micros>, values: &[Option<&str>]) -> [u8; 16] {
     if at.is_none() {
         return digest(&[row.as_bytes()]);
     }
     let mut parts = [&b""[..]; 16];
     let parts = &mut parts[..values.len()];
     for (part, value) in parts.iter_mut().zip(values) {
-        *part = value.map_or(&b"null"[..], |value| value.get().as_bytes());
+        *part = value.map_or(&b"null"[..], str::as_bytes);
     }
     digest(parts)
 }

@@ -44,6 +44,7 @@ use uuid::Uuid;
 pub use self::error::StoreError;
 use self::lock::DirectoryLock;
 use self::readers::Readers;
+use self::seen::SeenDb;
 use self::sqlite::Identity;
 use self::writer::{Message, Task, Writer};
 use crate::clock::Clock;
@@ -119,7 +120,7 @@ impl Store {
 
     fn start(
         path: PathBuf,
-        db: Connection,
+        db: SeenDb,
         identity: Identity,
         lock: Option<DirectoryLock>,
         readers: Option<Arc<Readers>>,
@@ -149,6 +150,14 @@ impl Store {
     pub async fn write<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write_seen(|db| job(db)).await
+    }
+
+    /// Runs a job like [`Store::write`] that enters or forgets seen rows.
+    pub async fn write_seen<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&SeenDb) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let writer = self.writer.as_ref().ok_or(StoreError::OnlyReads)?;
         let (answer, answered) = oneshot::channel();

@@ -364,7 +364,7 @@ pub(super) fn save_notes(db: &Connection, stream: i64, notes: &SnapshotNotes) ->
 
 fn is_deleted(row: &ListedRow) -> bool {
     let text = std::str::from_utf8(&row.body).unwrap_or_default();
-    fields(text, &["isDeleted"]).is_ok_and(|[deleted]| deleted.is_some_and(|value| value.get() == "true"))
+    fields(text, &["isDeleted"]).is_ok_and(|[deleted]| deleted.is_some_and(|value| value == "true"))
 }
 
 /// Takes the word of the operator that every row of a site that is held as unknown is removed; each gives

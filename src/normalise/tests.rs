@@ -19,6 +19,56 @@ fn what_is_no_object_has_no_fields() {
     assert!(fields("{}", &["id"]).unwrap()[0].is_none());
 }
 
+/// Any JSON value, with brackets, quotes and escapes in its texts.
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".*".prop_map(Value::from),
+        r#"[\[\]{},:"\\ ]*"#.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::hash_map(r#"[a-zA-Z{}"\\é]{0,4}"#, inner, 0..5)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_members_of_any_object_are_those_that_a_parser_finds(
+        object in prop::collection::vec((r#"[a-zA-Z{}"\\é]{0,4}"#, any_json()), 0..6), pretty in any::<bool>()) {
+        let object: serde_json::Map<_, _> = object.into_iter().collect();
+        let json = match pretty {
+            true => serde_json::to_string_pretty(&object).unwrap(),
+            false => serde_json::to_string(&object).unwrap(),
+        };
+        let found: Vec<(String, serde_json::Value)> = Members::of(&json)
+            .unwrap()
+            .map(|member| member.map(|(key, value)| (plain(key).into_owned(), serde_json::from_str(value).unwrap())).unwrap())
+            .collect();
+        let expected: Vec<_> = serde_json::from_str::<serde_json::Map<_, _>>(&json).unwrap().into_iter().collect();
+        prop_assert_eq!(found.into_iter().collect::<std::collections::BTreeMap<_, _>>(), expected.into_iter().collect());
+        for cut in (0..json.len()).filter(|cut| json.is_char_boundary(*cut)) {
+            for member in Members::of(&json[..cut]).into_iter().flatten() {
+                drop(member);
+            }
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_json_panics_nobody_and_ends(text in r#"[{}\[\]:,"\\ a1é]{0,40}"#) {
+        if let Ok(members) = Members::of(&format!("{{{text}")) {
+            prop_assert!(members.count() <= text.len() + 1);
+        }
+    }
+}
+
 #[test]
 fn times_that_are_none_are_none() {
     for text in [

@@ -133,7 +133,7 @@ pub fn lacks_details(row: &str) -> bool {
 fn told(row: &str, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| {
         let [value] = fields(row, &[name]).ok()?;
-        let raw = value?.get();
+        let raw = value?;
         if raw.starts_with(['[', '{']) {
             let value: Value = serde_json::from_str(raw).ok()?;
             return Some(value.to_string().to_lowercase());

@@ -6,7 +6,6 @@
 
 mod read;
 
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::model::{Entry, Kind};
@@ -130,7 +129,7 @@ impl Source for SystemAudit {
 }
 
 /// Who wrote a `Read` row: the user stands in one member or the other (contract section 4.1).
-fn reader(picked: &[Option<&RawValue>; MEMBERS.len()]) -> Option<Reader> {
+fn reader(picked: &[Option<&str>; MEMBERS.len()]) -> Option<Reader> {
     let [.., username, email, action, _, address, _, _] = *picked;
     let is_read = text(action).is_some_and(|action| action.eq_ignore_ascii_case("read"));
     let user = text(username).filter(|name| !name.is_empty()).or_else(|| text(email)).filter(|_| is_read)?;

@@ -1,8 +1,9 @@
 //! The rows that were seen, with their time on the portal's axis: what makes a row new, and what a range
 //! should count. ◆ Kept as long as the portal may list them.
 //!
-//! Young rows are rows of the table `seen`, in order of time, found by uid through `lookup`. What closed a day
-//! ago is packed ([`pack()`]): some eleven bytes a row. Every function answers for both together.
+//! Young rows are rows of the table `seen`, in order of time; whether it may have a uid is known in memory
+//! (`young`). What closed a day ago is packed ([`pack()`]): some eleven bytes a row. Every function answers for
+//! both together.
 //!
 //! A row of the table is known by its uid alone, a packed one as long as one of its two times lies in the hour
 //! under which it is filed. A row that says no time is filed where it was listed, a microsecond after a second,
@@ -10,17 +11,20 @@
 //! portal gives two other times a day after it listed it, is taken for a new one: it is delivered again, under
 //! the uid that it had, and none is lost.
 
-pub(super) mod lookup;
 mod pack;
 mod packs;
 mod rhythm;
+mod young;
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Deref;
 
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use self::pack::{PackedRow, place, short};
+use self::young::Young;
 use super::StoreError;
 use crate::model::{ConnectionId, Micros, RowIds, SECOND};
 
@@ -31,6 +35,33 @@ const HOUR: Micros = 3_600 * SECOND;
 const PACKED_FROM: Micros = 24 * HOUR;
 /// Rows that one step packs at most.
 pub const PACKED_ROWS: u64 = 8_192;
+
+/// The connection that writes, and what is in memory of its young rows.
+pub struct SeenDb {
+    db: Connection,
+    young: RefCell<Young>,
+}
+
+impl SeenDb {
+    /// Reads all young rows. The connection must be the only one that writes.
+    pub(super) fn new(db: Connection) -> Result<Self, StoreError> {
+        let young = RefCell::new(Young::of(&db)?);
+        Ok(Self { db, young })
+    }
+
+    /// A transaction has ended; `all_lasts` says whether everything that was done in it does.
+    pub(super) fn settle(&self, all_lasts: bool) {
+        self.young.borrow_mut().settle(all_lasts);
+    }
+}
+
+impl Deref for SeenDb {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.db
+    }
+}
 
 /// One row as it is remembered.
 #[derive(Clone, Copy, Debug)]
@@ -70,54 +101,85 @@ pub enum ListedBy {
 }
 
 /// Remembers rows. Answers which of them were not known; a row that was gone and is back is known.
-pub fn insert(
-    db: &Connection,
-    set: i64,
-    rows: &[SeenRow],
-    listed_by: ListedBy,
-) -> Result<Vec<bool>, StoreError> {
+pub fn insert(db: &SeenDb, set: i64, rows: &[SeenRow], listed_by: ListedBy) -> Result<Vec<bool>, StoreError> {
     let counts = listed_by == ListedBy::TheSet;
     let mut insert = db.prepare_cached(
         "INSERT INTO seen (set_id, at, uid, other, organization, gone) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     let mut back = db
         .prepare_cached("UPDATE seen SET gone = 0 WHERE set_id = ?1 AND at = ?2 AND uid = ?3 AND gone = 1")?;
-    let mut new = Vec::with_capacity(rows.len());
-    for (row, packed) in rows.iter().zip(packs::find(db, set, rows, counts)?) {
+    let packed = packs::find(db, set, rows, counts)?;
+    let young = young_at(db, set, rows, &packed)?;
+    let mut new: Vec<bool> = Vec::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
         let uid = row.uid.as_bytes().as_slice();
-        let mut is_new = !packed && lookup::add(db, set, row.uid, row.at)?;
-        if !packed && !is_new {
-            match young_at(db, set, row.uid)? {
-                Some(at) if counts => drop(back.execute(params![set, at, uid])?),
-                Some(_) => {}
-                None => {
-                    lookup::put(db, set, row.uid, row.at)?;
-                    is_new = true;
-                }
-            }
+        if let Some(at) = young[index].filter(|_| counts) {
+            back.execute(params![set, at, uid])?;
         }
+        let known = packed[index] || young[index].is_some();
+        // The same row may stand in a page twice.
+        let may_be_here = !known && db.young.borrow().may_have(set, row.uid);
+        let is_new = !known && !(may_be_here && rows[..index].iter().any(|other| other.uid == row.uid));
         if is_new {
             insert.execute(params![set, row.at, uid, row.other, row.organization, !counts])?;
+            db.young.borrow_mut().add(set, row.uid);
         }
         new.push(is_new);
     }
     Ok(new)
 }
 
-/// By which time the table has a row, if it has it.
-fn young_at(db: &Connection, set: i64, uid: Uuid) -> Result<Option<Micros>, StoreError> {
-    let Some(at) = lookup::find(db, set, uid)? else { return Ok(None) };
-    let young = db
-        .prepare_cached("SELECT 1 FROM seen WHERE set_id = ?1 AND at = ?2 AND uid = ?3")?
-        .exists(params![set, at, uid.as_bytes().as_slice()])?;
-    Ok(young.then_some(at))
+/// By which time the table has each row, if it has it; those in `known` are not looked for.
+fn young_at(
+    db: &SeenDb,
+    set: i64,
+    rows: &[SeenRow],
+    known: &[bool],
+) -> Result<Vec<Option<Micros>>, StoreError> {
+    let mut found = vec![None; rows.len()];
+    let mut elsewhere: HashMap<Uuid, Vec<usize>> = HashMap::new();
+    let mut there = db.prepare_cached("SELECT 1 FROM seen WHERE set_id = ?1 AND at = ?2 AND uid = ?3")?;
+    for (index, row) in rows.iter().enumerate() {
+        if known[index] || !db.young.borrow().may_have(set, row.uid) {
+            continue;
+        }
+        match there.exists(params![set, row.at, row.uid.as_bytes().as_slice()])? {
+            true => found[index] = Some(row.at),
+            false => elsewhere.entry(row.uid).or_default().push(index),
+        }
+    }
+    // What its portal gives another time now is seldom far from where it was.
+    let times = elsewhere.values().flatten().map(|index| rows[*index].at);
+    let near = (times.clone().min().unwrap_or(0) - HOUR, times.max().unwrap_or(0) + HOUR);
+    for (sql, (from, to)) in [
+        (
+            "SELECT at, uid FROM seen WHERE set_id = ?1 AND at >= ?2 AND at <= ?3 AND at % 1000000 = 1",
+            (Micros::MIN, Micros::MAX),
+        ),
+        ("SELECT at, uid FROM seen WHERE set_id = ?1 AND at >= ?2 AND at <= ?3", near),
+        ("SELECT at, uid FROM seen WHERE set_id = ?1 AND at >= ?2 AND at <= ?3", (Micros::MIN, Micros::MAX)),
+    ] {
+        if elsewhere.is_empty() {
+            break;
+        }
+        let mut sought = db.prepare_cached(sql)?;
+        let mut sought = sought.query_map(params![set, from, to], time_and_uid)?;
+        while let Some(row) = sought.next().filter(|_| !elsewhere.is_empty()) {
+            let (at, uid) = row?;
+            for index in elsewhere.remove(&uid).into_iter().flatten() {
+                found[index] = Some(at);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Which of the rows a set knows.
-pub fn known(db: &Connection, set: i64, rows: &[SeenRow]) -> Result<Vec<bool>, StoreError> {
+pub fn known(db: &SeenDb, set: i64, rows: &[SeenRow]) -> Result<Vec<bool>, StoreError> {
     let mut known = packs::find(db, set, rows, false)?;
-    for (row, known) in rows.iter().zip(&mut known) {
-        *known = *known || young_at(db, set, row.uid)?.is_some();
+    let young = young_at(db, set, rows, &known)?;
+    for (known, young) in known.iter_mut().zip(young) {
+        *known |= young.is_some();
     }
     Ok(known)
 }
@@ -215,7 +277,6 @@ fn time_and_uid(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Micros, Uuid)> {
 /// Files every row by its other time. Reads and writes every pack of the set, a few at a time.
 pub fn swap_axis(db: &Connection, set: i64) -> Result<(), StoreError> {
     db.execute("UPDATE seen SET at = other, other = at WHERE set_id = ?1 AND other IS NOT NULL", [set])?;
-    lookup::put_all(db, Some(set))?;
     packs::swap_axis(db, set)
 }
 
@@ -226,7 +287,7 @@ pub fn packed_before(now: Micros) -> Micros {
 
 /// Packs the oldest rows of a set with a time before `before`, a bounded number. Answers how many; fewer than
 /// [`PACKED_ROWS`] are the last.
-pub fn pack(db: &Connection, set: i64, before: Micros) -> Result<u64, StoreError> {
+pub fn pack(db: &SeenDb, set: i64, before: Micros) -> Result<u64, StoreError> {
     // The microsecond marks rows that say no time.
     let mut oldest = db.prepare_cached(
         "SELECT at, uid, other, organization, gone FROM seen
@@ -250,18 +311,18 @@ pub fn pack(db: &Connection, set: i64, before: Micros) -> Result<u64, StoreError
 }
 
 /// Takes rows from the table.
-fn forget(db: &Connection, set: i64, rows: &[(Micros, Uuid)]) -> Result<(), StoreError> {
+fn forget(db: &SeenDb, set: i64, rows: &[(Micros, Uuid)]) -> Result<(), StoreError> {
     let mut delete = db.prepare_cached("DELETE FROM seen WHERE set_id = ?1 AND at = ?2 AND uid = ?3")?;
     for (at, uid) in rows {
         delete.execute(params![set, at, uid.as_bytes().as_slice()])?;
-        lookup::remove(db, set, *uid)?;
+        db.young.borrow_mut().leave(set, *uid);
     }
     Ok(())
 }
 
 /// Forgets rows with both times before `before`, a whole second, a bounded number at a time; with `gone_only`
 /// what the portal still lists is kept. Answers how many.
-pub fn prune(db: &Connection, set: i64, before: Micros, gone_only: bool) -> Result<u64, StoreError> {
+pub fn prune(db: &SeenDb, set: i64, before: Micros, gone_only: bool) -> Result<u64, StoreError> {
     let young: Vec<_> = db
         .prepare_cached(
             "SELECT at, uid FROM seen WHERE set_id = ?1 AND at < ?2 AND (other IS NULL OR other < ?2)

@@ -11,7 +11,7 @@ use rustix::fs::Access;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::seen::lookup;
+use super::seen::SeenDb;
 use crate::clock::Clock;
 
 /// One script a version, in order; `PRAGMA user_version` counts how many have run.
@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0009_last_seen.sql"),
     include_str!("migrations/0010_sink_days.sql"),
     include_str!("migrations/0011_asked.sql"),
+    include_str!("migrations/0012_seen_without_time.sql"),
 ];
 
 /// A write-ahead log above this is folded into the database, and the file cut back to it.
@@ -49,7 +50,7 @@ pub(super) fn database_path(dir: &Path) -> PathBuf {
 }
 
 /// Opens the one writing connection of a state on disk, making and migrating it as needed.
-pub(super) fn open_writer(path: &Path, clock: &Clock) -> Result<(Connection, Identity), StoreError> {
+pub(super) fn open_writer(path: &Path, clock: &Clock) -> Result<(SeenDb, Identity), StoreError> {
     create_private(path)?;
     accessible(path, Access::READ_OK | Access::WRITE_OK)?;
     let mut db = Connection::open_with_flags(
@@ -70,32 +71,17 @@ pub(super) fn open_writer(path: &Path, clock: &Clock) -> Result<(Connection, Ide
     check_integrity(&db, path)?;
     migrate(&mut db, path, clock)?;
     let identity = identity(&db, path)?;
-    let lookup = lookup::path(path);
-    remove_lookup(&lookup)?;
-    create_private(&lookup)?;
-    lookup::attach(&db, Some(&lookup))?;
-    Ok((db, identity))
-}
-
-/// Takes away what an earlier life of the program left, or this one has no more use for.
-pub(super) fn remove_lookup(lookup: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(lookup) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove", lookup, error))
-        }
-        _ => Ok(()),
-    }
+    Ok((SeenDb::new(db)?, identity))
 }
 
 /// Opens a state that lives as long as its connection.
-pub(super) fn open_memory(clock: &Clock) -> Result<(Connection, Identity), StoreError> {
+pub(super) fn open_memory(clock: &Clock) -> Result<(SeenDb, Identity), StoreError> {
     let path = Path::new(":memory:");
     let mut db = Connection::open_in_memory()?;
     set_up(&db, 8 * 1024)?;
     migrate(&mut db, path, clock)?;
     let identity = identity(&db, path)?;
-    lookup::attach(&db, None)?;
-    Ok((db, identity))
+    Ok((SeenDb::new(db)?, identity))
 }
 
 /// Opens a connection that can only read.

@@ -10,7 +10,7 @@ mod opening;
 mod room;
 
 /// A migrated database in memory, for functions that take a connection.
-pub(crate) fn memory() -> Connection {
+pub(crate) fn memory() -> SeenDb {
     sqlite::open_memory(&clock()).unwrap().0
 }
 

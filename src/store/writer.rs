@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::lock::DirectoryLock;
-use super::seen::lookup;
+use super::seen::SeenDb;
 use super::{StoreError, sqlite};
 
 /// Jobs waiting before callers have to wait themselves; also the most that share one commit.
@@ -33,7 +32,7 @@ pub(super) enum Message {
 
 /// A unit of work with its way back to the caller.
 pub(super) trait Job: Send {
-    fn run(self: Box<Self>, db: &Connection, path: &Path) -> Ran;
+    fn run(self: Box<Self>, db: &SeenDb, path: &Path) -> Ran;
     /// Answers without having run.
     fn refuse(self: Box<Self>, error: StoreError);
 }
@@ -52,9 +51,9 @@ pub(super) struct Task<T, F> {
 impl<T, F> Job for Task<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&Connection) -> Result<T, StoreError> + Send,
+    F: FnOnce(&SeenDb) -> Result<T, StoreError> + Send,
 {
-    fn run(self: Box<Self>, db: &Connection, path: &Path) -> Ran {
+    fn run(self: Box<Self>, db: &SeenDb, path: &Path) -> Ran {
         let Task { job, answer } = *self;
         let result = catch_unwind(AssertUnwindSafe(|| job(db)))
             .unwrap_or_else(|panic| Err(StoreError::Panicked { message: panic_message(&*panic) }))
@@ -75,7 +74,7 @@ where
 }
 
 pub(super) struct Writer {
-    pub(super) db: Connection,
+    pub(super) db: SeenDb,
     pub(super) path: PathBuf,
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) commits: Arc<AtomicU64>,
@@ -104,11 +103,6 @@ impl Writer {
             tracing::warn!(path = %self.path.display(), %error, "the log is left for the next start");
         }
         drop(self.db);
-        if self.lock.is_some()
-            && let Err(error) = sqlite::remove_lookup(&lookup::path(&self.path))
-        {
-            tracing::debug!(%error, "the next start removes it");
-        }
         drop(self.lock);
         // Dropping them is the answer: whoever waits for the end hears it now.
         drop(closing);
@@ -144,6 +138,7 @@ impl Writer {
         if outcome.is_err() && !self.db.is_autocommit() {
             self.roll_back();
         }
+        self.db.settle(outcome.is_ok() && ran.iter().all(|done| done.keep));
         for done in ran {
             (done.answer)(outcome.clone());
         }

@@ -105,8 +105,8 @@ async fn what_a_retired_site_delivered_enters_at_no_other_young_or_packed() {
         assert_ne!(keys[0].as_ref().unwrap(), keys[1].as_ref().unwrap());
         let set = first.set;
         if packed {
-            let pack = move |db: &Connection| seen::pack(db, set, 3_000 * SECOND);
-            assert_eq!(first.store.write(pack).await.unwrap(), 1);
+            let pack = move |db: &SeenDb| seen::pack(db, set, 3_000 * SECOND);
+            assert_eq!(first.store.write_seen(pack).await.unwrap(), 1);
         }
         first.store.write(|db| connections::retire_all_but(db, &["other"])).await.unwrap();
         assert_eq!(entered(&second, [row(1, NEW), row(2, NEW)]).await, 1, "packed: {packed}");

@@ -5,13 +5,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::OrganizationId;
 use crate::store::connections;
+use crate::store::seen::SeenDb;
 use crate::store::tests;
 
 const MINUTE: Micros = 60 * SECOND;
 const LATER: Micros = i64::MAX;
 
 /// A state with the organization of all rows.
-fn memory() -> Connection {
+fn memory() -> SeenDb {
     let db = tests::memory();
     let acme = connections::register(&db, "acme").unwrap().id;
     assert_eq!(connections::organization(&db, acme, &OrganizationId::new("5d1"), None, 1).unwrap(), 1);

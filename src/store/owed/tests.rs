@@ -7,6 +7,7 @@ use crate::model::{Change, Entry, Positions};
 use crate::record::enrichment::Enrichment;
 use crate::store::connections::register;
 use crate::store::outbox::NewEntry;
+use crate::store::seen::SeenDb;
 use crate::store::tests::memory;
 use crate::store::{backfill, replays, sinks};
 
@@ -35,7 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// A state with a sink, and what that sink has.
 struct World {
-    db: Connection,
+    db: SeenDb,
     acme: ConnectionId,
     rows: u32,
     delivered: BTreeMap<Uuid, u32>,

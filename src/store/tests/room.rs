@@ -201,7 +201,7 @@ fn the_check_of_a_large_state_leaves_out_nothing_but_the_outbox() {
     let page: usize =
         db.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'meta'", [], |row| row.get(0)).unwrap();
     assert_eq!(sqlite::check_all_but_outbox(&db).unwrap(), "ok");
-    db.close().unwrap();
+    drop(db);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[page * 4096 - 2000..page * 4096].fill(0xa5);
     std::fs::write(&path, bytes).unwrap();

@@ -141,7 +141,7 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Pack => {
                 let set = pair.threats.set;
-                store.write(move |db| seen::pack(db, set, 8_000 * SECOND)).await.unwrap();
+                store.write_seen(move |db| seen::pack(db, set, 8_000 * SECOND)).await.unwrap();
             }
             Step::Restart => pair = Pair::open(&store).await,
         }

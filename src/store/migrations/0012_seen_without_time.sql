@@ -1,0 +1,2 @@
+-- Rows that say no time, found by it: they stand where they were listed, and may be listed elsewhere next.
+CREATE INDEX seen_without_time ON seen (set_id, at) WHERE at % 1000000 = 1;
