@@ -43,7 +43,7 @@ pub enum Failure {
     #[error("the portal asks to wait until {}", shown(.until))]
     Throttled { until: DateTime<Utc>, wait: Duration },
     /// The token is refused: no request is made before `next_probe`, unless the token changes.
-    #[error("{answer}: the token is revoked, expired, belongs to another instance or has no role at all; renew it; asked again at {}", shown(.next_probe))]
+    #[error("{answer}: the token is revoked, expired, belongs to another instance or has no role at all; renew it, or give its API user its roles back; asked again at {}", shown(.next_probe))]
     Rejected { answer: Answer, next_probe: DateTime<Utc> },
     /// The token works elsewhere, so only the role for this endpoint is missing.
     #[error(
@@ -78,7 +78,8 @@ pub enum Remedy {
 }
 
 /// What [`PortalError::advice`] says of a token that is refused.
-pub const TOKEN_REFUSED: (&str, &str) = ("the portal refuses the token", "renew it");
+pub const TOKEN_REFUSED: (&str, &str) =
+    ("the portal refuses the token", "renew it; if its API user lost its roles, give them back");
 
 /// A page size up to this works at every portal seen (contract section 1.6).
 pub const SAFE_PAGE_SIZE: u32 = 500;
