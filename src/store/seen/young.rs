@@ -2,7 +2,7 @@
 //!
 //! Uids come in no order: an index of them in the database changes a page of it for every row, and that page would
 //! go through the write-ahead log. So the table is in order of time, and 32 bits of each of its uids stand in memory,
-//! in one of many buckets: some six bytes a row. Together they are 48 bits of a uid that are as good as chance, so
+//! in one of many buckets: four bytes a row, and room to grow. Together they are 48 bits of a uid that are as good as chance, so
 //! that a row that is not here is new, and one that is here is nearly always in the table; who finds one looks there.
 //!
 //! What is here may be more than the table has, and is never less: a row is here before its transaction is
