@@ -116,10 +116,10 @@ pub fn insert(db: &SeenDb, set: i64, rows: &[SeenRow], listed_by: ListedBy) -> R
         if let Some(at) = young[index].filter(|_| counts) {
             back.execute(params![set, at, uid])?;
         }
-        let known = packed[index] || young[index].is_some();
+        let was_known = packed[index] || young[index].is_some();
         // The same row may stand in a page twice.
-        let may_be_here = !known && db.young.borrow().may_have(set, row.uid);
-        let is_new = !known && !(may_be_here && rows[..index].iter().any(|other| other.uid == row.uid));
+        let stood_before = || rows[..index].iter().any(|other| other.uid == row.uid);
+        let is_new = !was_known && (!db.young.borrow().may_have(set, row.uid) || !stood_before());
         if is_new {
             insert.execute(params![set, row.at, uid, row.other, row.organization, !counts])?;
             db.young.borrow_mut().add(set, row.uid);
