@@ -206,18 +206,16 @@ impl StreamLedger {
         now: Micros,
         listed_by: ListedBy,
     ) -> Result<Vec<(&'r RowCommit, i64)>, StoreError> {
-        let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
+        let mut organizations: HashMap<&OrganizationId, i64> = HashMap::new();
         let mut seen_rows = Vec::with_capacity(rows.len());
         for row in rows {
-            let (organization, _) = match organizations.get(&row.organization) {
+            let organization = match organizations.get(&row.organization) {
                 Some(known) => *known,
                 None => {
                     let name = row.organization_name.as_deref();
                     let key = connections::organization(db, self.connection, &row.organization, name, now)?;
-                    let owner = connections::claim(db, &row.organization, self.source, self.connection)?;
-                    let known = (key, owner == self.connection);
-                    organizations.insert(&row.organization, known);
-                    known
+                    organizations.insert(&row.organization, key);
+                    key
                 }
             };
             seen_rows.push(SeenRow { uid: row.uid, at: row.at, other: row.other, organization });
@@ -226,15 +224,13 @@ impl StreamLedger {
         let (mut fresh, mut fresh_rows) = (Vec::new(), Vec::new());
         let new = seen::insert(db, self.set, &seen_rows, listed_by)?;
         for ((row, seen_row), new) in rows.iter().zip(seen_rows).zip(new) {
-            let (organization, ours) = organizations[&row.organization];
             if new {
                 let happened = row.time.unwrap_or(row.at);
-                let hour = hours.entry((organization, happened.div_euclid(HOUR))).or_insert((0, Micros::MIN));
+                let hour = hours
+                    .entry((seen_row.organization, happened.div_euclid(HOUR)))
+                    .or_insert((0, Micros::MIN));
                 *hour = (hour.0 + 1, hour.1.max(happened));
             } else if !(row.owed && withheld::release(db, self.set, row.uid)?) {
-                continue;
-            }
-            if !ours {
                 continue;
             }
             if !row.enter {
@@ -251,11 +247,18 @@ impl StreamLedger {
             seen::add_hour(db, self.set, organization, hour, rows, last_at)?;
         }
         let mut elsewhere = vec![false; fresh.len()];
-        for (sibling, connection) in seen::siblings(db, self.connection, self.source, self.set)? {
+        let siblings = match fresh.is_empty() {
+            true => Vec::new(),
+            false => seen::siblings(db, self.source, self.set)?,
+        };
+        for (sibling, connection) in siblings {
             // Short keys of organizations hold within a connection.
             let known = match connection == self.connection {
                 true => seen::known(db, sibling, &fresh_rows)?,
-                false => seen::known(db, sibling, &rekeyed(db, connection, &fresh_rows, &fresh)?)?,
+                false => match rekeyed(db, connection, &fresh_rows, &fresh)? {
+                    Some(rows) => seen::known(db, sibling, &rows)?,
+                    None => continue,
+                },
             };
             for ((row, known), elsewhere) in fresh_rows.iter().zip(known).zip(&mut elsewhere) {
                 *elsewhere |= known && !withheld::holds(db, sibling, row.uid)?;
@@ -300,13 +303,13 @@ impl StreamLedger {
     }
 }
 
-/// Seen rows with the short keys that another connection has for their organizations.
+/// Seen rows with the short keys that another connection has for their organizations; nothing where it has none of them.
 fn rekeyed(
     db: &Connection,
     connection: ConnectionId,
     seen: &[SeenRow],
     rows: &[&RowCommit],
-) -> Result<Vec<SeenRow>, StoreError> {
+) -> Result<Option<Vec<SeenRow>>, StoreError> {
     let mut keys: HashMap<&OrganizationId, i64> = HashMap::new();
     for row in rows {
         if !keys.contains_key(&row.organization) {
@@ -314,9 +317,12 @@ fn rekeyed(
             keys.insert(&row.organization, known.map_or(NO_ORGANIZATION, |known| known.key));
         }
     }
+    if keys.values().all(|key| *key == NO_ORGANIZATION) {
+        return Ok(None);
+    }
     let rekeyed =
         |(seen, row): (&SeenRow, &&RowCommit)| SeenRow { organization: keys[&row.organization], ..*seen };
-    Ok(seen.iter().zip(rows).map(rekeyed).collect())
+    Ok(Some(seen.iter().zip(rows).map(rekeyed).collect()))
 }
 
 /// What a row tells of a computer, where it names one. Without a time of its own, or with one that is yet to come,

@@ -15,6 +15,7 @@ mod silence;
 mod unclaimed;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +101,7 @@ pub struct Notes {
 pub struct WindowStream<L, S> {
     pub settings: WindowSettings,
     pub listing: L,
-    pub ledger: S,
+    pub ledger: Arc<S>,
     pub coverage: Coverage,
     pub notes: Notes,
     /// Requests made since start.
@@ -140,7 +141,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         Self {
             settings,
             listing,
-            ledger,
+            ledger: Arc::new(ledger),
             coverage: Coverage::from_intervals(intervals),
             notes,
             requests: 0,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::model::{Micros, SECOND};
@@ -23,10 +23,14 @@ struct Heard {
     believed: Option<(Micros, Instant)>,
     /// A time far from the believed one, and how many answers in a row agreed on it.
     doubted: Option<((Micros, Instant), u32)>,
+    /// The last header, and when it was first heard.
+    header: Option<(Micros, Instant)>,
 }
 
 /// How far an answer may be from those before and be believed at once, in microseconds.
 const TOLERANCE: u64 = 300_000_000;
+/// For how long a header may be heard again; one that stands still for longer, of a cache or a broken clock, tells no time.
+const STANDS_STILL: Duration = Duration::from_secs(3);
 /// Answers that must agree on another time.
 const AGREEING: u32 = 3;
 
@@ -55,6 +59,11 @@ impl PortalTime {
     /// believed when others agree: a proxy or one wrong machine must not move all ages of what is proven.
     pub fn hear(&self, date: Micros) {
         let mut heard = self.heard.lock().expect("no holder of the time panics");
+        match heard.header {
+            Some((header, first)) if header == date && first.elapsed() > STANDS_STILL => return,
+            Some((header, _)) if header == date => {}
+            _ => heard.header = Some((date, Instant::now())),
+        }
         let near = |known: (Micros, Instant)| carried(known).abs_diff(date) <= TOLERANCE;
         let now = match heard.believed {
             Some(last) if near(last) => carried(last).clamp(date, date.saturating_add(SECOND - 1)),
@@ -69,7 +78,7 @@ impl PortalTime {
             }
             None => date,
         };
-        *heard = Heard { believed: Some((now, Instant::now())), doubted: None };
+        (heard.believed, heard.doubted) = (Some((now, Instant::now())), None);
     }
 
     /// Takes over what another has heard of the same portal.
@@ -118,6 +127,18 @@ mod tests {
         assert!((200 * SECOND..201 * SECOND).contains(&time.now()));
         time.hear(50 * SECOND);
         assert!((50 * SECOND..52 * SECOND).contains(&time.now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_header_that_stands_still_does_not_stop_the_time() {
+        let time = PortalTime::new(Clock::system());
+        for second in 0..900 {
+            time.hear(100 * SECOND);
+            assert!(time.now() >= (100 + second - 3) * SECOND, "{second}");
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        time.hear(1_001 * SECOND);
+        assert!((1_001 * SECOND..1_002 * SECOND).contains(&time.now()), "it moves again");
     }
 
     #[test]

@@ -306,7 +306,27 @@ impl Site {
             Organizations::All => (vec![Scope::Tree(own.clone())], None),
             Organizations::Only(wanted) => chosen(&self.portal, wanted, &own, &children).await?,
         };
+        self.release(around, &scopes, members.as_ref(), unknown.is_some()).await?;
         Ok(Discovered { own, members: members.map(Arc::new), scopes, unknown })
+    }
+
+    /// Gives free what was claimed of organizations that are not asked for any more, as far as that is certain.
+    async fn release(
+        &self,
+        around: &Surroundings,
+        scopes: &[Scope],
+        members: Option<&BTreeSet<OrganizationId>>,
+        some_unknown: bool,
+    ) -> Result<(), SiteError> {
+        let asked: BTreeSet<OrganizationId> = match members {
+            _ if some_unknown => return Ok(()),
+            Some(members) if scopes.iter().any(Scope::is_tree) => members.clone(),
+            None if scopes.iter().any(Scope::is_tree) => return Ok(()),
+            _ => scopes.iter().map(|scope| scope.organization().clone()).collect(),
+        };
+        let id = self.row.id;
+        around.store.write(move |db| connections::release_all_but(db, id, asked.iter())).await?;
+        Ok(())
     }
 
     /// Where nothing but reports may be asked for, their list tells the portal's time, and no organizations.

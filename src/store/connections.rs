@@ -56,16 +56,6 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ConnectionRow> {
 pub fn retire_all_but(db: &Connection, sites: &[&str]) -> Result<(), StoreError> {
     for connection in list(db)?.iter().filter(|one| one.epoch > 0 && !sites.contains(&one.site.as_str())) {
         db.execute("UPDATE connection SET epoch = -epoch WHERE id = ?1", [connection.id])?;
-        for table in ["seen", "seen_pack"] {
-            let forget = format!(
-                "DELETE FROM {table} WHERE (set_id, organization) IN (
-                   SELECT s.id, o.id FROM claim c JOIN seen_set s ON s.source = c.source
-                   JOIN connection other ON other.id = s.connection_id AND other.epoch > 0
-                   JOIN organization o ON o.organization_id = c.organization_id AND o.connection_id = other.id
-                   WHERE c.connection_id = ?1)"
-            );
-            db.execute(&forget, [connection.id])?;
-        }
         let claims = db.execute("DELETE FROM claim WHERE connection_id = ?1", [connection.id])?;
         let site = &connection.site;
         tracing::warn!(
@@ -366,17 +356,47 @@ pub fn claim(
     source: &str,
     connection: ConnectionId,
 ) -> Result<ConnectionId, StoreError> {
-    let get = "SELECT connection_id FROM claim WHERE organization_id = ?1 AND source = ?2";
-    let owner: Option<ConnectionId> = db
-        .prepare_cached(get)?
-        .query_row(params![organization.as_str(), source], |row| row.get(0))
-        .optional()?;
-    if let Some(owner) = owner {
+    if let Some(owner) = claimed_by(db, organization, source)? {
         return Ok(owner);
     }
     db.prepare_cached("INSERT INTO claim (organization_id, source, connection_id) VALUES (?1, ?2, ?3)")?
         .execute(params![organization.as_str(), source, connection])?;
     Ok(connection)
+}
+
+/// Who claims a source of an organization.
+pub fn claimed_by(
+    db: &Connection,
+    organization: &OrganizationId,
+    source: &str,
+) -> Result<Option<ConnectionId>, StoreError> {
+    let mut owner =
+        db.prepare_cached("SELECT connection_id FROM claim WHERE organization_id = ?1 AND source = ?2")?;
+    Ok(owner.query_row(params![organization.as_str(), source], |row| row.get(0)).optional()?)
+}
+
+/// Gives free what a connection claims of organizations that it does not ask for any more, so that the next one that
+/// reads them tells of them.
+pub fn release_all_but<'o>(
+    db: &Connection,
+    connection: ConnectionId,
+    organizations: impl Iterator<Item = &'o OrganizationId> + Clone,
+) -> Result<(), StoreError> {
+    let claimed =
+        "SELECT DISTINCT organization_id FROM claim WHERE connection_id = ?1 AND organization_id <> ''";
+    let claimed: Vec<String> =
+        db.prepare_cached(claimed)?.query_map([connection], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for organization in claimed {
+        if !organizations.clone().any(|asked| asked.as_str() == organization) {
+            db.prepare_cached("DELETE FROM claim WHERE connection_id = ?1 AND organization_id = ?2")?
+                .execute(params![connection, organization])?;
+            tracing::info!(
+                organization,
+                "this site does not read it any more: the next one that does tells of it"
+            );
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -412,40 +432,27 @@ mod tests {
     }
 
     #[test]
-    fn what_a_site_claimed_is_free_once_it_is_configured_no_more_and_what_it_has_seen_stays_known() {
+    fn what_a_site_claimed_is_free_once_it_reads_it_no_more_or_is_configured_no_more() {
         let db = memory();
         let (acme, other) = (register(&db, "acme").unwrap(), register(&db, "other").unwrap());
-        let organization_id = OrganizationId::new("5d1");
-        let set_of = |connection: &ConnectionRow| {
-            let key = organization(&db, connection.id, &organization_id, None, 1).unwrap();
-            db.execute("INSERT INTO seen_set (connection_id, source) VALUES (?1, 'audit')", [connection.id])
-                .unwrap();
-            (db.last_insert_rowid(), key)
+        let [kept, left] = ["5d1", "5d2"].map(OrganizationId::new);
+        let claim = |organization, connection: &ConnectionRow| {
+            claim(&db, organization, "computers", connection.id).unwrap()
         };
-        let ((delivered, by_acme), (counted, by_other)) = (set_of(&acme), set_of(&other));
-        assert_eq!(claim(&db, &organization_id, "audit", acme.id).unwrap(), acme.id);
-        for (set, key, row) in [(delivered, by_acme, 1), (counted, by_other, 1), (counted, by_other, 2)] {
-            let row = SeenRow { uid: Uuid::from_u128(row), at: 5, other: None, organization: key };
-            assert_eq!(seen::insert(&db, set, &[row], seen::ListedBy::TheSet).unwrap(), [true]);
+        for organization in [&kept, &left] {
+            assert_eq!(claim(organization, &acme), acme.id);
         }
-        assert_eq!(seen::pack(&db, delivered, SECOND).unwrap(), 1);
-        assert_eq!(seen::pack(&db, counted, SECOND).unwrap(), 2);
-        let young = SeenRow { uid: Uuid::from_u128(3), at: 5, other: None, organization: by_other };
-        seen::insert(&db, counted, &[young], seen::ListedBy::TheSet).unwrap();
         retire_all_but(&db, &["acme", "other"]).unwrap();
-        assert_eq!(claim(&db, &organization_id, "audit", other.id).unwrap(), acme.id);
-        assert_eq!(seen::held(&db, counted, None, 0, SECOND).unwrap(), 3);
+        release_all_but(&db, acme.id, [&kept, &left].into_iter()).unwrap();
+        assert_eq!([claim(&kept, &other), claim(&left, &other)], [acme.id; 2]);
+        release_all_but(&db, acme.id, [&kept].into_iter()).unwrap();
+        assert_eq!([claim(&kept, &other), claim(&left, &other)], [acme.id, other.id]);
+        assert_eq!(claim(&left, &acme), other.id, "it stays where it is");
         retire_all_but(&db, &["other"]).unwrap();
-        assert_eq!(claim(&db, &organization_id, "audit", other.id).unwrap(), other.id);
-        assert_eq!(seen::held(&db, counted, None, 0, SECOND).unwrap(), 0, "so that rows 2 and 3 enter");
-        assert_eq!(
-            seen::siblings(&db, other.id, "audit", counted).unwrap(),
-            [(delivered, acme.id)],
-            "so that row 1 does not"
-        );
+        assert_eq!(claim(&kept, &other), other.id);
         let again = register(&db, "acme").unwrap();
         assert_eq!(again.epoch, acme.epoch);
-        assert_eq!(claim(&db, &organization_id, "audit", acme.id).unwrap(), other.id);
+        assert_eq!(claim(&kept, &acme), other.id);
     }
 
     #[test]

@@ -75,19 +75,12 @@ pub struct SeenRow {
     pub organization: i64,
 }
 
-/// The sets of one source of one connection, and of retired ones, each with its connection: a row seen in any of
-/// them is no new row.
-pub fn siblings(
-    db: &Connection,
-    connection: ConnectionId,
-    source: &str,
-    but: i64,
-) -> Result<Vec<(i64, ConnectionId)>, StoreError> {
-    let mut sets = db.prepare_cached(
-        "SELECT s.id, c.id FROM seen_set s JOIN connection c ON c.id = s.connection_id
-         WHERE s.source = ?2 AND s.id <> ?3 AND (c.id = ?1 OR c.epoch < 0)",
-    )?;
-    let sets = sets.query_map(params![connection, source, but], |row| Ok((row.get(0)?, row.get(1)?)))?;
+/// The other sets of a source, each with its connection: a row that any of them has entered is no new row, whichever
+/// site reads it, or has read it.
+pub fn siblings(db: &Connection, source: &str, but: i64) -> Result<Vec<(i64, ConnectionId)>, StoreError> {
+    let mut sets =
+        db.prepare_cached("SELECT id, connection_id FROM seen_set WHERE source = ?1 AND id <> ?2")?;
+    let sets = sets.query_map(params![source, but], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(sets.collect::<Result<_, _>>()?)
 }
 

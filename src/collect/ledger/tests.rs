@@ -114,6 +114,30 @@ async fn what_a_retired_site_delivered_enters_at_no_other_young_or_packed() {
 }
 
 #[tokio::test]
+async fn of_two_sites_whichever_sees_a_row_first_enters_it_and_taking_one_out_and_back_changes_nothing() {
+    let [first, second] = open([("acme", ""), ("other", "")]).await;
+    assert_eq!(entered(&first, [row(1, NEW)]).await, 1);
+    assert_eq!(
+        entered(&second, [row(1, NEW), row(2, NEW)]).await,
+        1,
+        "the first may never see the other one"
+    );
+    assert_eq!(entered(&first, [row(1, NEW), row(2, NEW), row(3, WITHHELD)]).await, 0);
+    assert_eq!(entered(&second, [row(3, NEW)]).await, 1, "what one withholds, the other may owe");
+    for left in ["other", "acme"] {
+        let left = move |db: &Connection| {
+            connections::retire_all_but(db, &[left])?;
+            connections::register(db, "acme")?;
+            connections::register(db, "other").map(drop)
+        };
+        first.store.write(left).await.unwrap();
+        for ledger in [&first, &second] {
+            assert_eq!(entered(ledger, [row(1, OWED), row(2, OWED), row(3, OWED)]).await, 0);
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_lies_before_the_retention_is_withheld_no_longer() {
     let [ledger, _] = two().await;
     assert_eq!(entered(&ledger, [row(1, WITHHELD)]).await, 0);

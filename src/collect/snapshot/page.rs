@@ -543,7 +543,11 @@ impl Page {
     /// The entry that tells that something is gone; none where nobody was told that it was there.
     fn remove(&self, db: &Connection, one: &snapshots::Listed) -> Result<Option<Made>, StoreError> {
         let set = self.settings.set;
-        if !snapshots::was_told(db, set, one.organization, &one.vendor_id)? {
+        // Of what another site tells by now nothing is gone.
+        let of = OrganizationId::new(&one.organization_id);
+        let elsewhere = connections::claimed_by(db, &of, self.settings.source)?
+            .is_some_and(|owner| owner != self.settings.connection);
+        if elsewhere || !snapshots::was_told(db, set, one.organization, &one.vendor_id)? {
             snapshots::set_presence(db, set, one.organization, &one.vendor_id, Presence::Removed)?;
             return Ok(None);
         }

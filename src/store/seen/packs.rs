@@ -11,6 +11,8 @@ use crate::store::StoreError;
 
 /// An hour in places.
 const HOUR: i64 = 2 * 3_600;
+/// As far as a time moves that is told more or less precisely, in places: two seconds.
+const NEAR: i64 = 4;
 /// Packs that one step of pruning changes at most.
 const PRUNED_PACKS: u32 = 8;
 
@@ -157,8 +159,9 @@ pub(super) fn put(
 /// A row that is looked for: its organization, where it may stand, and which of the rows it is.
 type Wanted = (i64, Key, usize);
 
-/// Which of the rows are packed, under whichever of their times: at its place, else anywhere in its hour, since
-/// a portal may come to tell its times more precisely. With `back` those that are gone are back.
+/// Which of the rows are packed, under whichever of their times: at its place, else anywhere in its hour, and in the
+/// one beside it where that is near, since a portal may come to tell its times more precisely, or less. With `back` those
+/// that are gone are back.
 pub(super) fn find(db: &Connection, set: i64, rows: &[SeenRow], back: bool) -> Result<Vec<bool>, StoreError> {
     let mut known = vec![false; rows.len()];
     let mut wanted: Vec<Wanted> = Vec::with_capacity(2 * rows.len());
@@ -178,6 +181,12 @@ pub(super) fn find(db: &Connection, set: i64, rows: &[SeenRow], back: bool) -> R
         rest = later;
     }
     wanted.retain(|(.., index)| !known[*index]);
+    let beside = |(organization, (place, id), index): &Wanted| {
+        let near = [place - NEAR, place + NEAR].into_iter().find(|near| hour_of(*near) != hour_of(*place));
+        near.map(|near| (*organization, (near, *id), *index))
+    };
+    wanted.extend(wanted.iter().filter_map(beside).collect::<Vec<_>>());
+    wanted.sort_unstable();
     for group in wanted.chunk_by(|a, b| (a.0, hour_of(a.1.0)) == (b.0, hour_of(b.1.0))) {
         let (organization, (place, _), _) = group[0];
         let hour = hour_of(place);

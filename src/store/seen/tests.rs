@@ -280,6 +280,11 @@ fn a_packed_row_is_known_also_once_its_portal_tells_its_times_more_precisely() {
     let precise = [SeenRow { at: row.at + 123_456, ..row }, SeenRow { at: row.at - 7, ..row }];
     assert_eq!(known(&db, 1, &precise).unwrap(), [true; 2]);
     assert_eq!(known(&db, 1, &[SeenRow { at: 2 * HOUR, ..row }]).unwrap(), [false], "that is another row");
+    let late = SeenRow { uid: uid_of(2), at: 3 * HOUR - 300_000, other: None, organization: 1 };
+    insert(&db, 1, &[late], ListedBy::TheSet).unwrap();
+    pack(&db, 1, 3 * HOUR).unwrap();
+    let rounded = [SeenRow { at: 3 * HOUR, ..late }, SeenRow { at: 3 * HOUR + SECOND, ..late }];
+    assert_eq!(known(&db, 1, &rounded).unwrap(), [true; 2], "also where an hour lies between");
     let moved = SeenRow { at: 2 * HOUR, other: Some(row.at), ..row };
     assert_eq!(known(&db, 1, &[moved]).unwrap(), [true], "one of two times is enough");
 }
