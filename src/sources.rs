@@ -5,6 +5,8 @@ pub mod computers;
 pub mod online_devices;
 pub mod organizations;
 pub mod policies;
+pub mod private_remediations;
+pub mod private_threats;
 pub mod remediations;
 pub mod reports;
 pub mod system_audit;
@@ -29,12 +31,12 @@ fn organization(value: Option<&RawValue>) -> OrganizationId {
 
 /// An id that can tell rows apart: text that is not the zero GUID, and not the number 0, which stands in ids that
 /// the portal does not fill (contract section 5.2).
-fn id(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+pub(crate) fn id(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
     text(value).filter(|id| !is_zero_guid(id) && !matches!(id.trim(), "" | "0"))
 }
 
 /// The query string of these members.
-fn query_string(members: &[(&str, &str)]) -> String {
+pub(crate) fn query_string(members: &[(&str, &str)]) -> String {
     let mut url = reqwest::Url::parse("http://portal/").expect("the address is a constant");
     url.query_pairs_mut().extend_pairs(members);
     url.query().unwrap_or_default().to_owned()

@@ -27,10 +27,12 @@ pub enum Endpoint {
     ReportList,
     ReportRows,
     OnlineDevices,
+    PrivateThreats,
+    PrivateRemediations,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::UnifiedAudit,
         Self::SystemAudit,
         Self::Computers,
@@ -46,6 +48,8 @@ impl Endpoint {
         Self::ReportList,
         Self::ReportRows,
         Self::OnlineDevices,
+        Self::PrivateThreats,
+        Self::PrivateRemediations,
     ];
 
     /// The verb and the path below `/portalapi/`, in lower case: the portal's routing ignores case
@@ -69,6 +73,8 @@ impl Endpoint {
             Self::ReportList => ("GET", "report/reportgetbyorganizationid"),
             Self::ReportRows => ("POST", "report/reportgetdynamicdata"),
             Self::OnlineDevices => ("GET", "onlinedevices/onlinedevicesgetbyparameters"),
+            Self::PrivateThreats => ("POST", "threat/threatgetfortab"),
+            Self::PrivateRemediations => ("GET", "incident/remediationgetlist"),
         }
     }
 
@@ -99,6 +105,8 @@ impl Endpoint {
             Self::ApprovalCount | Self::ApprovalRequests => "View Approvals",
             Self::Policies | Self::PolicyById | Self::Groups => "View Application Control Policies",
             Self::ReportList | Self::ReportRows => "View Reports",
+            Self::PrivateThreats => "View ThreatLocker threats",
+            Self::PrivateRemediations => "View ThreatLocker remediations",
         }
     }
 

@@ -19,6 +19,7 @@ use crate::model::{Micros, SECOND};
 
 mod lists;
 mod policies;
+mod private;
 mod reports;
 
 /// A request, without what belongs to HTTP.
@@ -198,6 +199,8 @@ impl Stage {
             Endpoint::Maintenance | Endpoint::MaintenanceUnpaged => {
                 return self.maintenances(endpoint, organization, request, logged);
             }
+            Endpoint::PrivateThreats => return self.threats_of_tab(organization, request, logged),
+            Endpoint::PrivateRemediations => return self.remediations_of_tab(organization, request, logged),
             Endpoint::OnlineDevices => return self.online_devices(organization, request, logged),
             Endpoint::PolicyById => return self.policy_by_id(organization, request),
             Endpoint::Groups => return Ok(self.groups(organization, request)),

@@ -28,6 +28,7 @@ mod own_reads;
 mod poison;
 mod post;
 mod privacy;
+mod private;
 mod records;
 mod reload;
 mod remediations;

@@ -12,7 +12,7 @@ use crate::simulator::stats::Logged;
 use crate::simulator::text::{Object, Spelling};
 
 /// The members of a query string.
-fn members(request: &Request<'_>) -> HashMap<String, String> {
+pub(super) fn members(request: &Request<'_>) -> HashMap<String, String> {
     let url = reqwest::Url::parse(&format!("http://portal/?{}", request.query));
     url.map(|url| url.query_pairs().into_owned().collect()).unwrap_or_default()
 }
