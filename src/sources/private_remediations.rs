@@ -6,8 +6,8 @@
 
 use serde_json::Value;
 
-use crate::model::{Entry, Kind, Micros};
-use crate::normalise::{fields, text, time};
+use crate::model::{Entry, Kind, Micros, folded};
+use crate::normalise::{digest, fields, text, time};
 use crate::portal::Endpoint;
 use crate::record::Record;
 use crate::record::row::{Names, Row};
@@ -64,14 +64,25 @@ impl Source for PrivateRemediations {
         emit(remediations::read_listed(entry, row, previous));
     }
 
-    /// What the operator's names say of it, the listing adds.
+    /// What the operator's names say of it, the listing adds. A row without an id that names its computer and when it began is
+    /// known by these.
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {
-        let [owner, owner_name, computer, start] =
-            fields(row, &["organizationId", "organizationName", "computerId", "startDateTime"])?;
+        const FIELDS: [&str; 5] =
+            ["organizationId", "organizationName", "computerId", "startDateTime", "maintenanceTypeId"];
+        let [owner, owner_name, computer, start, kind] = fields(row, &FIELDS)?;
+        let (computer, at) = (id(computer), time(start));
+        let content = match (&computer, at) {
+            (Some(computer), Some(at)) => {
+                let kind = text(kind).unwrap_or_default();
+                digest(&[folded(computer).as_bytes(), kind.as_bytes(), &at.to_be_bytes()])
+            }
+            _ => [0; 16],
+        };
         Ok(RowKey {
             organization_name: text(owner_name),
-            computer: id(computer),
-            at: time(start),
+            content,
+            computer,
+            at,
             ..RowKey::nobody(organization(owner))
         })
     }

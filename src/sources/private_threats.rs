@@ -65,6 +65,6 @@ impl Source for PrivateThreats {
     /// What the operator's names say of it, the listing adds. Whom such a row names need not be a computer's user.
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {
         let key = unified_audit::key(row)?;
-        Ok(RowKey { vendor_id: None, user: None, rated: false, ..key })
+        Ok(RowKey { vendor_id: None, content: [0; 16], user: None, rated: false, ..key })
     }
 }

@@ -72,7 +72,8 @@ impl PortalListing {
         if private.time.is_some() {
             key.at = time(member(&private.time)?);
         }
-        if key.vendor_id.is_none() {
+        // Where the source does not know what of it never changes, all of it counts.
+        if key.vendor_id.is_none() && key.content == [0; 16] {
             key.content = fingerprint(row, &[]).unwrap_or_else(|_| digest(&[row.as_bytes()]));
         }
         Ok(key)
