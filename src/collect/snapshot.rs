@@ -332,7 +332,7 @@ impl<L: Listing> SnapshotStream<L> {
                 self.notes = self
                     .store
                     .write(move |db| {
-                        notes.rows += page.remove_unknown(db, |id| confirmed.contains(&id))?;
+                        notes.rows += page.remove_unknown(db, |id| confirmed.contains(&id))?.1;
                         page.note_unknown(db, &mut notes)?;
                         save_notes(db, page.settings.stream, &notes)?;
                         Ok(notes)
@@ -417,12 +417,12 @@ pub fn confirm_removed(
             set: stream.set,
         };
         let page = Page { settings, now, stored, restating: None, history: None };
-        let entries = page.remove_unknown(db, |_| true)?;
+        let (rows, entries) = page.remove_unknown(db, |_| true)?;
         let mut notes: SnapshotNotes = serde_json::from_str(&stream.notes).unwrap_or_default();
         notes.rows += entries;
         page.note_unknown(db, &mut notes)?;
         save_notes(db, stream.id, &notes)?;
-        removed += entries;
+        removed += rows;
     }
     Ok(Some(removed))
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lockstep::control;
 use lockstep::model::{Micros, SECOND};
 use lockstep::normalise::parse_time;
 use lockstep::simulator::dialect::{Dialect, Pagination, Totals};
@@ -305,6 +306,16 @@ async fn a_list_that_is_empty_all_at_once_is_doubted_and_what_comes_back_is_not_
     .await;
     app.portal.clear_faults(Some(fault));
     app.wait("was believed again", SOON, |status| of(status, THREATS).unproven.is_empty()).await;
+    listed(&app, &[THREATS]).await;
+
+    let empty = Effect::NoPermission { answer: NoPermission::Empty };
+    let fault = app.portal.fault(Fault::always(empty).at(Endpoint::PrivateThreats));
+    app.wait("was doubted once more", SOON, |status| !of(status, THREATS).unproven.is_empty()).await;
+    let answer = control::ask(&app.state_folder(), "POST", "/confirm-removed?site=acme").await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.unwrap().ok().unwrap()).unwrap();
+    assert_eq!(answer["removed"].as_u64(), Some(before as u64), "the operator's word counts for all of them");
+    app.wait("took that word", SOON, |status| of(status, THREATS).unproven.is_empty()).await;
+    app.portal.clear_faults(Some(fault));
     listed(&app, &[THREATS]).await;
     assert_eq!((records(&app.output(), THREATS).len(), before > 100), (before, true));
 }

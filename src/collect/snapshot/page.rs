@@ -497,20 +497,22 @@ impl Page {
         uid(&one.organization_id, self.settings.source, &one.vendor_id, kind, "0").as_u128()
     }
 
-    /// Removes what is held as unknown and whose id is confirmed. Answers how many entries that made.
+    /// Removes what is held as unknown and whose id is confirmed. Answers how many rows that were, and how many entries
+    /// that made.
     pub(super) fn remove_unknown(
         &self,
         db: &Connection,
         confirmed: impl Fn(u128) -> bool,
-    ) -> Result<u64, StoreError> {
-        let mut made = Vec::new();
+    ) -> Result<(u64, u64), StoreError> {
+        let (mut rows, mut made) = (0, Vec::new());
         for one in self.living(db)? {
             if one.presence == Presence::Unknown && confirmed(self.row_id(&one)) {
+                rows += 1;
                 made.extend(self.remove(db, &one)?);
             }
         }
         made.extend(self.moved(db, &made)?);
-        self.append(db, &made)
+        Ok((rows, self.append(db, &made)?))
     }
 
     /// Notes what of the stream's scope is held as unknown.
