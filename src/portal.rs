@@ -69,13 +69,14 @@ pub enum Endpoint {
     ReportList,
     ReportRows,
     OnlineDevices,
+    CheckinsByComputer,
     /// One that the vendor does not publish and the operator named.
     Private(PrivatePath),
 }
 
 impl Endpoint {
     /// Those that the vendor or others published.
-    pub const ALL: [Endpoint; 14] = [
+    pub const ALL: [Endpoint; 15] = [
         Endpoint::ActionLogByParameters,
         Endpoint::SystemAuditByParameters,
         Endpoint::ComputersByParameters,
@@ -90,6 +91,7 @@ impl Endpoint {
         Endpoint::ReportList,
         Endpoint::ReportRows,
         Endpoint::OnlineDevices,
+        Endpoint::CheckinsByComputer,
     ];
 
     /// The path under `/portalapi/` (contract section 0.3).
@@ -109,6 +111,7 @@ impl Endpoint {
             Endpoint::ReportList => "Report/ReportGetByOrganizationId",
             Endpoint::ReportRows => "Report/ReportGetDynamicData",
             Endpoint::OnlineDevices => "OnlineDevices/OnlineDevicesGetByParameters",
+            Endpoint::CheckinsByComputer => "ComputerCheckin/ComputerCheckinGetByParameters",
             Endpoint::Private(private) => private.path(),
         }
     }

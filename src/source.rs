@@ -21,8 +21,8 @@ use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
 use crate::sources::reports::Report;
 use crate::sources::{
-    approval_requests, computers, online_devices, organizations, policies, private_remediations,
-    private_threats, remediations, reports, system_audit, threats, unified_audit,
+    approval_requests, computer_checkins, computers, online_devices, organizations, policies,
+    private_remediations, private_threats, remediations, reports, system_audit, threats, unified_audit,
 };
 
 /// One kind of portal row.
@@ -52,6 +52,10 @@ pub trait Source: Sync {
     /// Whether its rows are listed as a whole and tell of what happened: each is told once, and once more for each change
     /// that counts, and none is told to be gone.
     fn is_told_once(&self) -> bool {
+        false
+    }
+    /// Whether what is listed for one computer at a time are moments, each told once, and nothing that lasts.
+    fn are_moments(&self) -> bool {
         false
     }
     /// The portal permission that the API user's role needs (contract section 1.8).
@@ -107,7 +111,7 @@ pub trait Source: Sync {
 }
 
 /// Every source that this version collects.
-pub static SOURCES: [&dyn Source; 12] = [
+pub static SOURCES: [&dyn Source; 13] = [
     &unified_audit::UnifiedAudit,
     &system_audit::SystemAudit,
     &computers::Computers,
@@ -118,6 +122,7 @@ pub static SOURCES: [&dyn Source; 12] = [
     &remediations::Remediations,
     &reports::Reports,
     &online_devices::OnlineDevices,
+    &computer_checkins::ComputerCheckins,
     &private_threats::PrivateThreats,
     &private_remediations::PrivateRemediations,
 ];

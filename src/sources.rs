@@ -1,6 +1,7 @@
 //! One file a source.
 
 pub mod approval_requests;
+pub mod computer_checkins;
 pub mod computers;
 pub mod online_devices;
 pub mod organizations;

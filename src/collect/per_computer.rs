@@ -5,6 +5,8 @@
 //! something: it gives an entry, and one more where it has ended. A known row gives an entry when it ends or
 //! changes. What a computer lists no more is left as it was: a history does not end.
 
+mod moments;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -14,10 +16,11 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 
+use self::moments::Depth;
 use super::snapshot::{SnapshotNotes, save_notes};
 use super::{CollectError, ListedRow, Listing, bury};
 use crate::clock::Clock;
-use crate::model::{Change, ConnectionId, Lane, Micros, OrganizationId, folded, uid};
+use crate::model::{Change, ConnectionId, Lane, Micros, OrganizationId, SECOND, folded, uid};
 use crate::normalise::digest;
 use crate::portal::{Remedy, SAFE_PAGE_SIZE};
 use crate::source::{Query, Scope, Source};
@@ -39,6 +42,9 @@ const MOST_REFUSED: u32 = 5;
 /// Refused computers that are remembered to have been told.
 const MOST_REMEMBERED: usize = 10_000;
 
+/// How often moments are forgotten that are not told any more.
+const FORGETS_EVERY: Micros = 3_600 * SECOND;
+
 /// How such a stream is asked.
 #[derive(Clone)]
 pub struct PerComputerSettings {
@@ -55,6 +61,8 @@ pub struct PerComputerSettings {
     pub sweep: Duration,
     /// How long before the first poll something may have ended to be told.
     pub backfill: Micros,
+    /// Of rows that tell of moments: how long they are remembered.
+    pub remembered: Option<Micros>,
     pub stream: i64,
     pub set: i64,
 }
@@ -71,6 +79,8 @@ pub struct PerComputerStream<L> {
     /// The portal is one of those that know the older endpoint only.
     pub older: bool,
     pub refusals: Refusals,
+    /// When what is remembered was last forgotten.
+    pub forgot: Micros,
 }
 
 /// Of which computers the portal tells nothing, and why: each is logged once.
@@ -98,6 +108,7 @@ impl<L: Listing> PerComputerStream<L> {
             self.notes.began = Some(now);
             self.save().await?;
         }
+        self.forget().await?;
         let asker = self.look().await?;
         let tally = self.tally(asker).await?;
         let mut ask = Ask {
@@ -220,11 +231,40 @@ impl<L: Listing> PerComputerStream<L> {
         }
     }
 
+    /// How far down the moments of a computer are read.
+    async fn depth(&self, due: &Due) -> Result<Option<Depth>, CollectError> {
+        let Some(remembered) = self.settings.remembered else { return Ok(None) };
+        let history = self.history(due);
+        let (organization, asked) = (due.organization, due.asked);
+        let came = self.store.read(move |db| connections::first_seen(db, organization)).await?;
+        let since = history.since_moment(history.since(came), remembered);
+        Ok(Some(Depth::new(since, asked)))
+    }
+
+    /// Forgets moments that are not told any more.
+    async fn forget(&mut self) -> Result<(), CollectError> {
+        let (Some(remembered), now) = (self.settings.remembered, self.listing.now()) else { return Ok(()) };
+        if now - self.forgot < FORGETS_EVERY {
+            return Ok(());
+        }
+        let set = self.settings.set;
+        while self.store.write(move |db| snapshots::forget(db, set, now - remembered)).await? > 0 {}
+        self.forgot = now;
+        Ok(())
+    }
+
+    fn history(&self, due: &Due) -> History {
+        let (now, stored) = (self.listing.now(), self.clock.now().timestamp_micros());
+        let began = self.notes.began.unwrap_or(now);
+        History { settings: self.settings.clone(), began, now, stored, due: due.clone() }
+    }
+
     /// Reads what the portal lists of one computer, and stores it page by page.
     async fn ask(&mut self, due: &Due) -> Result<(), CollectError> {
         let scope = Scope::Organization(OrganizationId::new(&due.organization_id));
         let mut known = HashSet::new();
         let (mut page, mut older) = (1, self.older);
+        let mut depth = self.depth(due).await?;
         while page <= MOST_PAGES {
             let query = Query {
                 computer: Some(Arc::from(&*due.computer)),
@@ -252,6 +292,7 @@ impl<L: Listing> PerComputerStream<L> {
             };
             // A page without anything new is a portal that ignores the page number.
             let ended = ended || older || known.len() == before;
+            let ended = ended || depth.as_mut().is_some_and(|depth| depth.is_reached(&answer.rows));
             self.apply(due, answer.rows, answer.undecodable).await?;
             drop(answer.reservation);
             if ended {
@@ -280,14 +321,8 @@ impl<L: Listing> PerComputerStream<L> {
         rows: Vec<ListedRow>,
         undecodable: Vec<(Bytes, String)>,
     ) -> Result<(), CollectError> {
-        let (now, stored) = (self.listing.now(), self.clock.now().timestamp_micros());
-        let history = History {
-            settings: self.settings.clone(),
-            began: self.notes.began.unwrap_or(now),
-            now,
-            stored,
-            due: due.clone(),
-        };
+        let history = self.history(due);
+        let stored = history.stored;
         let mut notes = self.notes.clone();
         self.notes.rows = self
             .store
@@ -323,22 +358,30 @@ struct Made<'r> {
     change: Change,
     vendor_id: String,
     occurrence: String,
+    /// When it happened, of moments.
+    time: Option<Micros>,
     row: &'r str,
     previous: Option<String>,
 }
 
 impl History {
+    /// What ended before is remembered and gives no entry, also of an organization that `came` later.
+    fn since(&self, came: Option<Micros>) -> Micros {
+        came.unwrap_or(self.began).max(self.began) - self.settings.backfill
+    }
+
     fn apply(&self, db: &Connection, rows: &[ListedRow]) -> Result<u64, StoreError> {
         let PerComputerSettings { connection, epoch, source, .. } = &self.settings;
         connections::set_clock(db, *connection, self.now, self.stored)?;
         let organization = OrganizationId::new(&self.due.organization_id);
         let ours = connections::claim(db, &organization, source.name(), *connection)? == *connection;
-        // What ended before is remembered and gives no entry, also of an organization that came later.
-        let came = connections::first_seen(db, self.due.organization)?.unwrap_or(self.began);
-        let since = came.max(self.began) - self.settings.backfill;
+        let since = self.since(connections::first_seen(db, self.due.organization)?);
         let mut made = Vec::new();
         for row in rows.iter().filter(|_| ours) {
-            self.compare(db, row, since, &mut made)?;
+            match self.settings.remembered {
+                Some(long) => self.note_moment(db, row, self.since_moment(since, long), &mut made)?,
+                None => self.compare(db, row, since, &mut made)?,
+            }
         }
         if made.is_empty() {
             return Ok(0);
@@ -360,7 +403,7 @@ impl History {
                 change: one.change,
                 organization: organization.as_str(),
                 vendor_id: Some(&one.vendor_id),
-                time: Some(self.now),
+                time: Some(one.time.unwrap_or(self.now)),
                 row: one.row,
                 previous: one.previous.as_deref(),
                 known: known.of(place),
@@ -395,6 +438,7 @@ impl History {
             change,
             vendor_id: key.clone(),
             occurrence,
+            time: None,
             row: text,
             previous,
         };

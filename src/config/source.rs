@@ -16,7 +16,7 @@ use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
-pub const SOURCE_NAMES: [&str; 12] = [
+pub const SOURCE_NAMES: [&str; 13] = [
     "unified_audit",
     "system_audit",
     "computers",
@@ -27,12 +27,16 @@ pub const SOURCE_NAMES: [&str; 12] = [
     "remediations",
     "reports",
     "online_devices",
+    "computer_checkins",
     "private_threats",
     "private_remediations",
 ];
 
 /// The source whose interval is also that of the discovery of organizations, which goes on where the source is off.
 const DISCOVERY: &str = "organizations";
+
+/// Sources that are listed for one computer at a time.
+const PER_COMPUTER: [&str; 2] = ["remediations", "computer_checkins"];
 
 /// Outcomes that `only` takes beside action types, with the action ids to ask for one by one: some portals
 /// answer nothing to their own "any deny" (contract section 5.3).
@@ -176,8 +180,10 @@ pub(super) fn of_connection(
     }
     // Which computers there are, the computers tell.
     let lists_computers = each.get("computers").is_some_and(|source| source.enabled);
-    if let Some(remediations) = each.get_mut("remediations").filter(|one| one.enabled && !lists_computers) {
-        (remediations.enabled, remediations.lacks) = (false, Some("computers"));
+    for name in PER_COMPUTER {
+        if let Some(source) = each.get_mut(name).filter(|one| one.enabled && !lists_computers) {
+            (source.enabled, source.lacks) = (false, Some("computers"));
+        }
     }
     // Rated rows of the unified audit are threats, too: one that is remembered for less long would be told again.
     let kept = each.get("unified_audit").filter(|source| source.enabled).map(|source| source.retention);
@@ -245,6 +251,15 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         true => section.duration("restate", Duration::from_secs(60), days(365)).map(Some),
     };
     let sweep = span("sweep", Duration::from_secs(60), days(365));
+    if let (Some(sweep), Some(retention)) = (sweep, retention)
+        && has("sweep")
+        && has("retention")
+        && retention < 2 * sweep
+    {
+        let text =
+            format!("must be twice `sweep` at least ({}), or rows are missed", super::human(2 * sweep));
+        section.mistake("retention", text);
+    }
     let words = |key: &'static str, known: &[&'static str]| {
         if !has(key) {
             return Some(Vec::new());

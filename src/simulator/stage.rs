@@ -219,6 +219,7 @@ impl Stage {
             Endpoint::ChildOrganizations => {
                 self.child_organizations(organization, &body, logged, request.number)
             }
+            Endpoint::Checkins => self.checkins(organization, &body, logged, request.number),
             Endpoint::Policies => self.policies(organization, &body, logged, request.number),
             Endpoint::ApprovalRequests => self.approval_requests(organization, &body, logged, request.number),
             _ => self.audit(endpoint, organization, &body, request, effects, logged),

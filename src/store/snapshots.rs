@@ -256,3 +256,16 @@ pub fn note_checkin(
     .execute(params![connection, organization, now, checkin])?;
     Ok(())
 }
+
+/// Forgets some of the things of a set that were noted before then and whose own time, kept in place of the restatement,
+/// lies before then, too. Answers how many.
+pub fn forget(db: &Connection, set: i64, before: Micros) -> Result<usize, StoreError> {
+    let forgotten = db
+        .prepare_cached(
+            "DELETE FROM snapshot WHERE (set_id, organization, vendor_id) IN
+               (SELECT set_id, organization, vendor_id FROM snapshot
+                WHERE set_id = ?1 AND changed < ?2 AND restated < ?2 LIMIT 2000)",
+        )?
+        .execute(params![set, before])?;
+    Ok(forgotten)
+}

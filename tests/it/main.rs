@@ -8,6 +8,7 @@ mod backfill;
 mod bad_input;
 mod broken_parts;
 mod bulk;
+mod checkins;
 mod cost;
 mod crash;
 mod devices;

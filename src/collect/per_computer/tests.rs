@@ -117,6 +117,7 @@ async fn open(store: &Store, played: &'static Played) -> PerComputerStream<&'sta
         every: Duration::from_secs(60),
         sweep: Duration::from_secs(3_600),
         backfill: 24 * HOUR,
+        remembered: None,
         stream: row.id,
         set: row.set,
     };
@@ -129,6 +130,7 @@ async fn open(store: &Store, played: &'static Played) -> PerComputerStream<&'sta
         requests: 0,
         older: false,
         refusals: Refusals::default(),
+        forgot: 0,
     }
 }
 
@@ -312,6 +314,7 @@ fn a_refused_computer_is_news_once_for_each_reason() {
         computer: computer.to_owned(),
         signs: Vec::new(),
         by_signs: true,
+        asked: None,
     };
     let error = |status, logger_id: &str| {
         let answer = Answer { status, logger_id: Some(logger_id.to_owned()), ..Answer::default() };
