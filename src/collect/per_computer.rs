@@ -20,7 +20,7 @@ use self::moments::Depth;
 use super::snapshot::{SnapshotNotes, save_notes};
 use super::{CollectError, ListedRow, Listing, bury};
 use crate::clock::Clock;
-use crate::model::{Change, ConnectionId, Lane, Micros, OrganizationId, SECOND, folded, uid};
+use crate::model::{Change, ConnectionId, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::digest;
 use crate::portal::{Remedy, SAFE_PAGE_SIZE};
 use crate::source::{Query, Scope, Source};
@@ -41,9 +41,6 @@ const MOST_REFUSED: u32 = 5;
 
 /// Refused computers that are remembered to have been told.
 const MOST_REMEMBERED: usize = 10_000;
-
-/// How often moments are forgotten that are not told any more.
-const FORGETS_EVERY: Micros = 3_600 * SECOND;
 
 /// How such a stream is asked.
 #[derive(Clone)]
@@ -79,8 +76,6 @@ pub struct PerComputerStream<L> {
     /// The portal is one of those that know the older endpoint only.
     pub older: bool,
     pub refusals: Refusals,
-    /// When what is remembered was last forgotten.
-    pub forgot: Micros,
 }
 
 /// Of which computers the portal tells nothing, and why: each is logged once.
@@ -108,7 +103,6 @@ impl<L: Listing> PerComputerStream<L> {
             self.notes.began = Some(now);
             self.save().await?;
         }
-        self.forget().await?;
         let asker = self.look().await?;
         let tally = self.tally(asker).await?;
         let mut ask = Ask {
@@ -233,24 +227,11 @@ impl<L: Listing> PerComputerStream<L> {
 
     /// How far down the moments of a computer are read.
     async fn depth(&self, due: &Due) -> Result<Option<Depth>, CollectError> {
-        let Some(remembered) = self.settings.remembered else { return Ok(None) };
-        let history = self.history(due);
-        let (organization, asked) = (due.organization, due.asked);
-        let came = self.store.read(move |db| connections::first_seen(db, organization)).await?;
-        let since = history.since_moment(history.since(came), remembered);
-        Ok(Some(Depth::new(since, asked)))
-    }
-
-    /// Forgets moments that are not told any more.
-    async fn forget(&mut self) -> Result<(), CollectError> {
-        let (Some(remembered), now) = (self.settings.remembered, self.listing.now()) else { return Ok(()) };
-        if now - self.forgot < FORGETS_EVERY {
-            return Ok(());
+        if self.settings.remembered.is_none() {
+            return Ok(None);
         }
-        let set = self.settings.set;
-        while self.store.write(move |db| snapshots::forget(db, set, now - remembered)).await? > 0 {}
-        self.forgot = now;
-        Ok(())
+        let history = self.history(due);
+        Ok(Some(self.store.read(move |db| history.depth(db)).await?))
     }
 
     fn history(&self, due: &Due) -> History {
@@ -291,7 +272,12 @@ impl<L: Listing> PerComputerStream<L> {
                 None => listed == 0,
             };
             // A page without anything new is a portal that ignores the page number.
-            let ended = ended || older || known.len() == before;
+            let is_same = known.len() == before;
+            if is_same && !ended && depth.is_some() && answer.total.is_some() {
+                let why = format!("of computer {} the portal repeats a page of check-ins", due.computer);
+                return Err(CollectError::Incomplete(why));
+            }
+            let ended = ended || older || is_same;
             let ended = ended || depth.as_mut().is_some_and(|depth| depth.is_reached(&answer.rows));
             self.apply(due, answer.rows, answer.undecodable).await?;
             drop(answer.reservation);
@@ -300,16 +286,26 @@ impl<L: Listing> PerComputerStream<L> {
             }
             page += 1;
         }
+        if page > MOST_PAGES && depth.is_some() {
+            let why = format!("computer {} has more check-ins than {MOST_PAGES} pages hold", due.computer);
+            return Err(CollectError::Incomplete(why));
+        }
         self.settle(due, false).await
     }
 
     /// The computer was asked about: it is due again when its signs change, or with the next sweep. One that was
     /// refused stays due, behind the others.
     async fn settle(&self, due: &Due, refused: bool) -> Result<(), CollectError> {
-        let (set, due, now) = (self.settings.set, due.clone(), self.listing.now());
-        let settle = move |db: &Connection| match refused {
-            true => asked::refused(db, set, &due, now),
-            false => asked::done(db, set, &due, now),
+        let history = self.history(due);
+        let settle = move |db: &Connection| {
+            let History { settings, due, now, .. } = &history;
+            match refused {
+                true => asked::refused(db, settings.set, due, *now),
+                false => {
+                    history.note_asked(db)?;
+                    asked::done(db, settings.set, due, *now)
+                }
+            }
         };
         Ok(self.store.write(settle).await?)
     }
@@ -379,7 +375,7 @@ impl History {
         let mut made = Vec::new();
         for row in rows.iter().filter(|_| ours) {
             match self.settings.remembered {
-                Some(long) => self.note_moment(db, row, self.since_moment(since, long), &mut made)?,
+                Some(_) => self.note_moment(db, row, since, &mut made)?,
                 None => self.compare(db, row, since, &mut made)?,
             }
         }

@@ -620,7 +620,6 @@ impl Stream {
                     requests: 0,
                     older: false,
                     refusals: Refusals::default(),
-                    forgot: 0,
                 }))
             }
         })

@@ -35,10 +35,8 @@ pub struct Due {
     pub computer: String,
     /// Its signs, as they were when it was chosen; see [`done`].
     pub signs: Vec<u8>,
-    /// Because of its signs or since it was refused, and not of the sweep.
+    /// Because of its signs, and not of the sweep.
     pub by_signs: bool,
-    /// When it was last asked about to the end, where that is known.
-    pub asked: Option<Micros>,
 }
 
 /// How many computers there are to ask about.
@@ -67,7 +65,7 @@ impl Asker {
     fn next(&self) -> String {
         let (living, of) = (self.living(), self.is_its("a.organization"));
         format!(
-            "SELECT a.organization, o.organization_id, a.computer, a.signs, a.due, a.at FROM asked a JOIN organization o ON o.id = a.organization
+            "SELECT a.organization, o.organization_id, a.computer, a.signs, a.due FROM asked a JOIN organization o ON o.id = a.organization
              WHERE a.set_id = ?2 AND {of} AND (a.due = 1 OR a.at < ?4)
                AND EXISTS (SELECT 1 {living} AND s.organization = a.organization AND s.vendor_id = a.computer)
              ORDER BY a.due DESC, a.at LIMIT ?5"
@@ -157,10 +155,8 @@ pub fn next(
     let before = asked_before.unwrap_or(Micros::MIN);
     let rows = rows.query_map(params![connection, set, organization, before, most], |row| {
         let (organization, organization_id) = (row.get(0)?, row.get(1)?);
-        let (computer, signs, by_signs): (_, _, bool) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        // Of one that was refused it is when that was.
-        let asked = Some(row.get::<_, Micros>(5)?).filter(|at| *at > 0 && !by_signs);
-        Ok(Due { organization, organization_id, computer, signs, by_signs, asked })
+        let (computer, signs, by_signs) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok(Due { organization, organization_id, computer, signs, by_signs })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

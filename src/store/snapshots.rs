@@ -257,15 +257,21 @@ pub fn note_checkin(
     Ok(())
 }
 
-/// Forgets some of the things of a set that were noted before then and whose own time, kept in place of the restatement,
-/// lies before then, too. Answers how many.
-pub fn forget(db: &Connection, set: i64, before: Micros) -> Result<usize, StoreError> {
-    let forgotten = db
-        .prepare_cached(
-            "DELETE FROM snapshot WHERE (set_id, organization, vendor_id) IN
-               (SELECT set_id, organization, vendor_id FROM snapshot
-                WHERE set_id = ?1 AND changed < ?2 AND restated < ?2 LIMIT 2000)",
-        )?
-        .execute(params![set, before])?;
-    Ok(forgotten)
+/// Forgets the things whose ids begin with these and a slash and whose time, kept in place of the restatement, lies before
+/// then.
+pub fn forget(
+    db: &Connection,
+    set: i64,
+    organization: i64,
+    of: &str,
+    before: Micros,
+) -> Result<(), StoreError> {
+    // "0" follows the slash.
+    let range = [format!("{of}/"), format!("{of}0")];
+    db.prepare_cached(
+        "DELETE FROM snapshot WHERE set_id = ?1 AND organization = ?2 AND vendor_id > ?3 AND vendor_id < ?4
+           AND restated < ?5",
+    )?
+    .execute(params![set, organization, range[0], range[1], before])?;
+    Ok(())
 }

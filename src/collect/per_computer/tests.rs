@@ -130,7 +130,6 @@ async fn open(store: &Store, played: &'static Played) -> PerComputerStream<&'sta
         requests: 0,
         older: false,
         refusals: Refusals::default(),
-        forgot: 0,
     }
 }
 
@@ -314,7 +313,6 @@ fn a_refused_computer_is_news_once_for_each_reason() {
         computer: computer.to_owned(),
         signs: Vec::new(),
         by_signs: true,
-        asked: None,
     };
     let error = |status, logger_id: &str| {
         let answer = Answer { status, logger_id: Some(logger_id.to_owned()), ..Answer::default() };

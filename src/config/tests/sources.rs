@@ -32,7 +32,7 @@ sources:
       connections[0].sources.approval_requests.sweep: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "often"
       connections[0].sources.approval_requests.restate: unknown key; known here: enabled, every, page_size, backfill, decided_every, enrich, sweep
       connections[0].sources.polices: unknown source; did you mean "policies"?
-      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports, online_devices, private_threats, private_remediations
+      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports, online_devices, computer_checkins, private_threats, private_remediations
     "#);
 }
 
@@ -254,4 +254,16 @@ fn what_the_vendor_does_not_publish_is_refused_where_it_could_do_more_than_read(
     "#);
     assert_snapshot!(mistakes("path: Threat/ThreatGet, body: { a: [\"{pages}\"] }"), @r#"connections[0].sources.private_threats.body: "{pages}" stands for nothing; known here: {page}, {size}, {organization}, {tree}"#);
     assert_snapshot!(mistakes("path: Threat/ThreatGet, verb: GET, body: { a: { b: 1 } }"), @"connections[0].sources.private_threats.body: stands in the query with `verb: GET`, so each member must be a plain value");
+}
+
+#[test]
+fn check_ins_are_remembered_for_longer_than_a_sweep_and_collected_with_the_computers_alone() {
+    let site = |settings: &str| Folder::with_connection(&format!("instance: g\nsources: {{ {settings} }}\n"));
+    assert_snapshot!(site("computer_checkins: { enabled: true, sweep: 3d, retention: 5d }").mistakes(), @"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].sources.computer_checkins.retention: must be twice `sweep` at least (6d), or rows are missed
+    ");
+    let config = site("computer_checkins: { enabled: true }, computers: { enabled: false }").load();
+    let source = &config.connections[0].sources["computer_checkins"];
+    assert_eq!((source.enabled, source.lacks), (false, Some("computers")));
 }
