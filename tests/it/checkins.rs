@@ -24,7 +24,7 @@ const SOURCE: &str = "computer_checkins";
 
 fn setup(dialect: Dialect) -> Setup {
     let mut site = Site::new("acme", "all");
-    let how = "enabled: true, every: 150ms, page_size: 7, sweep: 24h, backfill: 24h, retention: 3d";
+    let how = "enabled: true, every: 150ms, page_size: 10, sweep: 24h, backfill: 24h, retention: 3d";
     site.more.push(format!("sources: {{ {SOURCE}: {{ {how} }} }}"));
     Setup {
         world: WorldOptions {
@@ -127,11 +127,11 @@ async fn play(dialect: Dialect, days: u32) -> (TestApp, usize) {
 async fn each_is_told_once_however_long_it_is_listed_and_in_whatever_order() {
     let uncounted = Dialect { totals: Totals::Absent, pagination: Pagination::None, ..Dialect::default() };
     let oldest_first = Dialect { oldest_checkins_first: true, ..Dialect::default() };
-    for (dialect, days) in [(Dialect::default(), 12), (uncounted, 3), (oldest_first, 3)] {
+    for (dialect, days) in [(Dialect::default(), 6), (uncounted, 2), (oldest_first, 2)] {
         let (app, owed) = play(dialect, days).await;
         app.note("check-ins", format_args!("{owed} owed"));
         assert!(owed > 30 * 8 * usize::try_from(days).unwrap() / 2, "{owed}");
-        if days > 10 {
+        if days > 5 {
             let store = Store::open_read_only(&app.state_folder()).unwrap();
             let kept = store.read(|db| {
                 let count =
@@ -139,7 +139,7 @@ async fn each_is_told_once_however_long_it_is_listed_and_in_whatever_order() {
                 Ok(db.query_row(count, [SOURCE], |row| row.get::<_, usize>(0))?)
             });
             let kept = kept.await.unwrap();
-            assert!(kept < owed / 2, "{kept} of {owed} are remembered");
+            assert!(kept < owed * 3 / 4, "{kept} of {owed} are remembered");
         }
     }
 }
@@ -147,7 +147,7 @@ async fn each_is_told_once_however_long_it_is_listed_and_in_whatever_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sweep_asks_each_computer_once_and_reads_no_further_than_it_must() {
     let app = TestApp::start(setup(Dialect::default())).await;
-    // A list of forty days is 46 pages; what is told and what may come late is in the first eight or so.
+    // A list of forty days is 32 pages; what may have come late is in the first few.
     for _ in 0..2 {
         swept(&app).await;
     }

@@ -86,7 +86,7 @@ fn entry<'a>(source: &str, row: &'a str, previous: Option<(Change, &'a str)>) ->
         kind: by_name(source).unwrap().kind(),
         change,
         organization: "0a",
-        vendor_id: (source == "remediations").then_some("c/m"),
+        vendor_id: ["remediations", "computer_checkins"].contains(&source).then_some("c/m"),
         time: Some(1_772_366_401_500_000),
         row,
         previous,
