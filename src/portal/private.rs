@@ -1,7 +1,6 @@
 //! Paths that the vendor does not publish, and that an operator names.
 
-use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 /// Longest path that is taken.
 const LONGEST: usize = 200;
@@ -15,15 +14,20 @@ const NEVER: [&str; 36] = [
     "Snooze", "Start", "Token", "Update",
 ];
 
-/// Every path that was named since the program started: few, so none is given back.
-static NAMED: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+/// A path, and whether it is asked with GET.
+type Named = (&'static str, bool);
 
-/// A path below the portal's API that an operator named, and how it is asked. It looks like one that only reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PrivatePath {
-    path: &'static str,
-    is_get: bool,
+/// Every one that was named since the program started: few, so none is given back.
+static NAMED: Mutex<Vec<Named>> = Mutex::new(Vec::new());
+
+fn all_named() -> MutexGuard<'static, Vec<Named>> {
+    NAMED.lock().expect("nobody panics while holding the paths")
 }
+
+/// A path below the portal's API that an operator named, and how it is asked. It looks like one that only reads. It is its
+/// place among all that were named, since every error of the portal carries one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PrivatePath(u16);
 
 impl PrivatePath {
     /// Takes a path such as `Threat/ThreatGetByParameters`: names of letters and digits with a slash between them, the
@@ -56,26 +60,24 @@ impl PrivatePath {
                  is not asked"
             ));
         }
-        let mut named = NAMED.lock().expect("nobody panics while holding the paths");
-        let path = match named.get(path) {
-            Some(path) => path,
-            None => {
-                let kept: &'static str = Box::leak(path.into());
-                named.insert(kept);
-                kept
-            }
-        };
-        Ok(Self { path, is_get })
+        let mut named = all_named();
+        let known = named.iter().position(|one| *one == (path, is_get));
+        let place = known.unwrap_or(named.len());
+        let place = u16::try_from(place).map_err(|_| "is one of too many".to_owned())?;
+        if known.is_none() {
+            named.push((Box::leak(path.into()), is_get));
+        }
+        Ok(Self(place))
     }
 
     /// Below `/portalapi/`.
     pub fn path(self) -> &'static str {
-        self.path
+        all_named()[usize::from(self.0)].0
     }
 
     /// Whether it is asked with GET and a query; else with POST and a body.
     pub fn is_get(self) -> bool {
-        self.is_get
+        all_named()[usize::from(self.0)].1
     }
 }
 
