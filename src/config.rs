@@ -12,6 +12,7 @@ mod folder;
 mod layers;
 mod load;
 mod mistake;
+mod private;
 mod reader;
 mod reference;
 mod sink;

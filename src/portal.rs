@@ -2,7 +2,7 @@
 //!
 //! Knows transport, headers, paging headers, errors and the pace; knows no schema. Vendor facts are in
 //! contract sections 1 and 8. Called by `collect` and by `check`; holds these:
-//! - nothing but the paths of [`Endpoint`] can be asked;
+//! - nothing but the paths of [`Endpoint`] can be asked, of which an operator may name those of a [`PrivatePath`];
 //! - every request names its organization, except the discovery of a token's own;
 //! - a request, a retry and a probe all take their turn under the credential's limiter;
 //! - an answer is read within the memory [`Budget`], and a [`Page`] holds its share until it is dropped;
@@ -16,6 +16,7 @@ mod exchange;
 mod own_reads;
 mod pace;
 mod page;
+mod private;
 mod retry;
 mod rows;
 mod settings;
@@ -39,6 +40,7 @@ pub use self::discovery::ListedOrganization;
 pub(crate) use self::error::clean;
 pub use self::error::{Answer, Failure, PortalError, Remedy, SAFE_PAGE_SIZE, TOKEN_REFUSED};
 pub use self::own_reads::{OwnReadsReport, Reader};
+pub use self::private::PrivatePath;
 pub(crate) use self::retry::{date, retry_after};
 use self::settings::portal_of;
 pub use self::settings::{PortalSettings, base_url_of};
@@ -67,10 +69,14 @@ pub enum Endpoint {
     ReportList,
     ReportRows,
     OnlineDevices,
+    CheckinsByComputer,
+    /// One that the vendor does not publish and the operator named.
+    Private(PrivatePath),
 }
 
 impl Endpoint {
-    pub const ALL: [Endpoint; 14] = [
+    /// Those that the vendor or others published.
+    pub const ALL: [Endpoint; 15] = [
         Endpoint::ActionLogByParameters,
         Endpoint::SystemAuditByParameters,
         Endpoint::ComputersByParameters,
@@ -85,6 +91,7 @@ impl Endpoint {
         Endpoint::ReportList,
         Endpoint::ReportRows,
         Endpoint::OnlineDevices,
+        Endpoint::CheckinsByComputer,
     ];
 
     /// The path under `/portalapi/` (contract section 0.3).
@@ -104,21 +111,24 @@ impl Endpoint {
             Endpoint::ReportList => "Report/ReportGetByOrganizationId",
             Endpoint::ReportRows => "Report/ReportGetDynamicData",
             Endpoint::OnlineDevices => "OnlineDevices/OnlineDevicesGetByParameters",
+            Endpoint::CheckinsByComputer => "ComputerCheckin/ComputerCheckinGetByParameters",
+            Endpoint::Private(private) => private.path(),
         }
     }
 
     /// Whether it is asked with GET and a query; the others with POST and a body.
     pub fn is_get(self) -> bool {
-        matches!(
-            self,
+        match self {
+            Endpoint::Private(private) => private.is_get(),
             Endpoint::OrganizationsForMove
-                | Endpoint::MaintenanceByComputer
-                | Endpoint::MaintenanceByComputerUnpaged
-                | Endpoint::PolicyById
-                | Endpoint::GroupsAndComputers
-                | Endpoint::ReportList
-                | Endpoint::OnlineDevices
-        )
+            | Endpoint::MaintenanceByComputer
+            | Endpoint::MaintenanceByComputerUnpaged
+            | Endpoint::PolicyById
+            | Endpoint::GroupsAndComputers
+            | Endpoint::ReportList
+            | Endpoint::OnlineDevices => true,
+            _ => false,
+        }
     }
 
     /// Whether the answer is one record rather than a list of rows.

@@ -7,12 +7,13 @@
 //! | module | holds |
 //! |---|---|
 //! | `answer`, `dialect` | the pure core: which rows a request gets, in how many tongues |
-//! | `world`, `live`, `listing`, `computers`, `approvals`, `maintenance`, `policies`, `story`, `rows` | what the portal holds, how it goes on, how it is written |
+//! | `world`, `live`, `listing`, `computers`, `checkins`, `approvals`, `maintenance`, `policies`, `private`, `story`, `rows` | what the portal holds, how it goes on, how it is written |
 //! | `stage`, `requests`, `reply`, `faults`, `truth`, `stats`, `clock` | the answer to one request |
 //! | `http`, `control`, `line`, `serve` | the network side and the handle for tests |
 
 pub mod answer;
 pub mod approvals;
+pub mod checkins;
 pub mod clock;
 pub mod computers;
 mod control;
@@ -26,6 +27,7 @@ mod live;
 pub mod maintenance;
 pub mod online_devices;
 pub mod policies;
+pub mod private;
 pub mod reply;
 pub mod reports;
 pub mod requests;

@@ -2,6 +2,8 @@
 //!
 //! A source does no I/O; `collect` does the paging, pace, coverage and storing for all of them alike.
 
+mod private;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use thiserror::Error;
 
+pub use self::private::{MARKS, Private, unknown_mark};
 use crate::model::{Entry, Kind, Micros, OrganizationId, Seconds};
 use crate::normalise::{NoObject, fields, text, time};
 use crate::portal::{Endpoint, PageRequest, Reader};
@@ -18,8 +21,8 @@ use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
 use crate::sources::reports::Report;
 use crate::sources::{
-    approval_requests, computers, online_devices, organizations, policies, remediations, reports,
-    system_audit, threats, unified_audit,
+    approval_requests, computer_checkins, computers, online_devices, organizations, policies,
+    private_remediations, private_threats, remediations, reports, system_audit, threats, unified_audit,
 };
 
 /// One kind of portal row.
@@ -46,6 +49,15 @@ pub trait Source: Sync {
     fn is_often_empty(&self) -> bool {
         false
     }
+    /// Whether its rows are listed as a whole and tell of what happened: each is told once, and once more for each change
+    /// that counts, and none is told to be gone.
+    fn is_told_once(&self) -> bool {
+        false
+    }
+    /// Whether what is listed for one computer at a time are moments, each told once, and nothing that lasts.
+    fn are_moments(&self) -> bool {
+        false
+    }
     /// The portal permission that the API user's role needs (contract section 1.8).
     fn permission(&self) -> &'static str;
     /// The part that is asked where the configuration chooses none (`sourceTableId`); 0 where there are no parts.
@@ -56,8 +68,8 @@ pub trait Source: Sync {
     fn also(&self) -> Option<&'static dyn Source> {
         None
     }
-    /// Where to ask.
-    fn endpoint(&self) -> Endpoint;
+    /// Where to ask; none where the operator names it ([`Filter::private`]).
+    fn endpoint(&self) -> Option<Endpoint>;
     /// The request body that asks `query`.
     fn body(&self, query: &Query) -> serde_json::Value;
     /// Where an older portal is asked the same, without pages.
@@ -99,7 +111,7 @@ pub trait Source: Sync {
 }
 
 /// Every source that this version collects.
-pub static SOURCES: [&dyn Source; 10] = [
+pub static SOURCES: [&dyn Source; 13] = [
     &unified_audit::UnifiedAudit,
     &system_audit::SystemAudit,
     &computers::Computers,
@@ -110,6 +122,9 @@ pub static SOURCES: [&dyn Source; 10] = [
     &remediations::Remediations,
     &reports::Reports,
     &online_devices::OnlineDevices,
+    &computer_checkins::ComputerCheckins,
+    &private_threats::PrivateThreats,
+    &private_remediations::PrivateRemediations,
 ];
 
 /// The source of that name.
@@ -248,6 +263,8 @@ pub struct Filter {
     pub action_id: Option<i64>,
     /// The report to run.
     pub report: Option<Report>,
+    /// How to ask what the vendor does not publish.
+    pub private: Option<Arc<Private>>,
 }
 
 impl Query {
@@ -270,10 +287,14 @@ impl Query {
     /// The HTTP request that asks this of `source`.
     pub fn request(&self, source: &dyn Source, timeout: Duration) -> PageRequest {
         let older = source.older_endpoint().filter(|_| self.older);
-        let endpoint = older.unwrap_or_else(|| source.endpoint());
-        let (body, query) = match endpoint.is_get() {
-            true => (Bytes::new(), source.query_string(self)),
-            false => (Bytes::from(self.body(source)), String::new()),
+        let private = self.filter.private.as_deref();
+        let endpoint = private.map(Private::endpoint).or(older).or_else(|| source.endpoint());
+        let endpoint = endpoint.expect("what the vendor does not publish is asked as the operator says");
+        let (body, query) = match (private, endpoint.is_get()) {
+            (Some(private), true) => (Bytes::new(), private.query_string(self)),
+            (Some(private), false) => (Bytes::from(private.body(self)), String::new()),
+            (None, true) => (Bytes::new(), source.query_string(self)),
+            (None, false) => (Bytes::from(self.body(source)), String::new()),
         };
         let organization = Some(self.scope.organization().clone());
         PageRequest { endpoint, organization, body, query, timeout }

@@ -84,7 +84,7 @@ async fn fetch(client: &Client, held: &Held, span: (i64, i64), page: u32) -> any
         ..Query::whole(Scope::Tree(held.organization.clone().into()), page, PAGE_SIZE)
     };
     let response = client
-        .post(format!("{}/portalapi/{}", held.url, UnifiedAudit.endpoint().path()))
+        .post(format!("{}/portalapi/{}", held.url, UnifiedAudit.endpoint().expect("it is published").path()))
         .header("authorization", &held.token)
         .header("managedorganizationid", &held.organization)
         .header("usenewsearch", "true")

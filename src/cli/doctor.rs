@@ -91,8 +91,11 @@ pub(super) async fn children(
         return listed;
     }
     let scope = Scope::Organization(own.clone());
-    for source in SOURCES.into_iter().filter(|source| portal.may_ask(source.endpoint())) {
-        if ask(portal, source, &scope, timeout).await.readable {
+    for source in SOURCES
+        .into_iter()
+        .filter(|source| source.endpoint().is_some_and(|endpoint| portal.may_ask(endpoint)))
+    {
+        if ask(portal, source, &scope, &Filter::default(), timeout).await.readable {
             return portal.child_organizations(own).await;
         }
     }
@@ -148,11 +151,13 @@ pub(super) async fn run_reports(
 }
 
 /// Asks one source for a page: of the last day where it is asked by time, of every status where it is listed by
-/// status, else of all. A source is readable where any of it is.
+/// status, else of all. A source is readable where any of it is. `filter` says how to ask for what the vendor does not
+/// publish.
 pub(super) async fn ask(
     portal: &Portal,
     source: &'static dyn Source,
     scope: &Scope,
+    filter: &Filter,
     timeout: Duration,
 ) -> Tried {
     let mut tried = Tried::nothing(source);
@@ -164,6 +169,7 @@ pub(super) async fn ask(
         let query = Query {
             part,
             span: by_time.then_some((now - 86_400, now)),
+            filter: filter.clone(),
             ..Query::whole(scope.clone(), 1, LOOKED_AT)
         };
         let query = match source.shape() {

@@ -3,6 +3,7 @@
 mod online_devices;
 mod organizations;
 mod policies;
+mod private;
 mod report;
 mod whole;
 
@@ -168,6 +169,9 @@ impl Listing for PortalListing {
                 listed = self.report(report, query) => listed,
                 () = self.impatient() => Err(CollectError::Stopped),
             };
+        }
+        if let Some(private) = &query.filter.private {
+            return self.private(private, query).await;
         }
         let page = self.ask(&query.request(self.source, self.timeout)).await?;
         Ok(self.keyed(query.part, page))

@@ -5,6 +5,8 @@
 //! something: it gives an entry, and one more where it has ended. A known row gives an entry when it ends or
 //! changes. What a computer lists no more is left as it was: a history does not end.
 
+mod moments;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 
+use self::moments::Depth;
 use super::snapshot::{SnapshotNotes, save_notes};
 use super::{CollectError, ListedRow, Listing, bury};
 use crate::clock::Clock;
@@ -55,6 +58,8 @@ pub struct PerComputerSettings {
     pub sweep: Duration,
     /// How long before the first poll something may have ended to be told.
     pub backfill: Micros,
+    /// Of rows that tell of moments: how long they are remembered.
+    pub remembered: Option<Micros>,
     pub stream: i64,
     pub set: i64,
 }
@@ -220,11 +225,27 @@ impl<L: Listing> PerComputerStream<L> {
         }
     }
 
+    /// How far down the moments of a computer are read.
+    async fn depth(&self, due: &Due) -> Result<Option<Depth>, CollectError> {
+        if self.settings.remembered.is_none() {
+            return Ok(None);
+        }
+        let history = self.history(due);
+        Ok(Some(self.store.read(move |db| history.depth(db)).await?))
+    }
+
+    fn history(&self, due: &Due) -> History {
+        let (now, stored) = (self.listing.now(), self.clock.now().timestamp_micros());
+        let began = self.notes.began.unwrap_or(now);
+        History { settings: self.settings.clone(), began, now, stored, due: due.clone() }
+    }
+
     /// Reads what the portal lists of one computer, and stores it page by page.
     async fn ask(&mut self, due: &Due) -> Result<(), CollectError> {
         let scope = Scope::Organization(OrganizationId::new(&due.organization_id));
         let mut known = HashSet::new();
         let (mut page, mut older) = (1, self.older);
+        let mut depth = self.depth(due).await?;
         while page <= MOST_PAGES {
             let query = Query {
                 computer: Some(Arc::from(&*due.computer)),
@@ -251,7 +272,13 @@ impl<L: Listing> PerComputerStream<L> {
                 None => listed == 0,
             };
             // A page without anything new is a portal that ignores the page number.
-            let ended = ended || older || known.len() == before;
+            let is_same = known.len() == before;
+            if is_same && !ended && depth.is_some() && answer.total.is_some() {
+                let why = format!("of computer {} the portal repeats a page of check-ins", due.computer);
+                return Err(CollectError::Incomplete(why));
+            }
+            let ended = ended || older || is_same;
+            let ended = ended || depth.as_mut().is_some_and(|depth| depth.is_reached(&answer.rows));
             self.apply(due, answer.rows, answer.undecodable).await?;
             drop(answer.reservation);
             if ended {
@@ -259,16 +286,26 @@ impl<L: Listing> PerComputerStream<L> {
             }
             page += 1;
         }
+        if page > MOST_PAGES && depth.is_some() {
+            let why = format!("computer {} has more check-ins than {MOST_PAGES} pages hold", due.computer);
+            return Err(CollectError::Incomplete(why));
+        }
         self.settle(due, false).await
     }
 
     /// The computer was asked about: it is due again when its signs change, or with the next sweep. One that was
     /// refused stays due, behind the others.
     async fn settle(&self, due: &Due, refused: bool) -> Result<(), CollectError> {
-        let (set, due, now) = (self.settings.set, due.clone(), self.listing.now());
-        let settle = move |db: &Connection| match refused {
-            true => asked::refused(db, set, &due, now),
-            false => asked::done(db, set, &due, now),
+        let history = self.history(due);
+        let settle = move |db: &Connection| {
+            let History { settings, due, now, .. } = &history;
+            match refused {
+                true => asked::refused(db, settings.set, due, *now),
+                false => {
+                    history.note_asked(db)?;
+                    asked::done(db, settings.set, due, *now)
+                }
+            }
         };
         Ok(self.store.write(settle).await?)
     }
@@ -280,14 +317,8 @@ impl<L: Listing> PerComputerStream<L> {
         rows: Vec<ListedRow>,
         undecodable: Vec<(Bytes, String)>,
     ) -> Result<(), CollectError> {
-        let (now, stored) = (self.listing.now(), self.clock.now().timestamp_micros());
-        let history = History {
-            settings: self.settings.clone(),
-            began: self.notes.began.unwrap_or(now),
-            now,
-            stored,
-            due: due.clone(),
-        };
+        let history = self.history(due);
+        let stored = history.stored;
         let mut notes = self.notes.clone();
         self.notes.rows = self
             .store
@@ -323,22 +354,30 @@ struct Made<'r> {
     change: Change,
     vendor_id: String,
     occurrence: String,
+    /// When it happened, of moments.
+    time: Option<Micros>,
     row: &'r str,
     previous: Option<String>,
 }
 
 impl History {
+    /// What ended before is remembered and gives no entry, also of an organization that `came` later.
+    fn since(&self, came: Option<Micros>) -> Micros {
+        came.unwrap_or(self.began).max(self.began) - self.settings.backfill
+    }
+
     fn apply(&self, db: &Connection, rows: &[ListedRow]) -> Result<u64, StoreError> {
         let PerComputerSettings { connection, epoch, source, .. } = &self.settings;
         connections::set_clock(db, *connection, self.now, self.stored)?;
         let organization = OrganizationId::new(&self.due.organization_id);
         let ours = connections::claim(db, &organization, source.name(), *connection)? == *connection;
-        // What ended before is remembered and gives no entry, also of an organization that came later.
-        let came = connections::first_seen(db, self.due.organization)?.unwrap_or(self.began);
-        let since = came.max(self.began) - self.settings.backfill;
+        let since = self.since(connections::first_seen(db, self.due.organization)?);
         let mut made = Vec::new();
         for row in rows.iter().filter(|_| ours) {
-            self.compare(db, row, since, &mut made)?;
+            match self.settings.remembered {
+                Some(_) => self.note_moment(db, row, since, &mut made)?,
+                None => self.compare(db, row, since, &mut made)?,
+            }
         }
         if made.is_empty() {
             return Ok(0);
@@ -360,7 +399,7 @@ impl History {
                 change: one.change,
                 organization: organization.as_str(),
                 vendor_id: Some(&one.vendor_id),
-                time: Some(self.now),
+                time: Some(one.time.unwrap_or(self.now)),
                 row: one.row,
                 previous: one.previous.as_deref(),
                 known: known.of(place),
@@ -395,6 +434,7 @@ impl History {
             change,
             vendor_id: key.clone(),
             occurrence,
+            time: None,
             row: text,
             previous,
         };

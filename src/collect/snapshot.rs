@@ -8,6 +8,7 @@
 mod page;
 mod parts;
 mod spans;
+mod told;
 
 use std::collections::{HashMap, HashSet};
 
@@ -128,6 +129,10 @@ impl<L: Listing> SnapshotStream<L> {
             return self.poll_parts(settings).await;
         }
         self.begin_restatement().await?;
+        if self.settings.filter.private.is_some() && self.notes.began.is_none() {
+            self.notes.began = Some(self.listing.now());
+            self.save().await?;
+        }
         if let Some(report) = self.settings.filter.report.clone() {
             return self.poll_report(&report).await;
         }
@@ -209,8 +214,11 @@ impl<L: Listing> SnapshotStream<L> {
             let mut rows = Vec::with_capacity(answer.rows.len());
             for row in answer.rows {
                 let is_deleted = is_deleted(&row);
-                if let RowId::Vendor(id) = row.id {
-                    seen.listed.insert(id, is_deleted);
+                match (row.id, row.vendor_id.as_deref()) {
+                    (RowId::Vendor(id), _) => drop(seen.listed.insert(id, is_deleted)),
+                    // It goes by what it says, and may be listed more than once.
+                    (RowId::Content(_), Some(id)) => drop(seen.unseen.insert(folded(id).into_owned())),
+                    (RowId::Content(_), None) => {}
                 }
                 if !is_deleted {
                     rows.push(row);
@@ -324,7 +332,7 @@ impl<L: Listing> SnapshotStream<L> {
                 self.notes = self
                     .store
                     .write(move |db| {
-                        notes.rows += page.remove_unknown(db, |id| confirmed.contains(&id))?;
+                        notes.rows += page.remove_unknown(db, |id| confirmed.contains(&id))?.1;
                         page.note_unknown(db, &mut notes)?;
                         save_notes(db, page.settings.stream, &notes)?;
                         Ok(notes)
@@ -409,12 +417,12 @@ pub fn confirm_removed(
             set: stream.set,
         };
         let page = Page { settings, now, stored, restating: None, history: None };
-        let entries = page.remove_unknown(db, |_| true)?;
+        let (rows, entries) = page.remove_unknown(db, |_| true)?;
         let mut notes: SnapshotNotes = serde_json::from_str(&stream.notes).unwrap_or_default();
         notes.rows += entries;
         page.note_unknown(db, &mut notes)?;
         save_notes(db, stream.id, &notes)?;
-        removed += entries;
+        removed += rows;
     }
     Ok(Some(removed))
 }

@@ -1,6 +1,7 @@
 //! What can be set for each source.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Access;
@@ -9,13 +10,13 @@ use super::layers::{Table, merged};
 use super::mistake::{Mistakes, suggestion};
 use super::reader::Section;
 use crate::reach::is_loopback;
-use crate::source::Filter;
+use crate::source::{Filter, Private};
 use crate::sources::reports::{self, Report};
 use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
-pub const SOURCE_NAMES: [&str; 10] = [
+pub const SOURCE_NAMES: [&str; 13] = [
     "unified_audit",
     "system_audit",
     "computers",
@@ -26,10 +27,16 @@ pub const SOURCE_NAMES: [&str; 10] = [
     "remediations",
     "reports",
     "online_devices",
+    "computer_checkins",
+    "private_threats",
+    "private_remediations",
 ];
 
 /// The source whose interval is also that of the discovery of organizations, which goes on where the source is off.
 const DISCOVERY: &str = "organizations";
+
+/// Sources that are listed for one computer at a time.
+const PER_COMPUTER: [&str; 2] = ["remediations", "computer_checkins"];
 
 /// Outcomes that `only` takes beside action types, with the action ids to ask for one by one: some portals
 /// answer nothing to their own "any deny" (contract section 5.3).
@@ -65,6 +72,8 @@ pub struct SourceConfig {
     pub skip_types: Vec<String>,
     /// `reports`: those that are run.
     pub reports: Vec<Report>,
+    /// Sources that the vendor does not publish: how they are asked, where they are enabled.
+    pub private: Option<Arc<Private>>,
     /// It is wanted, and off since this other source is, which it needs.
     pub lacks: Option<&'static str>,
 }
@@ -75,6 +84,9 @@ impl SourceConfig {
         if !self.reports.is_empty() {
             let run = |report: &Report| Filter { report: Some(report.clone()), ..Filter::default() };
             return self.reports.iter().map(run).collect();
+        }
+        if let Some(private) = &self.private {
+            return vec![Filter { private: Some(Arc::clone(private)), ..Filter::default() }];
         }
         let kept = |types: &mut dyn Iterator<Item = &str>| -> Vec<String> {
             types
@@ -168,8 +180,10 @@ pub(super) fn of_connection(
     }
     // Which computers there are, the computers tell.
     let lists_computers = each.get("computers").is_some_and(|source| source.enabled);
-    if let Some(remediations) = each.get_mut("remediations").filter(|one| one.enabled && !lists_computers) {
-        (remediations.enabled, remediations.lacks) = (false, Some("computers"));
+    for name in PER_COMPUTER {
+        if let Some(source) = each.get_mut(name).filter(|one| one.enabled && !lists_computers) {
+            (source.enabled, source.lacks) = (false, Some("computers"));
+        }
     }
     // Rated rows of the unified audit are threats, too: one that is remembered for less long would be told again.
     let kept = each.get("unified_audit").filter(|source| source.enabled).map(|source| source.retention);
@@ -237,6 +251,15 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         true => section.duration("restate", Duration::from_secs(60), days(365)).map(Some),
     };
     let sweep = span("sweep", Duration::from_secs(60), days(365));
+    if let (Some(sweep), Some(retention)) = (sweep, retention)
+        && has("sweep")
+        && has("retention")
+        && retention < 2 * sweep
+    {
+        let text =
+            format!("must be twice `sweep` at least ({}), or rows are missed", super::human(2 * sweep));
+        section.mistake("retention", text);
+    }
     let words = |key: &'static str, known: &[&'static str]| {
         if !has(key) {
             return Some(Vec::new());
@@ -249,6 +272,10 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
     let skip_types = words("skip_types", &ACTION_TYPES);
     let tables = if has("tables") { tables(&section) } else { Some(Vec::new()) };
     let reports = if has("names") { named_reports(&section, enabled) } else { Some(Vec::new()) };
+    let private = match has("path") {
+        true => super::private::read(&section, enabled, backfill.unwrap_or_default()),
+        false => Some(None),
+    };
     section.close();
     enrich?;
     let source = SourceConfig {
@@ -265,6 +292,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         only: only?,
         skip_types: skip_types?,
         reports: reports?,
+        private: private?.map(Arc::new),
         lacks: None,
     };
     if source.filters().iter().any(|filter| filter.action_types.is_empty()) && !source.skip_types.is_empty()

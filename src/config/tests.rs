@@ -97,7 +97,10 @@ fn a_site_an_instance_a_token_and_a_sink_are_enough() {
     assert_eq!(connection.organizations, Organizations::Own);
     assert_eq!(connection.rate, Rate { per_second: Some(5.0), concurrent: 2, stretch: false });
     let off = connection.sources.iter().filter(|(_, source)| !source.enabled);
-    assert_eq!(off.map(|(name, _)| *name).collect::<Vec<_>>(), ["online_devices", "reports"]);
+    assert_eq!(
+        off.map(|(name, _)| *name).collect::<Vec<_>>(),
+        ["computer_checkins", "online_devices", "private_remediations", "private_threats", "reports"]
+    );
     assert_eq!(connection.sources.len(), SOURCES.len());
     let audit = &connection.sources["unified_audit"];
     assert_eq!(

@@ -128,6 +128,10 @@ impl PortalError {
                 "the portal answers with errors",
                 "look at the portal's status page; it is asked again by itself",
             ),
+            Failure::Answer(_) if matches!(self.endpoint, Some(Endpoint::Private(_))) => (
+                "the portal refuses what the operator named",
+                "compare path, verb and body of this source with what the portal's own page asks, or set enabled: false",
+            ),
             Failure::Answer(_) => (
                 "the portal refuses requests",
                 "check base_url, organizations and what narrows the source; else ask ThreatLocker's support",

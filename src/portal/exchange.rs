@@ -260,7 +260,7 @@ impl Portal {
     /// The request with its headers (contract section 1.2).
     fn built(&self, secret: &str, request: &PageRequest) -> reqwest::RequestBuilder {
         let inner = &self.0;
-        let mut url = inner.api.join(request.endpoint.path()).expect("the paths are constants");
+        let mut url = inner.api.join(request.endpoint.path()).expect("the paths are constants, or checked");
         let mut builder = if request.endpoint.is_get() {
             url.set_query(Some(&request.query).filter(|query| !query.is_empty()).map(String::as_str));
             inner.client.get(url)

@@ -9,6 +9,8 @@ use crate::model::{Change, Micros};
 pub struct Device<'a> {
     /// Why there is a record of it.
     pub change: Change,
+    /// What the record tells of, where it is not the device as it is now.
+    pub checkin: Option<Checkin<'a>>,
     /// Whether it has an agent.
     pub is_managed: bool,
     pub id: Option<Field<'a>>,
@@ -38,6 +40,15 @@ pub struct Device<'a> {
     pub mode_facts: [Option<Field<'a>>; 22],
     /// Who was last logged in.
     pub user: Option<Field<'a>>,
+}
+
+/// A moment at which a device spoke to the portal.
+#[derive(Debug)]
+pub struct Checkin<'a> {
+    pub id: Option<Field<'a>>,
+    pub time: Option<Field<'a>>,
+    /// The id of the computer that was asked about.
+    pub computer_id: Option<&'a str>,
 }
 
 /// A time of the row.

@@ -18,4 +18,6 @@ pub struct Finding<'a> {
     pub notes: Option<Field<'a>>,
     /// The uid of the same row's event, as the unified audit gives it.
     pub tells_of: Option<Uuid>,
+    /// It was told before, and something of it is different.
+    pub is_update: bool,
 }

@@ -605,6 +605,7 @@ impl Stream {
                     every: config.every,
                     sweep: config.sweep,
                     backfill: seconds(config.backfill) * SECOND,
+                    remembered: self.source.are_moments().then(|| seconds(config.retention) * SECOND),
                     stream: row.id,
                     set: row.set,
                 };

@@ -164,6 +164,8 @@ pub struct Dialect {
     pub gzip: bool,
     /// Only the older path of the maintenances is there, which has no pages (contract section 6.3).
     pub unpaged_maintenance: bool,
+    /// The check-ins of a computer are listed from the oldest on; no document tells.
+    pub oldest_checkins_first: bool,
     /// The list of policies is refused with this status (contract section 6.2: 404, 400 or 500).
     pub refuses_policies: Option<u16>,
     /// Rows of policies say nothing of what the policy does.
@@ -200,6 +202,7 @@ impl Default for Dialect {
             revoked_status: 403,
             gzip: false,
             unpaged_maintenance: false,
+            oldest_checkins_first: false,
             refuses_policies: None,
             sparse_policies: false,
             names_policies_otherwise: false,
@@ -294,6 +297,7 @@ impl Dialect {
             revoked_status: if rng.random() { 403 } else { 440 },
             gzip: one_in(rng, 3),
             unpaged_maintenance: one_in(rng, 3),
+            oldest_checkins_first: one_in(rng, 3),
             ..Self::default()
         }
     }

@@ -27,10 +27,13 @@ pub enum Endpoint {
     ReportList,
     ReportRows,
     OnlineDevices,
+    PrivateThreats,
+    PrivateRemediations,
+    Checkins,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::UnifiedAudit,
         Self::SystemAudit,
         Self::Computers,
@@ -46,6 +49,9 @@ impl Endpoint {
         Self::ReportList,
         Self::ReportRows,
         Self::OnlineDevices,
+        Self::PrivateThreats,
+        Self::PrivateRemediations,
+        Self::Checkins,
     ];
 
     /// The verb and the path below `/portalapi/`, in lower case: the portal's routing ignores case
@@ -69,6 +75,9 @@ impl Endpoint {
             Self::ReportList => ("GET", "report/reportgetbyorganizationid"),
             Self::ReportRows => ("POST", "report/reportgetdynamicdata"),
             Self::OnlineDevices => ("GET", "onlinedevices/onlinedevicesgetbyparameters"),
+            Self::Checkins => ("POST", "computercheckin/computercheckingetbyparameters"),
+            Self::PrivateThreats => ("POST", "threat/threatgetfortab"),
+            Self::PrivateRemediations => ("GET", "incident/remediationgetlist"),
         }
     }
 
@@ -99,6 +108,9 @@ impl Endpoint {
             Self::ApprovalCount | Self::ApprovalRequests => "View Approvals",
             Self::Policies | Self::PolicyById | Self::Groups => "View Application Control Policies",
             Self::ReportList | Self::ReportRows => "View Reports",
+            Self::Checkins => "Allow View Checkin History",
+            Self::PrivateThreats => "View ThreatLocker threats",
+            Self::PrivateRemediations => "View ThreatLocker remediations",
         }
     }
 
@@ -148,6 +160,8 @@ pub struct Body {
     pub show_all_policies: Option<bool>,
     pub status_id: Option<u8>,
     pub order_by: Option<String>,
+    pub computer_id: Option<String>,
+    pub hide_heartbeat: Option<bool>,
 }
 
 impl Body {

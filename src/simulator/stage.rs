@@ -19,6 +19,7 @@ use crate::model::{Micros, SECOND};
 
 mod lists;
 mod policies;
+mod private;
 mod reports;
 
 /// A request, without what belongs to HTTP.
@@ -198,6 +199,8 @@ impl Stage {
             Endpoint::Maintenance | Endpoint::MaintenanceUnpaged => {
                 return self.maintenances(endpoint, organization, request, logged);
             }
+            Endpoint::PrivateThreats => return self.threats_of_tab(organization, request, logged),
+            Endpoint::PrivateRemediations => return self.remediations_of_tab(organization, request, logged),
             Endpoint::OnlineDevices => return self.online_devices(organization, request, logged),
             Endpoint::PolicyById => return self.policy_by_id(organization, request),
             Endpoint::Groups => return Ok(self.groups(organization, request)),
@@ -216,6 +219,7 @@ impl Stage {
             Endpoint::ChildOrganizations => {
                 self.child_organizations(organization, &body, logged, request.number)
             }
+            Endpoint::Checkins => self.checkins(organization, &body, logged, request.number),
             Endpoint::Policies => self.policies(organization, &body, logged, request.number),
             Endpoint::ApprovalRequests => self.approval_requests(organization, &body, logged, request.number),
             _ => self.audit(endpoint, organization, &body, request, effects, logged),

@@ -172,6 +172,7 @@ pub mod purpose {
     pub const LIVE_APPROVAL: u64 = 21;
     pub const REPORT: u64 = 40;
     pub const LIVE_ONLINE_DEVICE: u64 = 41;
+    pub const PRIVATE: u64 = 42;
 }
 
 const NAMES: [&str; 6] = [

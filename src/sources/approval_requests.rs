@@ -84,8 +84,8 @@ impl Source for ApprovalRequests {
         "View Approvals"
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::ApprovalRequestsByParameters
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::ApprovalRequestsByParameters)
     }
 
     fn body(&self, query: &Query) -> Value {

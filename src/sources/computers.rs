@@ -71,8 +71,8 @@ impl Source for Computers {
         "View Computers"
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::ComputersByParameters
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::ComputersByParameters)
     }
 
     fn body(&self, query: &Query) -> Value {

@@ -99,8 +99,8 @@ impl Source for OnlineDevices {
         "View Computers"
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::OnlineDevices
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::OnlineDevices)
     }
 
     fn body(&self, _query: &Query) -> Value {

@@ -36,8 +36,8 @@ impl Source for Organizations {
         "View Organizations"
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::ChildOrganizations
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::ChildOrganizations)
     }
 
     /// Always whole trees, with both flags: without the second one the list is empty.

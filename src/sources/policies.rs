@@ -59,8 +59,8 @@ impl Source for Policies {
         "View Application Control Policies"
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::PoliciesByParameters
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::PoliciesByParameters)
     }
 
     /// Every member that several clients send. Three more are named by one client alone (`isEnabled`, `status` and

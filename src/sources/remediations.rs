@@ -19,6 +19,8 @@ use crate::record::row::{Names, Row};
 use crate::source::{Lasting, Query, Rejected, RowKey, Shape, Source};
 use crate::sources::{content, id, query_string};
 
+pub(super) use self::read::read_listed;
+
 pub struct Remediations;
 
 impl Source for Remediations {
@@ -56,8 +58,8 @@ impl Source for Remediations {
         "View Computers"
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::MaintenanceByComputer
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::MaintenanceByComputer)
     }
 
     fn older_endpoint(&self) -> Option<Endpoint> {

@@ -189,8 +189,8 @@ impl Source for Reports {
         "View Reports"
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::ReportList
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::ReportList)
     }
 
     fn body(&self, _query: &Query) -> Value {

@@ -54,8 +54,8 @@ impl Source for SystemAudit {
         "View System Audit"
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::SystemAuditByParameters
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::SystemAuditByParameters)
     }
 
     fn body(&self, query: &Query) -> Value {

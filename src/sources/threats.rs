@@ -6,6 +6,7 @@
 
 mod read;
 
+pub(super) use self::read::read;
 use serde_json::{Value, json};
 
 use crate::model::{Entry, Kind};
@@ -42,8 +43,8 @@ impl Source for Threats {
         ACTION_LOG
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::ActionLogByParameters
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::ActionLogByParameters)
     }
 
     fn body(&self, query: &Query) -> Value {
@@ -67,7 +68,7 @@ impl Source for Threats {
         _previous: Option<&'a Row<'a>>,
         emit: &mut dyn FnMut(Record<'a>),
     ) {
-        emit(read::read(entry, row));
+        emit(read(entry, row));
     }
 
     fn key<'a>(&self, row: &'a str, _part: u8) -> Result<RowKey<'a>, Rejected> {

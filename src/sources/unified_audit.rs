@@ -84,8 +84,8 @@ impl Source for UnifiedAudit {
         Some(&Threats)
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::ActionLogByParameters
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::ActionLogByParameters)
     }
 
     fn body(&self, query: &Query) -> Value {

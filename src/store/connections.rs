@@ -85,8 +85,8 @@ pub fn heirs(db: &Connection) -> Result<HashMap<String, Option<Vec<String>>>, St
 
 /// Lets a connection without streams go on where a retired one of the same own organization ended: a site that was
 /// renamed. Its streams, rows and organizations pass over; what it has not delivered yet stays its own. Answers
-/// the name that the site had. Where another site reads the same organizations nothing passes over, since what it
-/// counts of them was forgotten with the claims.
+/// the name that the site had. Where another site reads the same organizations nothing passes over, since what the
+/// retired one claimed may be that one's by now.
 pub fn inherit(
     db: &Connection,
     id: ConnectionId,

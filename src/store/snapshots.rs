@@ -256,3 +256,22 @@ pub fn note_checkin(
     .execute(params![connection, organization, now, checkin])?;
     Ok(())
 }
+
+/// Forgets the things whose ids begin with these and a slash and whose time, kept in place of the restatement, lies before
+/// then.
+pub fn forget(
+    db: &Connection,
+    set: i64,
+    organization: i64,
+    of: &str,
+    before: Micros,
+) -> Result<(), StoreError> {
+    // "0" follows the slash.
+    let range = [format!("{of}/"), format!("{of}0")];
+    db.prepare_cached(
+        "DELETE FROM snapshot WHERE set_id = ?1 AND organization = ?2 AND vendor_id > ?3 AND vendor_id < ?4
+           AND restated < ?5",
+    )?
+    .execute(params![set, organization, range[0], range[1], before])?;
+    Ok(())
+}

@@ -165,7 +165,16 @@ async fn sources(
     if connection.organization_id.is_none() {
         needed.push("View Computers");
     }
-    let may_ask = |source: &dyn Source| portal.may_ask(source.endpoint());
+    let filter_of = |source: &dyn Source| {
+        let filters = connection.sources.get(source.name()).map(|config| config.filters());
+        filters
+            .and_then(|filters| filters.into_iter().find(|filter| filter.private.is_some()))
+            .unwrap_or_default()
+    };
+    let may_ask = |source: &dyn Source| match filter_of(source).private {
+        Some(private) => is_enabled(source) && portal.may_ask(private.endpoint()),
+        None => source.endpoint().is_some_and(|endpoint| portal.may_ask(endpoint)),
+    };
     for (place, scope) in scopes.iter().take(MOST_ASKED).enumerate() {
         if scopes.len() > 1 {
             line("asking of", &name(scope));
@@ -179,7 +188,7 @@ async fn sources(
                 Some(config) if config.enabled && !config.reports.is_empty() => {
                     doctor::run_reports(portal, source, scope, timeout, (&config.reports, true)).await
                 }
-                _ => doctor::ask(portal, source, scope, timeout).await,
+                _ => doctor::ask(portal, source, scope, &filter_of(source), timeout).await,
             };
             if !is_enabled(source) {
                 if let Some(said) = doctor::needless(&tried, &needed) {

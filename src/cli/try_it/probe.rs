@@ -6,7 +6,7 @@ use super::report::{Child, Report};
 use crate::cli::doctor;
 use crate::model::OrganizationId;
 use crate::portal::{Failure, ListedOrganization, Portal, PortalError};
-use crate::source::{SOURCES, Scope};
+use crate::source::{Filter, SOURCES, Scope};
 use crate::sources::reports::{self, Report as Wanted};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -53,10 +53,11 @@ pub(super) async fn probe(portal: &Portal, base_url: String, own: Option<Organiz
     let scope = if below > 0 { Scope::Tree(own.clone()) } else { Scope::Organization(own.clone()) };
     report.organization = Some(own);
     let reports = [Wanted::of_all_computers()];
-    for source in SOURCES {
+    // What the vendor does not publish is asked for by nobody but its configuration.
+    for source in SOURCES.into_iter().filter(|source| source.endpoint().is_some()) {
         let tried = match source.name() == reports::NAME {
             true => doctor::run_reports(portal, source, &scope, TIMEOUT, (&reports, false)).await,
-            false => doctor::ask(portal, source, &scope, TIMEOUT).await,
+            false => doctor::ask(portal, source, &scope, &Filter::default(), TIMEOUT).await,
         };
         if tried.by_time {
             report.rows_a_day += tried.total.unwrap_or(0);

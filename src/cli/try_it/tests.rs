@@ -80,7 +80,8 @@ async fn a_source_without_its_role_is_named_with_the_permission_to_tick() {
     let refused = report.sources.iter().find(|one| !one.readable).unwrap();
     assert_eq!((refused.source, refused.permission), ("system_audit", "View System Audit"));
     assert!(page.contains("Tick \"View System Audit\""), "{page}");
-    assert!(report.sources.iter().filter(|one| one.readable).count() == SOURCES.len() - 1);
+    let published = SOURCES.into_iter().filter(|source| source.endpoint().is_some()).count();
+    assert!(report.sources.iter().filter(|one| one.readable).count() == published - 1);
 }
 
 #[tokio::test]

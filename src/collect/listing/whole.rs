@@ -21,9 +21,11 @@ impl Whole {
     /// The way in which this source is asked. `covered`: the organizations that the site is about.
     pub fn new(listing: PortalListing, covered: &Covered) -> Self {
         match listing.source.endpoint() {
-            Endpoint::ChildOrganizations => Self::Organizations(Organizations::new(listing, covered.clone())),
-            Endpoint::PoliciesByParameters => Self::Policies(Policies::new(listing)),
-            Endpoint::OnlineDevices => Self::OnlineDevices(OnlineDevices::new(listing)),
+            Some(Endpoint::ChildOrganizations) => {
+                Self::Organizations(Organizations::new(listing, covered.clone()))
+            }
+            Some(Endpoint::PoliciesByParameters) => Self::Policies(Policies::new(listing)),
+            Some(Endpoint::OnlineDevices) => Self::OnlineDevices(OnlineDevices::new(listing)),
             _ => Self::Plain(listing),
         }
     }

@@ -117,6 +117,7 @@ async fn open(store: &Store, played: &'static Played) -> PerComputerStream<&'sta
         every: Duration::from_secs(60),
         sweep: Duration::from_secs(3_600),
         backfill: 24 * HOUR,
+        remembered: None,
         stream: row.id,
         set: row.set,
     };

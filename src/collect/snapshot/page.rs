@@ -39,22 +39,22 @@ pub(super) struct Applied {
 }
 
 /// An entry with what it borrows from.
-struct Made {
-    uid: Uuid,
-    change: Change,
+pub(super) struct Made {
+    pub(super) uid: Uuid,
+    pub(super) change: Change,
     /// `organization.id`.
-    organization_key: i64,
-    organization: String,
-    vendor_id: String,
-    row: String,
-    previous: Option<String>,
+    pub(super) organization_key: i64,
+    pub(super) organization: String,
+    pub(super) vendor_id: String,
+    pub(super) row: String,
+    pub(super) previous: Option<String>,
     /// When it happened.
-    time: Micros,
-    sighting: Option<Arc<Sighting>>,
+    pub(super) time: Micros,
+    pub(super) sighting: Option<Arc<Sighting>>,
     /// Remembered only.
-    silent: bool,
+    pub(super) silent: bool,
     /// What a device of a report went by that goes on as this one, and its last uid.
-    replaces: Option<(String, Uuid)>,
+    pub(super) replaces: Option<(String, Uuid)>,
 }
 
 impl Page {
@@ -63,7 +63,7 @@ impl Page {
         connections::set_clock(db, connection, self.now, self.stored)?;
         let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
         let mut checkins: HashMap<i64, Option<Micros>> = HashMap::new();
-        let (mut made, of_computers) = (Vec::new(), self.is_of_computers());
+        let (mut made, of_computers, told_once) = (Vec::new(), self.is_of_computers(), self.is_told_once());
         for row in rows {
             let (organization, ours) = match organizations.get(&row.organization) {
                 Some(known) => *known,
@@ -90,8 +90,10 @@ impl Page {
                     devices::note_checkin(db, organization, id, checkin)?;
                 }
             }
-            if ours {
-                made.extend(self.compare(db, organization, row)?);
+            match ours {
+                true if told_once => made.extend(self.tell(db, organization, row)?),
+                true => made.extend(self.compare(db, organization, row)?),
+                false => {}
             }
         }
         // That computers were listed witnesses whether a silence of their organization is plausible.
@@ -113,7 +115,12 @@ impl Page {
 
     /// Whether rows tell of something that happened, not of something that is there.
     fn are_events(&self) -> bool {
-        self.settings.filter.report.is_some() && self.settings.kind == Kind::Event
+        let of_report = self.settings.filter.report.is_some() && self.settings.kind == Kind::Event;
+        of_report || self.is_told_once()
+    }
+
+    fn is_told_once(&self) -> bool {
+        by_name(self.settings.source).is_some_and(Source::is_told_once)
     }
 
     /// Where users that rows name are known from.
@@ -391,7 +398,11 @@ impl Page {
         for one in absent {
             // Rows of a report come and go as they please; only one that is empty all at once is not believed.
             let held = match self.are_events() {
-                true => seen.listed.is_empty(),
+                true => {
+                    seen.listed.is_empty()
+                        && seen.unseen.is_empty()
+                        && !(self.is_told_once() && living.len() == 1)
+                }
                 false if is_often_empty => false,
                 false => unbelievable.holds(one.organization) || one.presence == Presence::Unknown,
             };
@@ -486,26 +497,28 @@ impl Page {
         uid(&one.organization_id, self.settings.source, &one.vendor_id, kind, "0").as_u128()
     }
 
-    /// Removes what is held as unknown and whose id is confirmed. Answers how many entries that made.
+    /// Removes what is held as unknown and whose id is confirmed. Answers how many rows that were, and how many entries
+    /// that made.
     pub(super) fn remove_unknown(
         &self,
         db: &Connection,
         confirmed: impl Fn(u128) -> bool,
-    ) -> Result<u64, StoreError> {
-        let mut made = Vec::new();
+    ) -> Result<(u64, u64), StoreError> {
+        let (mut rows, mut made) = (0, Vec::new());
         for one in self.living(db)? {
             if one.presence == Presence::Unknown && confirmed(self.row_id(&one)) {
+                rows += 1;
                 made.extend(self.remove(db, &one)?);
             }
         }
         made.extend(self.moved(db, &made)?);
-        self.append(db, &made)
+        Ok((rows, self.append(db, &made)?))
     }
 
     /// Notes what of the stream's scope is held as unknown.
     pub(super) fn note_unknown(&self, db: &Connection, notes: &mut SnapshotNotes) -> Result<(), StoreError> {
         let scope = &self.settings.scope;
-        if self.are_events() {
+        if self.are_events() && !self.is_told_once() {
             return Ok(());
         }
         notes.unknown = snapshots::unknown(db, self.settings.set)?;
@@ -547,7 +560,10 @@ impl Page {
         let of = OrganizationId::new(&one.organization_id);
         let elsewhere = connections::claimed_by(db, &of, self.settings.source)?
             .is_some_and(|owner| owner != self.settings.connection);
-        if elsewhere || !snapshots::was_told(db, set, one.organization, &one.vendor_id)? {
+        if elsewhere
+            || self.is_told_once()
+            || !snapshots::was_told(db, set, one.organization, &one.vendor_id)?
+        {
             snapshots::set_presence(db, set, one.organization, &one.vendor_id, Presence::Removed)?;
             return Ok(None);
         }
@@ -617,6 +633,6 @@ fn shape_of(print: &[u8]) -> u8 {
     print.get(16).copied().unwrap_or(0)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -133,6 +133,10 @@ impl<L: Listing> SnapshotStream<L> {
 
     /// The time before which what is settled in a part is past.
     pub(super) fn history(&self, part: u8) -> Option<Micros> {
+        if let Some(private) = &self.settings.filter.private {
+            let backfill = Micros::try_from(private.backfill.as_micros()).unwrap_or(Micros::MAX);
+            return Some(self.notes.began?.saturating_sub(backfill));
+        }
         let settings = self.settings.parts.filter(|settings| settings.parts.settled.contains(&part))?;
         Some(self.notes.parts.start? - settings.backfill)
     }

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::*;
 use crate::collect::Listed;
 use crate::model::{Change, Lane, SECOND, uid};
-use crate::portal::{Failure, PortalError};
+use crate::portal::{Failure, PortalError, PrivatePath};
 use crate::record::enrichment::{Computer, Enrichment, Facts, Known, Sighting};
+use crate::source::Private;
 use crate::store::devices::Told;
 use crate::store::streams::StreamKey;
 use crate::store::{devices, outbox};
@@ -766,4 +767,52 @@ async fn a_row_in_another_shape_is_a_change_only_where_it_contradicts() {
         entries.push(stream.poll().await.unwrap());
     }
     assert_eq!(entries, [1, 0, 0, 0, 1, 0, 1, 0]);
+}
+
+/// A list of what happened, of which the operator wants to know when `mode` changes.
+async fn told_once(changes: &[&str]) -> World {
+    let mut world = World::new().await;
+    let private = Private {
+        path: PrivatePath::new("Threat/ThreatGet", false).unwrap(),
+        body: serde_json::Map::new(),
+        id: None,
+        time: None,
+        changes: changes.iter().map(|name| (*name).to_owned()).collect(),
+        backfill: std::time::Duration::from_secs(86_400),
+    };
+    let settings = &mut world.stream.settings;
+    settings.filter = Filter { private: Some(Arc::new(private)), ..Filter::default() };
+    (settings.source, settings.kind, settings.restate) = ("private_threats", Kind::Event, None);
+    world
+}
+
+#[tokio::test]
+async fn what_is_told_once_is_told_once_however_rows_come_go_and_change() {
+    const MODES: [&str; 3] = ["Active", "Snoozed", "Cleared"];
+    for changes in [&["MODE"][..], &[]] {
+        let mut world = told_once(changes).await;
+        let mut dice = crate::simulator::dice::Dice::new(7, 0, changes.len() as u64);
+        let mut known: BTreeMap<String, &str> = BTreeMap::new();
+        for _ in 0..80 {
+            let there: Vec<_> = (0..12)
+                .map(|n| (dice.below(3) > 0).then(|| ("a", format!("c{n:02}"), MODES[dice.index(3)])))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .flatten()
+                .collect();
+            world.script(|script| script.rows.clone_from(&there));
+            let mut expected = Vec::new();
+            for (_, id, mode) in &there {
+                match known.insert(id.clone(), mode) {
+                    None => expected.push((Change::New, id.as_str())),
+                    Some(before) if before != *mode && !changes.is_empty() => {
+                        expected.push((Change::Changed, id.as_str()));
+                    }
+                    Some(_) => {}
+                }
+            }
+            assert_eq!(told(&world.poll().await), expected);
+        }
+        assert_eq!(known.len(), 12);
+    }
 }

@@ -32,7 +32,7 @@ sources:
       connections[0].sources.approval_requests.sweep: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "often"
       connections[0].sources.approval_requests.restate: unknown key; known here: enabled, every, page_size, backfill, decided_every, enrich, sweep
       connections[0].sources.polices: unknown source; did you mean "policies"?
-      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports, online_devices
+      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports, online_devices, computer_checkins, private_threats, private_remediations
     "#);
 }
 
@@ -200,4 +200,70 @@ fn narrowing_that_leaves_nothing_is_a_mistake() {
     DIR/lockstep.yaml has 1 mistake:
       connections[0].sources.unified_audit.skip_types: leaves nothing to ask for; set `enabled: false` to collect nothing of this source
     ");
+}
+
+/// The settings of threats that the vendor does not publish, on one line.
+fn private_threats(settings: &str) -> String {
+    format!("instance: g\nsources: {{ private_threats: {{ enabled: true, {settings} }} }}\n")
+}
+
+#[test]
+fn what_the_vendor_does_not_publish_is_asked_as_it_is_written_down() {
+    let config = Folder::with_connection(&private_threats(
+        "path: Threat/ThreatGetByParameters, id: threatId, time: raisedAt, changes: [state], backfill: 2d, \
+         body: { pageNumber: \"{page}\", Filter: { States: [1, true, x, null], from: 1.5 } }",
+    ))
+    .load();
+    let source = &config.connections[0].sources["private_threats"];
+    let [filter] = &source.filters()[..] else { panic!("{source:?}") };
+    let private = filter.private.as_ref().unwrap();
+    assert_eq!((private.path.path(), private.path.is_get()), ("Threat/ThreatGetByParameters", false));
+    let body = serde_json::json!({
+        "pageNumber": "{page}", "Filter": { "States": [1, true, "x", null], "from": 1.5 },
+    });
+    assert_eq!(serde_json::Value::from(private.body.clone()), body);
+    assert_eq!((private.id.as_deref(), private.time.as_deref()), (Some("threatId"), Some("raisedAt")));
+    assert_eq!((&private.changes[..], private.backfill), (&["state".to_owned()][..], seconds(2 * 86_400)));
+    assert!(private.is_paged());
+
+    let variables = [
+        ("LOCKSTEP__SOURCES__PRIVATE_REMEDIATIONS__ENABLED", "true"),
+        ("LOCKSTEP__SOURCES__PRIVATE_REMEDIATIONS__PATH", "Incident/RemediationGetList"),
+        ("LOCKSTEP__SOURCES__PRIVATE_REMEDIATIONS__VERB", "get"),
+        ("LOCKSTEP__SOURCES__PRIVATE_REMEDIATIONS__BODY", r#"{"includeChildren": "{tree}"}"#),
+    ];
+    let config = Folder::new(&format!("{CONNECTION}{SINKS}")).load_with(&variables).unwrap();
+    let private = config.connections[0].sources["private_remediations"].private.clone().unwrap();
+    assert!(private.path.is_get() && !private.is_paged());
+    assert_eq!(private.body["includeChildren"], "{tree}", "a text of JSON keeps the case of its names");
+    assert!(config.connections[0].sources["private_threats"].private.is_none());
+}
+
+#[test]
+fn what_the_vendor_does_not_publish_is_refused_where_it_could_do_more_than_read() {
+    let mistakes = |settings: &str| {
+        let said = Folder::with_connection(&private_threats(settings)).mistakes();
+        said.lines().skip(1).map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
+    };
+    assert_snapshot!(mistakes("path: Threat/ThreatUpdateGet"), @"connections[0].sources.private_threats.path: ends with a name that has `Update` in it: it may change something at the portal, or tell a secret, and is not asked");
+    assert_snapshot!(mistakes("path: https://elsewhere.example/Get"), @"connections[0].sources.private_threats.path: must be a path below the portal's API such as `Threat/ThreatGetByParameters`: names of letters and digits with a `/` between them, no address, no `..`, no `?`");
+    assert_snapshot!(mistakes("id: x"), @"connections[0].sources.private_threats.path: is missing; write the path below /portalapi/ that the portal's own page asks, or set `enabled: false`");
+    assert_snapshot!(mistakes("path: Threat/ThreatGet, verb: PUT, body: [1]"), @r#"
+    connections[0].sources.private_threats.verb: must be POST or GET, found "PUT"
+    connections[0].sources.private_threats.body: expected a section or the text of a JSON object, found a list
+    "#);
+    assert_snapshot!(mistakes("path: Threat/ThreatGet, body: { a: [\"{pages}\"] }"), @r#"connections[0].sources.private_threats.body: "{pages}" stands for nothing; known here: {page}, {size}, {organization}, {tree}"#);
+    assert_snapshot!(mistakes("path: Threat/ThreatGet, verb: GET, body: { a: { b: 1 } }"), @"connections[0].sources.private_threats.body: stands in the query with `verb: GET`, so each member must be a plain value");
+}
+
+#[test]
+fn check_ins_are_remembered_for_longer_than_a_sweep_and_collected_with_the_computers_alone() {
+    let site = |settings: &str| Folder::with_connection(&format!("instance: g\nsources: {{ {settings} }}\n"));
+    assert_snapshot!(site("computer_checkins: { enabled: true, sweep: 3d, retention: 5d }").mistakes(), @"
+    DIR/lockstep.yaml has 1 mistake:
+      connections[0].sources.computer_checkins.retention: must be twice `sweep` at least (6d), or rows are missed
+    ");
+    let config = site("computer_checkins: { enabled: true }, computers: { enabled: false }").load();
+    let source = &config.connections[0].sources["computer_checkins"];
+    assert_eq!((source.enabled, source.lacks), (false, Some("computers")));
 }

@@ -11,15 +11,20 @@ use crate::record::row::{Field, Slots};
 
 pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
     let action = match device.change {
+        _ if device.checkin.is_some() => "device-checkin",
         Change::New if context.known.replaces.is_none() => "device-added",
         Change::New | Change::Changed => "device-changed",
         Change::Removed => "device-removed",
         Change::Restated => "device-restated",
     };
-    front::write(out, context, &front("asset", class::DEVICE, action, Severity::Informational));
+    let kind = if device.checkin.is_some() { "event" } else { "asset" };
+    let time = device.checkin.as_ref().and_then(|checkin| checkin.time);
+    let front = Front { time, ..front(kind, class::DEVICE, action, Severity::Informational) };
+    front::write(out, context, &front);
     objects::organization(out, context, device.organization, device.organization_name);
     let host = Host {
         id: device.id,
+        asked: device.checkin.as_ref().and_then(|checkin| checkin.computer_id),
         hostname: device.hostname,
         name: device.name,
         platform: device.platform,
@@ -106,7 +111,8 @@ fn write_related(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>)
     let [known_short, known_whole] = objects::known_user(context, device.user);
     out.open("related");
     objects::related(out, "user", &[short, whole, known_short, known_whole]);
-    objects::related(out, "hosts", &[again(device.hostname), again(device.name)]);
+    let known = context.known.device.and_then(|known| known.name).filter(|_| device.checkin.is_some());
+    objects::related(out, "hosts", &[again(device.hostname), again(device.name), objects::known(known)]);
     out.open_list("ip");
     if let Some((value, from)) = again(device.address) {
         out.put("", value, from);

@@ -14,6 +14,8 @@ use crate::record::row::{Field, is_address};
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Host<'a> {
     pub(super) id: Option<Field<'a>>,
+    /// The id of the computer that was asked about.
+    pub(super) asked: Option<&'a str>,
     pub(super) hostname: Option<Field<'a>>,
     pub(super) name: Option<Field<'a>>,
     pub(super) platform: Option<Platform<'a>>,
@@ -27,7 +29,13 @@ pub(super) struct Host<'a> {
 pub(super) fn host(out: &mut impl Out, context: &Context<'_>, host: &Host<'_>) {
     let known = context.known.device.unwrap_or_default();
     out.open("host");
-    out.text("id", host.id);
+    match (host.id, host.asked) {
+        (None, Some(id)) => {
+            let rule = "the computer that was asked about, where the row names none";
+            out.put("id", Value::Text(id), From::fixed(rule));
+        }
+        (id, _) => out.text("id", id),
+    }
     out.text("hostname", host.hostname);
     match (host.name, known.name, host.hostname) {
         (Some(name), ..) => out.text("name", Some(name)),

@@ -124,6 +124,8 @@ const fn to(class: Class, activity: i64, activity_name: &'static str) -> Mapping
 
 /// A threat that the portal found.
 pub(super) const FINDING: Mapping = to(Class::Finding, 1, "Create");
+/// One that was told before.
+pub(super) const FINDING_AGAIN: Mapping = to(Class::Finding, 2, "Update");
 
 /// The class of an action, and the activity. `permitted`: it was not stopped.
 ///

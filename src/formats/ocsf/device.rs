@@ -6,16 +6,23 @@ use super::objects::{self, User};
 use super::{Context, Version};
 use crate::formats::out::{From, Out, Value};
 use crate::model::Change;
-use crate::record::device::{Device, DeviceChange, Difference, Switch};
+use crate::record::device::{Checkin, Device, DeviceChange, Difference, Switch};
 use crate::record::event::Severity;
 use crate::record::row::{Field, Slots, is_address};
 
 pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
-    let mapping = Mapping { class: Class::Inventory, activity: 2, activity_name: "Collect" };
-    common::write_front(out, context, &front(mapping, Severity::Informational, device.organization));
+    let (activity, activity_name) = if device.checkin.is_some() { (1, "Log") } else { (2, "Collect") };
+    let mapping = Mapping { class: Class::Inventory, activity, activity_name };
+    let front = Front {
+        id: device.checkin.as_ref().and_then(|checkin| checkin.id),
+        time: device.checkin.as_ref().and_then(|checkin| checkin.time),
+        ..front(mapping, Severity::Informational, device.organization)
+    };
+    common::write_front(out, context, &front);
     out.fixed("status_id", 1, "it was collected");
     out.word("status", "Success", "it was collected");
     let detail = match device.change {
+        _ if device.checkin.is_some() => "checked in",
         Change::New if context.known.replaces.is_none() => "added",
         Change::New | Change::Changed => "changed",
         Change::Removed => "removed",
@@ -23,7 +30,10 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
     };
     out.word("status_detail", detail, "why there is a record of the device now");
     out.open("device");
-    identity(out, context, device.id, device.hostname, device.name);
+    match &device.checkin {
+        Some(checkin) => of_checkin(out, context, device, checkin),
+        None => identity(out, context, device.id, device.hostname, device.name),
+    }
     if let Some(replaced) = context.known.replaces {
         out.put(
             "uid_alt",
@@ -67,6 +77,27 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'
     out.close();
     objects::enrichments(out, context);
     common::write_rest(out, context);
+}
+
+/// What names the device of a check-in, whose row tells but an id.
+fn of_checkin(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>, checkin: &Checkin<'_>) {
+    match (device.id, checkin.computer_id) {
+        (None, Some(id)) => {
+            let rule = "the computer that was asked about, where the row names none";
+            out.put("uid", Value::Text(id), From::fixed(rule));
+        }
+        (id, _) => out.text("uid", id),
+    }
+    match context.known.device.and_then(|device| device.name) {
+        Some(name) => {
+            let rule = "the device's name as listed before it was collected, where known";
+            out.put("name", Value::Text(name), From::fixed(rule));
+        }
+        None if device.id.is_none() && checkin.computer_id.is_none() => {
+            out.word("name", UNKNOWN, "where the row names no device")
+        }
+        None => {}
+    }
 }
 
 /// The agent and its service.

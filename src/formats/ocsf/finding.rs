@@ -1,6 +1,6 @@
 //! Detection findings: what was found, and all that the row tells of it as evidence.
 
-use super::class::FINDING;
+use super::class::{FINDING, FINDING_AGAIN};
 use super::common::{self, Front};
 use super::{Context, Version, event, objects};
 use crate::formats::out::{From, Out, Value};
@@ -12,7 +12,7 @@ use crate::record::row::{Field, Slots};
 pub(super) fn write(out: &mut impl Out, context: &Context<'_>, finding: &Finding<'_>) {
     let Finding { event, .. } = finding;
     let front = Front {
-        mapping: FINDING,
+        mapping: if finding.is_update { FINDING_AGAIN } else { FINDING },
         profiles: FINDING.class.profiles(context.version),
         activity_name: None,
         from: Slots::NONE,

@@ -12,7 +12,7 @@ use crate::simulator::stats::Logged;
 use crate::simulator::text::{Object, Spelling};
 
 /// The members of a query string.
-fn members(request: &Request<'_>) -> HashMap<String, String> {
+pub(super) fn members(request: &Request<'_>) -> HashMap<String, String> {
     let url = reqwest::Url::parse(&format!("http://portal/?{}", request.query));
     url.map(|url| url.query_pairs().into_owned().collect()).unwrap_or_default()
 }
@@ -133,6 +133,29 @@ impl Stage {
         };
         (logged.page, logged.size) = (body.page_number.unwrap_or(1), body.page_size.unwrap_or(0));
         self.whole(listed.len(), &body, logged, request.number, |index, out| listed[index].write(out))
+    }
+
+    /// A page of one computer's check-ins, the newest first (contract section 2.3): without a computer it fails.
+    pub(super) fn checkins(
+        &mut self,
+        organization: u16,
+        body: &Body,
+        logged: &mut Logged,
+        number: u64,
+    ) -> Result<Reply, Reply> {
+        let Some(id) = body.computer_id.as_deref().and_then(|id| Uuid::try_parse(id).ok()) else {
+            return Err(self.error(400, "computerId is missing", number));
+        };
+        let now = self.world.now();
+        let computers = self.world.fleet.computers.iter();
+        let computer = computers.filter(|one| one.organization == organization).find(|one| one.id == id);
+        let mut listed = computer.map_or_else(Vec::new, |one| one.checkins(now));
+        listed.retain(|one| !(one.is_heartbeat && body.hide_heartbeat == Some(true)));
+        if self.dialect.oldest_checkins_first {
+            listed.reverse();
+        }
+        let owner = self.world.organizations[usize::from(organization)].id;
+        self.whole(listed.len(), body, logged, number, |index, out| listed[index].write(id, owner, out))
     }
 
     /// A page of the devices without an agent of one organization (contract section 2.3): `null` where there are none.

@@ -183,6 +183,7 @@ fn device<'a>(entry: &Entry<'a>, row: &Row<'a>) -> Device<'a> {
     let time = |slots: &[Slot]| slots.iter().find_map(|slot| row.time(*slot));
     Device {
         change: entry.change,
+        checkin: None,
         is_managed: true,
         id: row.id(slot!("computerId")),
         hostname: row.text(slot!("hostname")),

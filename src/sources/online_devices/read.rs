@@ -72,6 +72,7 @@ fn device<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Device<'a> {
     let address = row.address(slot!("ipAddress"));
     Device {
         change: entry.change,
+        checkin: None,
         is_managed: false,
         id: None,
         hostname: hostname.or(name),

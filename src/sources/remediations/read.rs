@@ -26,6 +26,27 @@ macro_rules! slot {
 /// The entry's vendor id is that of the computer and of the maintenance, and its time when it was collected: by that
 /// time it had ended or not.
 pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>, previous: Option<&'a Row<'a>>) -> Record<'a> {
+    let key = entry.vendor_id.unwrap_or_default();
+    let computer = key.split_once('/').map(|(computer, _)| computer).filter(|id| !id.is_empty());
+    read_of(entry, row, previous, computer)
+}
+
+/// The same of a row that is listed with those of all computers: what it does not say of its computer is not known.
+pub(in crate::sources) fn read_listed<'a>(
+    entry: &Entry<'a>,
+    row: &'a Row<'a>,
+    previous: Option<&'a Row<'a>>,
+) -> Record<'a> {
+    read_of(entry, row, previous, None)
+}
+
+/// `asked`: the computer that was asked about.
+fn read_of<'a>(
+    entry: &Entry<'a>,
+    row: &'a Row<'a>,
+    previous: Option<&'a Row<'a>>,
+    asked: Option<&'a str>,
+) -> Record<'a> {
     let code = row.integer(slot!("maintenanceTypeId"));
     let key = entry.vendor_id.unwrap_or_default();
     let moment = moment(entry, row, previous);
@@ -43,7 +64,7 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>, previous: Option<&'a
         id: row.id(slot!("maintenanceModeId")),
         key,
         computer: row.id(slot!("computerId")),
-        computer_id: key.split_once('/').map(|(computer, _)| computer).filter(|id| !id.is_empty()),
+        computer_id: asked,
         organization: entry.organization,
         start,
         end,

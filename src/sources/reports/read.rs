@@ -200,6 +200,7 @@ pub(super) fn read<'a>(
 fn device<'a>(entry: &Entry<'a>, said: Said<'a>) -> Device<'a> {
     Device {
         change: entry.change,
+        checkin: None,
         is_managed: true,
         id: said.id,
         hostname: said.hostname,

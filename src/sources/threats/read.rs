@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::model::{Entry, Kind, uid, vendor_key};
+use crate::model::{Change, Entry, Kind, uid, vendor_key};
 use crate::record::event::Severity;
 use crate::record::finding::Finding;
 use crate::record::row::{Row, Slot, Slots};
@@ -16,7 +16,7 @@ const NOTES: Slot = NAMES.slot("notes");
 /// Values of `sourceTableId` (contract section 5.1).
 const TABLES: std::ops::RangeInclusive<u8> = 1..=4;
 
-pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
+pub(in crate::sources) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
     let (mut event, repeats) = read_event(row);
     let level = row.text(LEVEL);
     let ratings = row.get(RATINGS);
@@ -28,7 +28,9 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>) -> Record<'a> {
         Some(level) => (severity(level.inner()), level.slot().into()),
         None => (Severity::Unknown, Slots::NONE),
     };
-    let finding = Finding { event, level, ratings, notes: row.text(NOTES), tells_of: audited(entry) };
+    let is_update = entry.change == Change::Changed;
+    let finding =
+        Finding { event, level, ratings, notes: row.text(NOTES), tells_of: audited(entry), is_update };
     Record {
         uid: entry.uid,
         kind: Kind::Event,
@@ -60,7 +62,6 @@ fn audited(entry: &Entry<'_>) -> Option<Uuid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Change;
 
     fn entry(uid: Uuid, vendor_id: Option<&'static str>) -> Entry<'static> {
         Entry {

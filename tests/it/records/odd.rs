@@ -125,7 +125,7 @@ pub(super) fn row(source: &dyn Source, number: u64, actions: &[&str]) -> String 
     // Every kind of action equally often, however odd the rest of its row; and now and then any value.
     if let Some(action) = actions.get(usize::try_from(number).unwrap() % (actions.len() + 1)) {
         let name = match source.name() {
-            "unified_audit" | "threats" => "actionType",
+            "unified_audit" | "threats" | "private_threats" => "actionType",
             "approval_requests" => "statusId",
             _ => "action",
         };

@@ -217,7 +217,7 @@ async fn a_rated_row_is_filed_by_the_time_by_which_the_query_for_threats_files()
 }
 
 #[tokio::test]
-async fn a_finding_of_another_site_enters_nowhere_else() {
+async fn a_finding_that_another_site_entered_enters_nowhere_else() {
     let store = store();
     let pair = Pair::open(&store).await;
     assert_eq!(entered(&pair.audit, [audited(1, true, OWED)]).await, 1);
@@ -228,7 +228,7 @@ async fn a_finding_of_another_site_enters_nowhere_else() {
     };
     let opened = store.write(key).await.unwrap();
     let threats = StreamLedger { source: "threats", stream: opened.id, set: opened.set, ..other };
-    assert_eq!(entered(&threats, [known(1, OWED), known(2, OWED)]).await, 0, "the first site has claimed it");
+    assert_eq!(entered(&threats, [known(1, OWED), known(2, OWED)]).await, 1, "the other one it sees first");
 }
 
 #[tokio::test]
