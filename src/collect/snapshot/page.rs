@@ -202,7 +202,14 @@ impl Page {
             restated,
         };
         snapshots::set(db, set, organization, vendor_id, &now_known, self.now)?;
+        let told_by_another = match &known {
+            None if !row.organization.is_none() => {
+                snapshots::go_on_from_another_site(db, set, organization, vendor_id)?
+            }
+            _ => None,
+        };
         let silent = match &known {
+            _ if told_by_another.is_some_and(|theirs| theirs == print) => true,
             Some(known) if known.presence != Presence::Removed => false,
             _ if !self.is_history(row) => false,
             None => true,

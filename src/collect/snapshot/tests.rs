@@ -278,6 +278,32 @@ async fn a_computer_that_is_removed_is_listed_no_more() {
 }
 
 #[tokio::test]
+async fn what_a_site_gives_free_goes_on_at_the_next_one_where_it_was() {
+    let mut first = World::new().await;
+    first.script(|script| script.rows = (0..3).map(|n| ("a", format!("c{n}"), "Secure")).collect());
+    let mut uids: HashSet<Uuid> = first.poll().await.iter().map(|one| one.uid).collect();
+    let (store, played) = (first.stream.store.clone(), first.played);
+    let mut second = World { played, stream: open(&store, played, "other", tree()).await, read: 0 };
+    assert_eq!(second.poll().await, [], "the first one tells of it");
+    let connection = first.stream.settings.connection;
+    store.write(move |db| connections::release_all_but(db, connection, [].iter())).await.unwrap();
+    first.script(|script| script.rows[2].2 = "Learning");
+    let new = second.poll().await;
+    assert_eq!(told(&new), [(Change::New, "c2")], "the others are as they were told");
+    first.script(|script| script.rows[2].2 = "Secure");
+    let mut back = second.poll().await;
+    // What it took over it tells at its time, as all that is there.
+    back.retain(|one| one.change != Change::Restated);
+    assert_eq!(told(&back), [(Change::Changed, "c2")]);
+    assert!(new.iter().chain(&back).all(|one| uids.insert(one.uid)), "no uid stands for two states");
+    first.script(|script| drop(script.rows.remove(1)));
+    for _ in 0..3 {
+        assert_eq!(first.poll().await, [], "another one tells of it now");
+    }
+    assert_eq!([told(&second.poll().await), told(&second.poll().await)].concat(), [(Change::Removed, "c1")]);
+}
+
+#[tokio::test]
 async fn a_row_that_goes_back_to_a_former_state_gets_a_uid_of_its_own() {
     let mut world = World::new().await;
     world.script(|script| script.rows = vec![("a", "c0".to_owned(), "Secure")]);
