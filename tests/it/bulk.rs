@@ -1,5 +1,6 @@
 //! Into a real OpenSearch: each record once, whatever happens on the way.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lockstep::control;
@@ -14,9 +15,10 @@ use crate::support::app::{MINUTE, SOON, Setup, TestApp, delivered, fresh_seed};
 use crate::support::gate::{Effect, Gate};
 use crate::support::opensearch::{OpenSearch, opensearch};
 
-/// The beginning of the names of indices that no other test uses.
+/// The beginning of the names of indices that no other test uses, whatever the seed.
 fn prefix() -> String {
-    format!("t{:x}-", fresh_seed())
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("t{}-{:x}-", COUNT.fetch_add(1, Ordering::Relaxed), fresh_seed())
 }
 
 /// The bytes of all documents, none of which stands in two indices.
