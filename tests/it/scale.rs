@@ -497,7 +497,7 @@ async fn an_organization_that_the_tree_does_not_show_is_asked_alone_said_and_del
     let mut app = TestApp::prepare(setup).await;
     let hidden = app.portal.organization(2);
     let fault = Fault::always(Effect::HiddenInTree).at(Endpoint::UnifiedAudit).of(hidden);
-    let fault = app.portal.fault(fault);
+    app.portal.fault(fault);
     let hidden = hidden.to_string();
     app.run().await;
     app.wait_caught_up(SOON).await;
@@ -514,14 +514,6 @@ async fn an_organization_that_the_tree_does_not_show_is_asked_alone_said_and_del
     let until = app.portal.now();
     a_day_later(&app, |status| is_proven(status, &hidden, until)).await;
     compared(&mut app, "hidden in the tree").await;
-
-    app.run().await;
-    app.wait("asked it alone again", SOON, |status| is_proven(status, &hidden, until)).await;
-    app.portal.clear_faults(Some(fault));
-    app.portal.stage().world.options.live = true;
-    a_while(&app, |status| windows(status).all(|one| one.scope == "tree")).await;
-    app.wait("left it to the tree", SOON, |status| windows(status).all(|one| one.scope == "tree")).await;
-    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
