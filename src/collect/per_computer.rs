@@ -371,7 +371,10 @@ impl History {
         connections::set_clock(db, *connection, self.now, self.stored)?;
         let organization = OrganizationId::new(&self.due.organization_id);
         let ours = connections::claim(db, &organization, source.name(), *connection)? == *connection;
-        let since = self.since(connections::first_seen(db, self.due.organization)?);
+        let mut since = self.since(connections::first_seen(db, self.due.organization)?);
+        if let Some(forgotten) = self.forgotten(db)? {
+            since = since.max(forgotten);
+        }
         let mut made = Vec::new();
         for row in rows.iter().filter(|_| ours) {
             match self.settings.remembered {
@@ -424,7 +427,7 @@ impl History {
         let lasting = self.settings.source.lasting(text, self.now);
         let mut print = lasting.print.to_vec();
         print.push(u8::from(lasting.has_ended));
-        let known = snapshots::get(db, set, organization, &key)?;
+        let known = snapshots::get_or_take_over(db, set, organization, &key)?;
         if known.as_ref().is_some_and(|known| known.fingerprint == print) {
             return Ok(());
         }

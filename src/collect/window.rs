@@ -355,14 +355,19 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let mut entered = 0;
         if !matches!(whole.end, End::Smaller { .. }) {
             let held = whole.walk.held();
+            // A portal that lists and counts so many at most would answer the same if there were more.
+            let just_as_deep = held == self.notes.observed.depth();
             // A total that is less than what is listed is capped: counts are to be believed no further.
-            if whole.walk.total().is_none_or(|total| total >= held) {
+            if !just_as_deep && whole.walk.total().is_none_or(|total| total >= held) {
                 self.notes.observed.goes_as_deep_as(held);
             }
-            if self.notes.observed.start_included == Some(true) {
+            if !just_as_deep && self.notes.observed.start_included == Some(true) {
                 return Ok(entered + self.close(second, second + 1, bare, whole).await?);
             }
-            let why = "one second, too full to be asked together with the one before";
+            let why = match just_as_deep {
+                true => "one second, with exactly as many rows as the portal lists at most",
+                false => "one second, too full to be asked together with the one before",
+            };
             self.settle_second(second, State::StableUnproven, why, listed, held);
             return Ok(entered + self.save(whole.pending).await?);
         }

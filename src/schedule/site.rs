@@ -325,7 +325,14 @@ impl Site {
             _ => scopes.iter().map(|scope| scope.organization().clone()).collect(),
         };
         let id = self.row.id;
-        around.store.write(move |db| connections::release_all_but(db, id, asked.iter())).await?;
+        let left = around.store.write(move |db| connections::release_all_but(db, id, &asked)).await?;
+        if !left.is_empty() {
+            let organizations: Vec<&str> = left.iter().map(OrganizationId::as_str).collect();
+            tracing::info!(
+                organizations = organizations.join(", "),
+                "not asked for here any more: the next site that reads them tells of their computers, policies and the like"
+            );
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Registered connections, the organizations they show, and who claims what.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -376,27 +376,24 @@ pub fn claimed_by(
 }
 
 /// Gives free what a connection claims of organizations that it does not ask for any more, so that the next one that
-/// reads them tells of them.
-pub fn release_all_but<'o>(
+/// reads them tells of them. Answers those.
+pub fn release_all_but(
     db: &Connection,
     connection: ConnectionId,
-    organizations: impl Iterator<Item = &'o OrganizationId> + Clone,
-) -> Result<(), StoreError> {
+    asked: &BTreeSet<OrganizationId>,
+) -> Result<Vec<OrganizationId>, StoreError> {
     let claimed =
         "SELECT DISTINCT organization_id FROM claim WHERE connection_id = ?1 AND organization_id <> ''";
-    let claimed: Vec<String> =
-        db.prepare_cached(claimed)?.query_map([connection], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    for organization in claimed {
-        if !organizations.clone().any(|asked| asked.as_str() == organization) {
-            db.prepare_cached("DELETE FROM claim WHERE connection_id = ?1 AND organization_id = ?2")?
-                .execute(params![connection, organization])?;
-            tracing::info!(
-                organization,
-                "this site does not read it any more: the next one that does tells of it"
-            );
-        }
+    let mut claimed = db.prepare_cached(claimed)?;
+    let claimed =
+        claimed.query_map([connection], |row| Ok(OrganizationId::from(row.get::<_, String>(0)?)))?;
+    let mut left: Vec<OrganizationId> = claimed.collect::<Result<_, _>>()?;
+    left.retain(|organization| !asked.contains(organization));
+    for organization in &left {
+        db.prepare_cached("DELETE FROM claim WHERE connection_id = ?1 AND organization_id = ?2")?
+            .execute(params![connection, organization.as_str()])?;
     }
-    Ok(())
+    Ok(left)
 }
 
 #[cfg(test)]
@@ -442,10 +439,11 @@ mod tests {
         for organization in [&kept, &left] {
             assert_eq!(claim(organization, &acme), acme.id);
         }
+        let asked = |these: &[&OrganizationId]| these.iter().copied().cloned().collect();
         retire_all_but(&db, &["acme", "other"]).unwrap();
-        release_all_but(&db, acme.id, [&kept, &left].into_iter()).unwrap();
+        assert_eq!(release_all_but(&db, acme.id, &asked(&[&kept, &left])).unwrap(), []);
         assert_eq!([claim(&kept, &other), claim(&left, &other)], [acme.id; 2]);
-        release_all_but(&db, acme.id, [&kept].into_iter()).unwrap();
+        assert_eq!(release_all_but(&db, acme.id, &asked(&[&kept])).unwrap(), std::slice::from_ref(&left));
         assert_eq!([claim(&kept, &other), claim(&left, &other)], [acme.id, other.id]);
         assert_eq!(claim(&left, &acme), other.id, "it stays where it is");
         retire_all_but(&db, &["other"]).unwrap();

@@ -221,40 +221,50 @@ pub fn was_told(db: &Connection, set: i64, organization: i64, vendor_id: &str) -
     Ok(db.prepare_cached(entered)?.exists(params![set, organization, vendor_id])?)
 }
 
-/// Takes over from the same source of other sites how often a thing entered each state, so that no uid is given twice.
-/// Answers the fingerprint under which one of them has told that it is there, if any has.
-pub fn go_on_from_another_site(
+/// What is known of one thing: here, or else at another site of the same source, which told of it before. That is
+/// taken over, so that nothing is told twice and no uid stands for two states. Things of no organization are each site's
+/// own.
+pub fn get_or_take_over(
     db: &Connection,
     set: i64,
     organization: i64,
     vendor_id: &str,
-) -> Result<Option<Vec<u8>>, StoreError> {
+) -> Result<Option<Known>, StoreError> {
+    if let Some(known) = get(db, set, organization, vendor_id)? {
+        return Ok(Some(known));
+    }
     let mut others = db.prepare_cached(
         "SELECT theirs.id, place.id FROM seen_set mine
          JOIN seen_set theirs ON theirs.source = mine.source AND theirs.part = mine.part
            AND theirs.connection_id <> mine.connection_id
-         JOIN organization own ON own.id = ?2
+         JOIN organization own ON own.id = ?2 AND own.organization_id <> ''
          JOIN organization place ON place.connection_id = theirs.connection_id
            AND place.organization_id = own.organization_id
          WHERE mine.id = ?1",
     )?;
     let others = others.query_map([set, organization], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let mut told = None;
+    let mut taken = 0;
     for other in others {
         let (theirs, place): (i64, i64) = other?;
-        let taken = db
+        let from = params![set, organization, theirs, place, vendor_id];
+        taken += db
             .prepare_cached(
-                "INSERT INTO occurrence (set_id, organization, vendor_id, fingerprint, count)
-                 SELECT ?1, ?2, vendor_id, fingerprint, count FROM occurrence
-                 WHERE set_id = ?3 AND organization = ?4 AND vendor_id = ?5
-                 ON CONFLICT (set_id, organization, vendor_id, fingerprint)
-                 DO UPDATE SET count = max(count, excluded.count)",
+                "INSERT OR IGNORE INTO snapshot
+                   (set_id, organization, vendor_id, fingerprint, row, state, changed, restated)
+                 SELECT ?1, ?2, vendor_id, fingerprint, row, state, changed, restated FROM snapshot
+                 WHERE set_id = ?3 AND organization = ?4 AND vendor_id = ?5",
             )?
-            .execute(params![set, organization, theirs, place, vendor_id])?;
-        let known = if taken > 0 { get(db, theirs, place, vendor_id)? } else { None };
-        told = known.filter(|one| one.presence != Presence::Removed).map(|one| one.fingerprint).or(told);
+            .execute(from)?;
+        db.prepare_cached(
+            "INSERT INTO occurrence (set_id, organization, vendor_id, fingerprint, count)
+             SELECT ?1, ?2, vendor_id, fingerprint, count FROM occurrence
+             WHERE set_id = ?3 AND organization = ?4 AND vendor_id = ?5
+             ON CONFLICT (set_id, organization, vendor_id, fingerprint)
+             DO UPDATE SET count = max(count, excluded.count)",
+        )?
+        .execute(from)?;
     }
-    Ok(told)
+    if taken > 0 { get(db, set, organization, vendor_id) } else { Ok(None) }
 }
 
 /// Counts that a thing enters a state once more, and answers how often it had entered it before.

@@ -56,6 +56,12 @@ impl History {
         Ok(known.map(|known| known.restated))
     }
 
+    /// Before when moments of the computer are remembered no more.
+    pub(super) fn forgotten(&self, db: &Connection) -> Result<Option<Micros>, StoreError> {
+        let Some(remembered) = self.settings.remembered else { return Ok(None) };
+        Ok(self.asked(db)?.map(|asked| asked - remembered))
+    }
+
     /// The computer was asked about to the end: what happened long before is not told any more.
     pub(super) fn note_asked(&self, db: &Connection) -> Result<(), StoreError> {
         let Some(remembered) = self.settings.remembered else { return Ok(()) };
@@ -75,10 +81,8 @@ impl History {
         let Some(vendor_id) = row.vendor_id.as_deref() else { return Ok(()) };
         let (set, organization) = (self.settings.set, self.due.organization);
         let key = format!("{}/{}", self.due.computer, folded(vendor_id));
-        let remembered = self.settings.remembered.unwrap_or_default();
-        let since = self.asked(db)?.map_or(since, |asked| since.max(asked - remembered));
         let is_old = row.at.is_some_and(|at| at < since);
-        if is_old || snapshots::get(db, set, organization, &key)?.is_some() {
+        if is_old || snapshots::get_or_take_over(db, set, organization, &key)?.is_some() {
             return Ok(());
         }
         // One without a time might be told at any time, so it is remembered for ever.

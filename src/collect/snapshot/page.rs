@@ -142,7 +142,7 @@ impl Page {
         // As the uid does: a portal that changes the case of a GUID means the same thing.
         let vendor_id = &*folded(vendor_id);
         let print = self.print(&row.body, row.shape);
-        let mut known = snapshots::get(db, set, organization, vendor_id)?;
+        let mut known = snapshots::get_or_take_over(db, set, organization, vendor_id)?;
         if let Some(known) =
             known.as_mut().filter(|known| known.fingerprint != print && known.presence != Presence::Removed)
         {
@@ -202,14 +202,7 @@ impl Page {
             restated,
         };
         snapshots::set(db, set, organization, vendor_id, &now_known, self.now)?;
-        let told_by_another = match &known {
-            None if !row.organization.is_none() => {
-                snapshots::go_on_from_another_site(db, set, organization, vendor_id)?
-            }
-            _ => None,
-        };
         let silent = match &known {
-            _ if told_by_another.is_some_and(|theirs| theirs == print) => true,
             Some(known) if known.presence != Presence::Removed => false,
             _ if !self.is_history(row) => false,
             None => true,

@@ -7,7 +7,7 @@ use crate::collect::window::{WindowSettings, WindowStream};
 use crate::coverage::{Interval, State};
 use crate::model::{Kind, SECOND, Seconds, uid};
 use crate::simulator::answer::{Row, Threat};
-use crate::simulator::dialect::{Axis, Dialect, Totals};
+use crate::simulator::dialect::{Axis, BeyondDepth, Dialect, Totals};
 
 struct Story {
     portal: Portal,
@@ -149,6 +149,21 @@ fn a_count_of_as_many_as_the_portal_counts_at_most_confirms_nothing() {
     let (differing, _) = ready(compared).unwrap();
     let found = differing.iter().any(|(from, to)| (*from..*to).contains(&(BEGIN + 100)));
     assert!(found, "25 rows are counted as 24, and 24 are held: {differing:?}");
+}
+
+#[test]
+fn a_second_of_as_many_rows_as_the_portal_counts_at_most_is_not_called_proven() {
+    let rows = (0..21).map(|id| row(id, BEGIN * SECOND)).collect();
+    // One row fewer is listed and counted than there are, and no page tells.
+    let beyond_depth = BeyondDepth::Empty;
+    let capped =
+        Dialect { totals: Totals::Capped(20), depth_limit: Some(21), beyond_depth, ..Dialect::default() };
+    let mut story = Story::new(rows, capped);
+    story.stream.notes.observed.depth_limit = Some(20);
+    story.poll(60, 3_600);
+    assert_eq!(story.missing(), 1);
+    assert_eq!(story.state_at(0), Some(State::StableUnproven));
+    assert_eq!(story.stream.notes.observed.depth(), 20, "nothing tells that it lists more");
 }
 
 #[test]
