@@ -231,7 +231,7 @@ impl<L: Listing> PerComputerStream<L> {
             return Ok(None);
         }
         let history = self.history(due);
-        Ok(Some(self.store.read(move |db| history.depth(db)).await?))
+        Ok(Some(self.store.write(move |db| history.depth(db)).await?))
     }
 
     fn history(&self, due: &Due) -> History {
@@ -372,8 +372,8 @@ impl History {
         let organization = OrganizationId::new(&self.due.organization_id);
         let ours = connections::claim(db, &organization, source.name(), *connection)? == *connection;
         let mut since = self.since(connections::first_seen(db, self.due.organization)?);
-        if let Some(forgotten) = self.forgotten(db)? {
-            since = since.max(forgotten);
+        if ours && let Some(line) = self.line(db)? {
+            since = since.max(line);
         }
         let mut made = Vec::new();
         for row in rows.iter().filter(|_| ours) {

@@ -20,7 +20,7 @@ use crate::support::binary::Place;
 use crate::support::output::Output;
 use crate::support::power::cut_power;
 
-const SOURCE: &str = "computer_checkins";
+pub(crate) const SOURCE: &str = "computer_checkins";
 
 fn setup(dialect: Dialect) -> Setup {
     let mut site = Site::new("acme", "all");
@@ -52,7 +52,7 @@ async fn looked(app: &TestApp, since: Micros) {
 }
 
 /// Lets a day pass, and waits until every computer was asked about once more.
-async fn swept(app: &TestApp) {
+pub(crate) async fn swept(app: &TestApp) {
     looked(app, app.advance(DAY + HOUR)).await;
     // Every poll asks about some, as long as there are any left.
     loop {
@@ -67,7 +67,12 @@ async fn swept(app: &TestApp) {
 
 /// Each full check-in of a computer that is there is told once, if it was from `all` on and before `until`; none is told
 /// from before `none`. Answers how many are owed.
-fn judge(output: &Output, portal: &Simulator, (none, all): (Micros, Micros), until: Micros) -> usize {
+pub(crate) fn judge(
+    output: &Output,
+    portal: &Simulator,
+    (none, all): (Micros, Micros),
+    until: Micros,
+) -> usize {
     assert!(output.broken.is_empty(), "{:?}", output.broken);
     let (mut told, mut undated) = (BTreeMap::<(String, u64), u32>::new(), BTreeSet::new());
     for record in output.records.iter().filter(|record| record.source == SOURCE) {

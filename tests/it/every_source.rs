@@ -10,21 +10,28 @@ use lockstep::simulator::{Options, Simulator};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::private::{ASKED, judge_remediations, judge_threats};
 use crate::support::app::{DAY, HOUR, fresh_seed};
 use crate::support::binary::Place;
 use crate::support::output::Output;
 use crate::support::power::cut_power;
 use crate::support::steps;
 use crate::support::verdict::{Truth, compare, micros};
+use crate::{checkins, private};
 
 /// How each source beside the audits and the computers is collected.
-const OTHERS: [(&str, &str); 5] = [
+const OTHERS: [(&str, &str); 6] = [
     ("threats", "every: 1s, settle: 2s, page_size: 50, backfill: 28d"),
     ("organizations", "every: 1s, page_size: 2"),
     ("policies", "every: 1s, page_size: 11"),
     ("approval_requests", "every: 1s, decided_every: 1s, sweep: 60s, page_size: 40, backfill: 30d"),
     ("remediations", "every: 1s, sweep: 60s, page_size: 20, backfill: 24h"),
+    (checkins::SOURCE, "enabled: true, every: 1s, sweep: 2h, page_size: 40, backfill: 3d, retention: 20d"),
 ];
+
+/// How the portal's own tabs are.
+const TABS: [(&str, &str); 2] =
+    [(private::THREATS, "page_size: 50, changes: [state]"), (private::REMEDIATIONS, "backfill: 30d")];
 
 /// Where the program kills itself, and nowhere for a random time.
 const KILLS: [Option<&str>; 9] = [
@@ -68,7 +75,11 @@ async fn killed_again_and_again_every_source_loses_doubles_and_invents_nothing()
     let mut portal = Simulator::start(World::new(world(seed)), options).await.unwrap();
     portal.fault(Fault::share(0.02, Effect::CutBody));
     let place = Place::new(&portal, "256KiB");
-    for (source, how) in OTHERS {
+    let tabs = TABS
+        .into_iter()
+        .zip(ASKED)
+        .map(|((source, how), (_, asked))| (source, format!("enabled: true, every: 1s, {how}, {asked}")));
+    for (source, how) in OTHERS.map(|(source, how)| (source, how.to_owned())).into_iter().chain(tabs) {
         place.reconfigure(
             &format!("      {source}: {{ enabled: false }}"),
             &format!("      {source}: {{ {how} }}"),
@@ -107,7 +118,13 @@ async fn killed_again_and_again_every_source_loses_doubles_and_invents_nothing()
     let polled = started + KILLS.len() as i64 * LONGEST_LEAP * SECOND;
     let (told, owed) = steps::maintenances(&output, &portal, polled - DAY);
     let (steps, silent) = steps::requests(&output, &portal, started);
-    output.records.retain(|record| !matches!(&*record.source, "approval_requests" | "remediations"));
+    let tabs = judge_threats(&output, &portal, polled - 30 * DAY, true)
+        + judge_remediations(&output, &portal, polled - 30 * DAY);
+    let looked_back = (started - 3 * DAY, polled - 3 * DAY);
+    let checkins = checkins::judge(&output, &portal, looked_back, portal.now() - 7 * HOUR);
+    let others =
+        ["approval_requests", "remediations", checkins::SOURCE, private::THREATS, private::REMEDIATIONS];
+    output.records.retain(|record| !others.contains(&&*record.source));
     let truth =
         Truth::of(&portal).and(&portal, Source::Threats).with(&portal, &["organizations", "policies"]);
     let settled = portal.now() - 60 * SECOND;
@@ -116,9 +133,13 @@ async fn killed_again_and_again_every_source_loses_doubles_and_invents_nothing()
         at < settled && (source != Source::SystemAudit || at >= started)
     });
     assert!(verdict.is_clean(), "SEED={seed}: {verdict}\n{}", verdict.examples());
-    let enough = verdict.0.values().all(|tally| tally.owed > 2) && owed > 20 && steps > 100;
+    let enough = verdict.0.values().all(|tally| tally.owed > 2)
+        && owed > 20
+        && steps > 100
+        && tabs > 100
+        && checkins > 200;
     assert!(
         enough,
-        "SEED={seed}: {verdict:?}, {told} of {owed} maintenances, {steps} steps, {silent} silent"
+        "SEED={seed}: {verdict:?}, {told} of {owed} maintenances, {steps} steps, {silent} silent, {tabs} of tabs, {checkins} check-ins"
     );
 }

@@ -11,7 +11,9 @@ use lockstep::status::{Status, StreamCondition};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::support::app::{HOUR, MINUTE, SOON, Setup, Site, TestApp, date, fresh_seed, stream, streams};
+use crate::checkins;
+use crate::private::{ASKED, REMEDIATIONS, THREATS, judge_remediations, judge_threats};
+use crate::support::app::{DAY, HOUR, MINUTE, SOON, Setup, Site, TestApp, date, fresh_seed, stream, streams};
 use crate::support::disk::SmallDisk;
 use crate::support::gate::{Effect as Cut, Gate};
 use crate::support::receiver::{Receiver, Wants};
@@ -346,4 +348,77 @@ async fn a_missing_permission_stops_only_its_own_source() {
     assert!(error.contains("View System Audit"), "{error}");
     app.portal.clear_faults(Some(fault));
     recovered(app, "permission for the system audit missing").await;
+}
+
+/// Check-ins and the portal's own tabs, by whoever names them.
+fn newer_sources() -> Setup {
+    let lines = ASKED.map(|(source, asked)| {
+        let changes = if source == THREATS { ", page_size: 13, changes: [state]" } else { "" };
+        format!("  {source}: {{ enabled: true, every: 150ms, {asked}{changes} }}")
+    });
+    let how = "enabled: true, every: 150ms, page_size: 10, sweep: 12h, backfill: 24h, retention: 5d";
+    let checkins = format!("  {}: {{ {how} }}", checkins::SOURCE);
+    let mut site = Site::new("acme", "all");
+    site.more.push(format!("sources:\n    {}", lines.join("\n    ") + "\n    " + &checkins));
+    Setup {
+        world: WorldOptions {
+            threat_share: 0.05,
+            computers: 40,
+            computer_changes_per_day: 400,
+            ..world(3_000)
+        },
+        sites: vec![site],
+        without: vec!["unified_audit", "system_audit"],
+        ..Setup::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_is_gone_in_the_middle_of_their_lists_costs_no_check_in_and_no_row_of_its_tabs() {
+    let mut app = TestApp::start(newer_sources()).await;
+    let started = app.started;
+    let looked = |status: &Status, since: i64| {
+        [THREATS, REMEDIATIONS, checkins::SOURCE].iter().all(|source| {
+            let until = streams(status).find(|one| one.source == *source).and_then(|one| one.proven_until);
+            until.is_some_and(|until| until.timestamp_micros() >= since)
+        })
+    };
+    app.wait("looked", SOON, |status| looked(status, started)).await;
+    // Half of the answers break off, so that it goes in the middle of lists.
+    let fault = app.portal.fault(Fault::share(0.5, Effect::CutBody));
+    let before = app.advance(13 * HOUR);
+    let asked = app.portal.stats().requests;
+    app.wait("asked some of it", SOON, |_| app.portal.stats().requests > asked + 100).await;
+    app.portal.stop().await;
+    app.portal.clear_faults(Some(fault));
+    app.wait("saw that it is gone", SOON, |status| {
+        streams(status).all(|stream| stream.condition == StreamCondition::Failing)
+    })
+    .await;
+    app.portal.stage().clock.advance(20 * HOUR);
+    app.restart().await;
+    app.wait("said why it waits", SOON, |status| status.sites[0].last_error.is_some()).await;
+    app.portal.stage().clock.advance(20 * HOUR);
+    app.portal.restart().await.unwrap();
+    app.wait("looked again", SOON, |status| looked(status, before + 40 * HOUR)).await;
+    app.quiet();
+    // What is late is listed by then, and each computer was asked about since.
+    checkins::swept(&app).await;
+    let now = app.portal.now();
+    app.wait("looked once more", SOON, |status| looked(status, now)).await;
+    app.stop().await;
+    let output = app.output();
+    let since = started - 30 * DAY + HOUR;
+    let counts = [
+        judge_threats(&output, &app.portal, since, true),
+        judge_remediations(&output, &app.portal, since),
+        checkins::judge(
+            &output,
+            &app.portal,
+            (started - DAY, started - DAY + HOUR),
+            app.portal.now() - 6 * HOUR,
+        ),
+    ];
+    app.note("gone for two days", format_args!("{counts:?} threats, remediations and check-ins, each once"));
+    assert!(counts.iter().all(|count| *count > 20), "{counts:?}");
 }

@@ -22,11 +22,11 @@ use crate::support::binary::Place;
 use crate::support::output::{Output, Record};
 use crate::support::power::cut_power;
 
-const THREATS: &str = "private_threats";
-const REMEDIATIONS: &str = "private_remediations";
+pub(crate) const THREATS: &str = "private_threats";
+pub(crate) const REMEDIATIONS: &str = "private_remediations";
 
 /// How the played portal's own pages ask, as an operator would write it down.
-const ASKED: [(&str, &str); 2] = [
+pub(crate) const ASKED: [(&str, &str); 2] = [
     (
         THREATS,
         "path: Threat/ThreatGetForTab, id: THREATID, time: raisedAt, body: { state: All, organizationId: \"{organization}\", withChildren: \"{tree}\", paging: { number: \"{page}\", rows: \"{size}\" } }",
@@ -109,7 +109,7 @@ fn count(output: &Output, source: &str, change: &str) -> usize {
 
 /// Each threat that is listed and was raised since then is told once under its own name, and nothing else is. Those that
 /// an older row told to be active are told to be cleared once where `clears`. Answers how many are owed.
-fn judge_threats(output: &Output, portal: &Simulator, since: Micros, clears: bool) -> usize {
+pub(crate) fn judge_threats(output: &Output, portal: &Simulator, since: Micros, clears: bool) -> usize {
     let stage = portal.stage();
     let mut owed: BTreeMap<String, bool> = BTreeMap::new();
     for threat in stage.private_threats(None) {
@@ -150,7 +150,7 @@ fn portal_own(stage: &lockstep::simulator::stage::Stage) -> String {
 }
 
 /// Each remediation that lasts or ended since then is told to have begun and to have ended, each once. Answers how many.
-fn judge_remediations(output: &Output, portal: &Simulator, since: Micros) -> usize {
+pub(crate) fn judge_remediations(output: &Output, portal: &Simulator, since: Micros) -> usize {
     let mut told: BTreeMap<(String, u64, Micros), Vec<&str>> = BTreeMap::new();
     for record in records(output, REMEDIATIONS) {
         let row = row(record);

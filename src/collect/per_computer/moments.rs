@@ -1,25 +1,23 @@
 //! Rows that tell of moments, of which a computer has any number: each is told once by its id.
 //!
-//! Of each computer it is kept when it was last asked about to the end, and the ids of what happened since some time before
-//! then. What is older is left out, so that forgetting an id tells nothing twice, and however long nobody asks, nothing is
-//! missed. A list that shows the newest first is read down to what that last look covered, with days for what the portal
-//! received late.
+//! Of each computer a line in time is kept, and the ids of what happened since. A look that comes to the end of a list
+//! moves the line to as long before it as moments are remembered, and never back, whatever is set later: what is older
+//! than the line is left out, so that forgetting an id tells nothing twice. However long nobody asks, the line stays, so
+//! nothing is missed. A list that shows the newest first is read down to the line: what the portal received late stands
+//! between those that were told.
 
 use rusqlite::Connection;
 
-use super::{History, Made};
+use super::{History, Made, PerComputerSettings};
 use crate::collect::ListedRow;
-use crate::model::{Change, Micros, SECOND, folded};
+use crate::model::{Change, Micros, OrganizationId, folded};
 use crate::store::snapshots::{self, Known, Presence};
 use crate::store::{StoreError, connections};
-
-/// How late rows are looked for again.
-const LATE: Micros = 7 * 86_400 * SECOND;
 
 /// How far down a computer's list has to be read.
 #[derive(Debug)]
 pub(super) struct Depth {
-    /// What is older was covered before, or is not told.
+    /// What is older is not told.
     floor: Micros,
     /// The oldest row so far, while each was older than the one before.
     oldest: Option<Micros>,
@@ -42,32 +40,45 @@ impl Depth {
 }
 
 impl History {
-    /// How far down to read.
+    /// How far down to read; of what another site tells no further than the first page.
     pub(super) fn depth(&self, db: &Connection) -> Result<Depth, StoreError> {
+        if !self.is_ours(db)? {
+            return Ok(Depth::new(Micros::MAX));
+        }
         let since = self.since(connections::first_seen(db, self.due.organization)?);
-        let known = LATE.min(self.settings.remembered.unwrap_or(LATE));
-        let covered = self.asked(db)?.map(|asked| asked - known);
-        Ok(Depth::new(covered.map_or(since, |covered| since.max(covered))))
+        Ok(Depth::new(self.line(db)?.map_or(since, |line| since.max(line))))
     }
 
-    /// When the computer was last asked about to the end.
-    fn asked(&self, db: &Connection) -> Result<Option<Micros>, StoreError> {
-        let known = snapshots::get(db, self.settings.set, self.due.organization, &self.due.computer)?;
+    /// Before when moments of the computer are told no more, if it was ever asked about to the end: by this site, or by
+    /// the one that told of it before.
+    pub(super) fn line(&self, db: &Connection) -> Result<Option<Micros>, StoreError> {
+        if self.settings.remembered.is_none() {
+            return Ok(None);
+        }
+        let (set, organization) = (self.settings.set, self.due.organization);
+        let known = snapshots::get_or_take_over(db, set, organization, &self.due.computer)?;
         Ok(known.map(|known| known.restated))
     }
 
-    /// Before when moments of the computer are remembered no more.
-    pub(super) fn forgotten(&self, db: &Connection) -> Result<Option<Micros>, StoreError> {
-        let Some(remembered) = self.settings.remembered else { return Ok(None) };
-        Ok(self.asked(db)?.map(|asked| asked - remembered))
-    }
-
-    /// The computer was asked about to the end: what happened long before is not told any more.
+    /// The computer was asked about to the end: what happened long before is not told any more. Where another site tells
+    /// of it, that one moves the line.
     pub(super) fn note_asked(&self, db: &Connection) -> Result<(), StoreError> {
         let Some(remembered) = self.settings.remembered else { return Ok(()) };
+        if !self.is_ours(db)? {
+            return Ok(());
+        }
         let (set, organization, computer) = (self.settings.set, self.due.organization, &*self.due.computer);
-        snapshots::set(db, set, organization, computer, &noted(self.now), self.now)?;
-        snapshots::forget(db, set, organization, computer, self.now - remembered)
+        let reached = self.now - remembered;
+        let line = self.line(db)?.map_or(reached, |line| line.max(reached));
+        snapshots::set(db, set, organization, computer, &noted(line), self.now)?;
+        snapshots::forget(db, set, organization, computer, line)
+    }
+
+    fn is_ours(&self, db: &Connection) -> Result<bool, StoreError> {
+        let PerComputerSettings { connection, source, .. } = &self.settings;
+        let organization = OrganizationId::new(&self.due.organization_id);
+        let owner = connections::claimed_by(db, &organization, source.name())?;
+        Ok(owner.is_none_or(|owner| owner == *connection))
     }
 
     /// The entry of a row, if it was not told.
@@ -100,7 +111,7 @@ impl History {
     }
 }
 
-/// What is kept of a moment.
+/// What is kept of a moment, and of the line.
 fn noted(at: Micros) -> Known {
     Known { fingerprint: vec![0; 16], row: Vec::new(), presence: Presence::Present, restated: at }
 }

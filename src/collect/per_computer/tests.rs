@@ -1,3 +1,5 @@
+mod moments;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -17,11 +19,14 @@ use crate::store::streams::{self, StreamKey};
 const MINUTE: Micros = 60 * SECOND;
 const HOUR: Micros = 60 * MINUTE;
 const START: Micros = 490_000 * HOUR;
+/// How long moments are remembered, unless a test says otherwise.
+const REMEMBERED: Micros = 48 * HOUR;
 
 /// What a portal has, as a test says.
 #[derive(Default)]
 struct Script {
     now: Micros,
+    source: &'static str,
     /// The rows of each computer.
     rows: BTreeMap<String, Vec<Value>>,
     /// Refused with this status.
@@ -57,14 +62,14 @@ impl Listing for &'static Played {
         let (page, size) = (query.page as usize - 1, query.size as usize);
         let (skip, take) = if query.older { (0, usize::MAX) } else { (page * size, size) };
         let total = (script.counts && !query.older).then_some(rows.len() as u64);
-        let rows = rows.iter().skip(skip).take(take).map(listed).collect();
+        let rows = rows.iter().skip(skip).take(take).map(|row| listed(script.source, row)).collect();
         Ok(Listed { rows, total, ..Listed::default() })
     }
 }
 
-fn listed(row: &Value) -> ListedRow {
+fn listed(source: &str, row: &Value) -> ListedRow {
     let text = row.to_string();
-    let key = by_name("remediations").unwrap().key(&text, 0).unwrap();
+    let key = by_name(source).unwrap().key(&text, 0).unwrap();
     ListedRow {
         id: RowId::Content(digest(&[text.as_bytes()])),
         organization: key.organization,
@@ -92,16 +97,23 @@ fn row(id: &str, start: Micros, end: Option<Micros>, by: Option<&str>) -> Value 
 }
 
 struct World {
+    site: &'static str,
     played: &'static Played,
     stream: PerComputerStream<&'static Played>,
     read: i64,
 }
 
-async fn open(store: &Store, played: &'static Played) -> PerComputerStream<&'static Played> {
+async fn open(
+    store: &Store,
+    site: &'static str,
+    played: &'static Played,
+) -> PerComputerStream<&'static Played> {
+    let name = played.0.lock().unwrap().source;
+    let source = by_name(name).unwrap();
     let (id, row) = store
-        .write(|db| {
-            let id = connections::register(db, "acme")?.id;
-            let key = StreamKey { connection: id, source: "remediations", scope: "tree", fingerprint: "" };
+        .write(move |db| {
+            let id = connections::register(db, site)?.id;
+            let key = StreamKey { connection: id, source: name, scope: "tree", fingerprint: "" };
             Ok((id, streams::open(db, &key)?))
         })
         .await
@@ -109,15 +121,15 @@ async fn open(store: &Store, played: &'static Played) -> PerComputerStream<&'sta
     let settings = PerComputerSettings {
         connection: id,
         epoch: 1,
-        source: by_name("remediations").unwrap(),
+        source,
         scope: Scope::Tree(OrganizationId::new("own")),
-        signs: &["isIsolated", "mode"],
+        signs: if source.are_moments() { &[] } else { &["isIsolated", "mode"] },
         quiet: "Secure",
         page_size: 3,
         every: Duration::from_secs(60),
         sweep: Duration::from_secs(3_600),
         backfill: 24 * HOUR,
-        remembered: None,
+        remembered: source.are_moments().then_some(REMEMBERED),
         stream: row.id,
         set: row.set,
     };
@@ -136,10 +148,19 @@ async fn open(store: &Store, played: &'static Played) -> PerComputerStream<&'sta
 impl World {
     /// Computers by the names `c0`, `c1` and so on, all of them quiet.
     async fn with(computers: usize) -> Self {
-        let script = Script { now: START, counts: true, ..Script::default() };
+        Self::of("remediations", computers).await
+    }
+
+    async fn of(source: &'static str, computers: usize) -> Self {
+        let script = Script { now: START, source, counts: true, ..Script::default() };
         let played: &'static Played = Box::leak(Box::new(Played(Mutex::new(script))));
         let store = Store::open_in_memory(Clock::shifted(chrono::Duration::zero(), 1)).unwrap();
-        let mut world = Self { played, stream: open(&store, played).await, read: 0 };
+        Self::at(&store, "acme", played, computers).await
+    }
+
+    /// The same portal, read by a site of this name.
+    async fn at(store: &Store, site: &'static str, played: &'static Played, computers: usize) -> Self {
+        let mut world = Self { site, played, stream: open(store, site, played).await, read: 0 };
         for number in 0..computers {
             world.computer(&format!("c{number}"), false).await;
         }
@@ -187,12 +208,19 @@ impl World {
             self.read = chunk.last;
             for entry in chunk.entries().unwrap() {
                 assert_eq!((entry.kind, entry.organization), (Kind::Event, "a"));
-                // Behind the id stands when it began.
-                let id = entry.vendor_id.unwrap().split_once('@').unwrap().0;
+                // Behind the id stands when it began, of what lasts.
+                let id = entry.vendor_id.unwrap();
+                let id = id.split_once('@').map_or(id, |(id, _)| id);
                 seen.push((entry.change, id.to_owned(), entry.uid));
             }
         }
         seen
+    }
+
+    /// What is not in the store is forgotten.
+    async fn restart(&mut self) {
+        let store = self.stream.store.clone();
+        self.stream = open(&store, self.site, self.played).await;
     }
 
     fn asked(&self) -> Vec<String> {
@@ -442,8 +470,7 @@ async fn what_is_told_gives_what_the_portal_has() {
                 }
                 world.stream.poll(dice.random_bool(0.2)).await.ok();
                 if dice.random_bool(0.3) {
-                    let store = world.stream.store.clone();
-                    world.stream = open(&store, world.played).await;
+                    world.restart().await;
                 }
             }
             for (change, id, uid) in world.entries().await {
