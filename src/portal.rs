@@ -70,13 +70,14 @@ pub enum Endpoint {
     ReportRows,
     OnlineDevices,
     CheckinsByComputer,
+    ComputerById,
     /// One that the vendor does not publish and the operator named.
     Private(PrivatePath),
 }
 
 impl Endpoint {
     /// Those that the vendor or others published.
-    pub const ALL: [Endpoint; 15] = [
+    pub const ALL: [Endpoint; 16] = [
         Endpoint::ActionLogByParameters,
         Endpoint::SystemAuditByParameters,
         Endpoint::ComputersByParameters,
@@ -92,6 +93,7 @@ impl Endpoint {
         Endpoint::ReportRows,
         Endpoint::OnlineDevices,
         Endpoint::CheckinsByComputer,
+        Endpoint::ComputerById,
     ];
 
     /// The path under `/portalapi/` (contract section 0.3).
@@ -112,6 +114,7 @@ impl Endpoint {
             Endpoint::ReportRows => "Report/ReportGetDynamicData",
             Endpoint::OnlineDevices => "OnlineDevices/OnlineDevicesGetByParameters",
             Endpoint::CheckinsByComputer => "ComputerCheckin/ComputerCheckinGetByParameters",
+            Endpoint::ComputerById => "Computer/ComputerGetForEditById",
             Endpoint::Private(private) => private.path(),
         }
     }
@@ -126,14 +129,15 @@ impl Endpoint {
             | Endpoint::PolicyById
             | Endpoint::GroupsAndComputers
             | Endpoint::ReportList
-            | Endpoint::OnlineDevices => true,
+            | Endpoint::OnlineDevices
+            | Endpoint::ComputerById => true,
             _ => false,
         }
     }
 
     /// Whether the answer is one record rather than a list of rows.
     pub fn is_single(self) -> bool {
-        matches!(self, Endpoint::PolicyById)
+        matches!(self, Endpoint::PolicyById | Endpoint::ComputerById)
     }
 
     /// Whether the answer comes whole in one go, however large it is (contract section 3.2), and so is read a

@@ -83,7 +83,7 @@ pub enum About<'a> {
     /// A device as it is now.
     Device(Box<Device<'a>>),
     /// What became different on a device.
-    Change(DeviceChange<'a>),
+    Change(Box<DeviceChange<'a>>),
     /// A step in the life of a request for approval.
     Approval(Box<Approval<'a>>),
     /// One moment of a maintenance of a device.

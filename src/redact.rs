@@ -30,7 +30,7 @@ use crate::normalise::{is_zero_guid, parse_time};
 use crate::record::enrichment::{Enrichment, KnownDevice, LastUser, Replaced};
 use crate::record::row::tidy;
 use crate::source::{self, SOURCES, Source, by_name};
-use class::{Class, Classes, How, NAMES_ORGANIZATIONS, is_account, is_word};
+use class::{Class, Classes, How, NAMES, is_account, is_word};
 use pseudonym::{Key, LEAST_KEY, SEPARATORS, is_email, mac_address, written};
 use text::{Needles, Shape, folded, profiles};
 use tree::Node;
@@ -150,9 +150,9 @@ impl Redaction {
         let mut previous = previous.transpose().map_err(|error| not_json("previous row", &error))?;
         let whole = Some(Class::Report).filter(|class| source == "reports" && self.how(*class).is_some());
 
-        let (of_organizations, names) = NAMES_ORGANIZATIONS;
-        let names = if source == of_organizations { &names[..] } else { &[] };
-        let mut pass = Pass { redaction: self, names, needles: Needles::default() };
+        let named = NAMES.into_iter().find(|(of, ..)| *of == source);
+        let named = named.map(|(_, class, names)| (class, names));
+        let mut pass = Pass { redaction: self, named, needles: Needles::default() };
         pass.gather(&row, whole);
         if let Some(previous) = &previous {
             pass.gather(previous, whole);
@@ -221,8 +221,8 @@ fn computer_asked<'a>(source: &str, entry: &Entry<'a>) -> Option<&'a str> {
 /// One entry in hand.
 struct Pass<'r> {
     redaction: &'r Redaction,
-    /// Members that name organizations in this source.
-    names: &'r [&'static str],
+    /// Members that name something in this source alone, and of which class that is.
+    named: Option<(Class, &'static [&'static str])>,
     needles: Needles,
 }
 
@@ -239,10 +239,10 @@ impl Pass<'_> {
         of_whole: Option<Class>,
     ) -> Option<Class> {
         let other = called.filter(|called| key.eq_ignore_ascii_case(called.member));
-        let named = Some(Class::Organization).filter(|class| {
-            self.redaction.how(*class).is_some()
-                && self.names.iter().any(|name| name.eq_ignore_ascii_case(key))
+        let named = self.named.filter(|(class, names)| {
+            self.redaction.how(*class).is_some() && names.iter().any(|name| name.eq_ignore_ascii_case(key))
         });
+        let named = named.map(|(class, _)| class);
         let class = of_whole
             .or(named)
             .or_else(|| self.redaction.classes.of(other.map_or(key, |called| &called.name)));

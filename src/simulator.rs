@@ -17,6 +17,7 @@ pub mod checkins;
 pub mod clock;
 pub mod computers;
 mod control;
+pub mod details;
 pub mod dialect;
 pub mod dice;
 pub mod faults;

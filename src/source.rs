@@ -21,8 +21,9 @@ use crate::record::enrichment::Facts;
 use crate::record::row::{Names, Row};
 use crate::sources::reports::Report;
 use crate::sources::{
-    approval_requests, computer_checkins, computers, online_devices, organizations, policies,
-    private_remediations, private_threats, remediations, reports, system_audit, threats, unified_audit,
+    approval_requests, computer_checkins, computer_details, computers, online_devices, organizations,
+    policies, private_remediations, private_threats, remediations, reports, system_audit, threats,
+    unified_audit,
 };
 
 /// One kind of portal row.
@@ -111,7 +112,7 @@ pub trait Source: Sync {
 }
 
 /// Every source that this version collects.
-pub static SOURCES: [&dyn Source; 13] = [
+pub static SOURCES: [&dyn Source; 14] = [
     &unified_audit::UnifiedAudit,
     &system_audit::SystemAudit,
     &computers::Computers,
@@ -123,6 +124,7 @@ pub static SOURCES: [&dyn Source; 13] = [
     &reports::Reports,
     &online_devices::OnlineDevices,
     &computer_checkins::ComputerCheckins,
+    &computer_details::ComputerDetails,
     &private_threats::PrivateThreats,
     &private_remediations::PrivateRemediations,
 ];

@@ -22,7 +22,7 @@ use super::{CollectError, ListedRow, Listing, bury};
 use crate::clock::Clock;
 use crate::model::{Change, ConnectionId, Lane, Micros, OrganizationId, folded, uid};
 use crate::normalise::digest;
-use crate::portal::{Remedy, SAFE_PAGE_SIZE};
+use crate::portal::{Endpoint, Remedy, SAFE_PAGE_SIZE};
 use crate::source::{Query, Scope, Source};
 use crate::store::asked::{self, Asker, Due, Signs, Tally};
 use crate::store::devices;
@@ -277,7 +277,8 @@ impl<L: Listing> PerComputerStream<L> {
                 let why = format!("of computer {} the portal repeats a page of check-ins", due.computer);
                 return Err(CollectError::Incomplete(why));
             }
-            let ended = ended || older || is_same;
+            let is_single = self.settings.source.endpoint().is_some_and(Endpoint::is_single);
+            let ended = ended || older || is_same || is_single;
             let ended = ended || depth.as_mut().is_some_and(|depth| depth.is_reached(&answer.rows));
             self.apply(due, answer.rows, answer.undecodable).await?;
             drop(answer.reservation);

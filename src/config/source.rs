@@ -16,7 +16,7 @@ use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
 
 /// The sources that this version collects, by the names that they have in the configuration.
-pub const SOURCE_NAMES: [&str; 13] = [
+pub const SOURCE_NAMES: [&str; 14] = [
     "unified_audit",
     "system_audit",
     "computers",
@@ -28,6 +28,7 @@ pub const SOURCE_NAMES: [&str; 13] = [
     "reports",
     "online_devices",
     "computer_checkins",
+    "computer_details",
     "private_threats",
     "private_remediations",
 ];
@@ -36,7 +37,7 @@ pub const SOURCE_NAMES: [&str; 13] = [
 const DISCOVERY: &str = "organizations";
 
 /// Sources that are listed for one computer at a time.
-const PER_COMPUTER: [&str; 2] = ["remediations", "computer_checkins"];
+const PER_COMPUTER: [&str; 3] = ["remediations", "computer_checkins", "computer_details"];
 
 /// Outcomes that `only` takes beside action types, with the action ids to ask for one by one: some portals
 /// answer nothing to their own "any deny" (contract section 5.3).

@@ -99,7 +99,14 @@ fn a_site_an_instance_a_token_and_a_sink_are_enough() {
     let off = connection.sources.iter().filter(|(_, source)| !source.enabled);
     assert_eq!(
         off.map(|(name, _)| *name).collect::<Vec<_>>(),
-        ["computer_checkins", "online_devices", "private_remediations", "private_threats", "reports"]
+        [
+            "computer_checkins",
+            "computer_details",
+            "online_devices",
+            "private_remediations",
+            "private_threats",
+            "reports"
+        ]
     );
     assert_eq!(connection.sources.len(), SOURCES.len());
     let audit = &connection.sources["unified_audit"];

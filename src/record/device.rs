@@ -99,6 +99,16 @@ pub enum Difference<'a> {
     Mode { before: Option<Field<'a>>, after: Option<Field<'a>> },
     /// A protection or restriction went on or off.
     Switch { what: Switch, before: Option<Flag<'a>>, after: Flag<'a> },
+    /// Something that is set for its agent, by the members that tell of it.
+    Setting { what: Setting, members: [Compared<'a>; Setting::MEMBERS] },
+}
+
+/// A member of a row, as it was and as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compared<'a> {
+    pub name: &'a str,
+    pub before: Option<Field<'a>>,
+    pub after: Option<Field<'a>>,
 }
 
 impl Difference<'_> {
@@ -122,6 +132,27 @@ pub enum Switch {
     Learning,
     /// The agent guards itself.
     TamperProtection,
+}
+
+/// What can be set for the agent of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// By which proxy it speaks to the portal.
+    Proxy,
+    Options,
+}
+
+impl Setting {
+    /// Members that tell of one at most.
+    pub const MEMBERS: usize = 4;
+
+    /// Part of the record's uid; never changes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Options => "options",
+        }
+    }
 }
 
 impl Switch {

@@ -148,8 +148,11 @@ impl Class {
     }
 }
 
-/// The source whose rows name organizations, and how they call them; elsewhere these are names of other things.
-pub(super) const NAMES_ORGANIZATIONS: (&str, [&str; 2]) = ("organizations", ["name", "label"]);
+/// Sources whose rows name what they tell of, and how they call it; elsewhere these are names of other things.
+pub(super) const NAMES: [(&str, Class, &[&str]); 2] = [
+    ("organizations", Class::Organization, &["name", "label"]),
+    ("computer_details", Class::Device, &["name"]),
+];
 
 /// Which classes are redacted, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -744,3 +744,15 @@ fn what_an_organization_is_called_is_redacted_and_what_a_policy_is_called_is_not
         assert!(!redacted.row.contains("Holding"), "{source}: {}", redacted.row);
     }
 }
+
+#[test]
+fn what_a_computer_is_called_in_its_details_is_redacted_and_so_is_the_password_of_its_proxy() {
+    let redaction = pseudonyms(&[Class::Device, Class::Secret]);
+    let row = json!({ "name": "WS-Zoe-1", "proxyURL": "http://a:not-a-password@proxy.example.com:3128" });
+    let text = row.to_string();
+    let redacted =
+        redaction.apply("computer_details", &entry(&text, Some(&text)), &Enrichment::default()).unwrap();
+    for text in [&redacted.row, redacted.previous.as_ref().unwrap()] {
+        assert!(!text.contains("Zoe") && !text.contains("not-a-password"), "{text}");
+    }
+}

@@ -115,7 +115,7 @@ impl Computer {
         history
     }
 
-    fn group(&self) -> usize {
+    pub(super) fn group(&self) -> usize {
         usize::try_from(self.number % 4).expect("below 4")
     }
 

@@ -30,10 +30,11 @@ pub enum Endpoint {
     PrivateThreats,
     PrivateRemediations,
     Checkins,
+    ComputerById,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::UnifiedAudit,
         Self::SystemAudit,
         Self::Computers,
@@ -52,6 +53,7 @@ impl Endpoint {
         Self::PrivateThreats,
         Self::PrivateRemediations,
         Self::Checkins,
+        Self::ComputerById,
     ];
 
     /// The verb and the path below `/portalapi/`, in lower case: the portal's routing ignores case
@@ -76,6 +78,7 @@ impl Endpoint {
             Self::ReportRows => ("POST", "report/reportgetdynamicdata"),
             Self::OnlineDevices => ("GET", "onlinedevices/onlinedevicesgetbyparameters"),
             Self::Checkins => ("POST", "computercheckin/computercheckingetbyparameters"),
+            Self::ComputerById => ("GET", "computer/computergetforeditbyid"),
             Self::PrivateThreats => ("POST", "threat/threatgetfortab"),
             Self::PrivateRemediations => ("GET", "incident/remediationgetlist"),
         }
@@ -101,9 +104,11 @@ impl Endpoint {
         match self {
             Self::UnifiedAudit => "View Unified Audit",
             Self::SystemAudit => "View System Audit",
-            Self::Computers | Self::Maintenance | Self::MaintenanceUnpaged | Self::OnlineDevices => {
-                "View Computers"
-            }
+            Self::Computers
+            | Self::Maintenance
+            | Self::MaintenanceUnpaged
+            | Self::OnlineDevices
+            | Self::ComputerById => "View Computers",
             Self::ChildOrganizations | Self::OrganizationsForMove => "View Organizations",
             Self::ApprovalCount | Self::ApprovalRequests => "View Approvals",
             Self::Policies | Self::PolicyById | Self::Groups => "View Application Control Policies",

@@ -17,16 +17,17 @@ use crate::support::output::Output;
 use crate::support::power::cut_power;
 use crate::support::steps;
 use crate::support::verdict::{Truth, compare, micros};
-use crate::{checkins, private};
+use crate::{checkins, details, private};
 
 /// How each source beside the audits and the computers is collected.
-const OTHERS: [(&str, &str); 6] = [
+const OTHERS: [(&str, &str); 7] = [
     ("threats", "every: 1s, settle: 2s, page_size: 50, backfill: 28d"),
     ("organizations", "every: 1s, page_size: 2"),
     ("policies", "every: 1s, page_size: 11"),
     ("approval_requests", "every: 1s, decided_every: 1s, sweep: 60s, page_size: 40, backfill: 30d"),
     ("remediations", "every: 1s, sweep: 60s, page_size: 20, backfill: 24h"),
     (checkins::SOURCE, "enabled: true, every: 1s, sweep: 2h, page_size: 40, backfill: 3d, retention: 20d"),
+    (details::SOURCE, "enabled: true, every: 1s, sweep: 2h"),
 ];
 
 /// How the portal's own tabs are.
@@ -122,8 +123,15 @@ async fn killed_again_and_again_every_source_loses_doubles_and_invents_nothing()
         + judge_remediations(&output, &portal, polled - 30 * DAY);
     let looked_back = (started - 3 * DAY, polled - 3 * DAY);
     let checkins = checkins::judge(&output, &portal, looked_back, portal.now() - 7 * HOUR);
-    let others =
-        ["approval_requests", "remediations", checkins::SOURCE, private::THREATS, private::REMEDIATIONS];
+    let set = details::judge(&output, &portal, started);
+    let others = [
+        "approval_requests",
+        "remediations",
+        checkins::SOURCE,
+        details::SOURCE,
+        private::THREATS,
+        private::REMEDIATIONS,
+    ];
     output.records.retain(|record| !others.contains(&&*record.source));
     let truth =
         Truth::of(&portal).and(&portal, Source::Threats).with(&portal, &["organizations", "policies"]);
@@ -137,9 +145,10 @@ async fn killed_again_and_again_every_source_loses_doubles_and_invents_nothing()
         && owed > 20
         && steps > 100
         && tabs > 100
-        && checkins > 200;
+        && checkins > 200
+        && set > 5;
     assert!(
         enough,
-        "SEED={seed}: {verdict:?}, {told} of {owed} maintenances, {steps} steps, {silent} silent, {tabs} of tabs, {checkins} check-ins"
+        "SEED={seed}: {verdict:?}, {told} of {owed} maintenances, {steps} steps, {silent} silent, {tabs} of tabs, {checkins} check-ins, {set} changed settings"
     );
 }

@@ -11,6 +11,7 @@ mod bulk;
 mod checkins;
 mod cost;
 mod crash;
+mod details;
 mod devices;
 mod docs;
 mod every_source;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep::format::{Encoded, Format, Origin};
 use lockstep::formats::ocsf::Version;
-use lockstep::model::{Change, Entry, Lane, Micros, uid};
+use lockstep::model::{Change, Entry, Kind, Lane, Micros, uid};
 use lockstep::record::enrichment::{Enrichment, KnownDevice, LastUser, UserOrigin};
 use lockstep::redact::Redaction;
 use lockstep::redact::class::{Class, Classes, How};
@@ -86,7 +86,9 @@ fn entry<'a>(source: &str, row: &'a str, previous: Option<(Change, &'a str)>) ->
         kind: by_name(source).unwrap().kind(),
         change,
         organization: "0a",
-        vendor_id: ["remediations", "computer_checkins"].contains(&source).then_some("c/m"),
+        vendor_id: ["remediations", "computer_checkins", "computer_details"]
+            .contains(&source)
+            .then_some("c/m"),
         time: Some(1_772_366_401_500_000),
         row,
         previous,
@@ -117,6 +119,7 @@ fn encode(
 fn fixture(source: &str) -> Vec<String> {
     let source = match source {
         "organizations" => "child_organizations",
+        "computer_details" => "computer_detail",
         // Nobody knows their rows; those that are known are what they are read as.
         "private_threats" => "threats",
         "private_remediations" => "remediations",
@@ -147,6 +150,7 @@ fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
         "policies" => return simulated_policies(world).into_iter(),
         "organizations" => return Vec::new().into_iter(),
         "online_devices" => return simulated_online_devices().into_iter(),
+        "computer_details" => return simulated_details(world).into_iter(),
         _ => {
             let computers = world.fleet.listed(world.now(), None, true);
             return computers
@@ -167,6 +171,19 @@ fn simulated_by(world: &World, source: &str) -> std::vec::IntoIter<String> {
         String::from_utf8(bytes).unwrap()
     };
     world.rows(audit).iter().take(1_000).map(row).collect::<Vec<_>>().into_iter()
+}
+
+/// Of each computer several, hours apart.
+fn simulated_details(world: &World) -> Vec<String> {
+    let mut rows = Vec::new();
+    for computer in &world.fleet.computers {
+        for hours in [0, 7, 30] {
+            let mut row = String::new();
+            computer.write_detail(world.now() + hours * 3_600_000_000, 1, &mut row);
+            rows.push(row);
+        }
+    }
+    rows
 }
 
 fn simulated_online_devices() -> Vec<String> {
@@ -213,7 +230,8 @@ fn simulated_requests(world: &World) -> std::vec::IntoIter<String> {
 
 /// Whether rows of a source are compared with those before.
 fn is_compared(source: &str) -> bool {
-    matches!(by_name(source).unwrap().shape(), Shape::Snapshot { .. })
+    let source = by_name(source).unwrap();
+    matches!(source.shape(), Shape::Snapshot { .. }) || source.kind() == Kind::Device
 }
 
 #[test]
@@ -535,6 +553,8 @@ fn what_is_not_mapped_is_a_small_part_of_every_kind_of_row() {
             "remediations" => 34,
             "system_audit" => 28,
             "approval_requests" => 60,
+            // A proxy and options of an agent have no place in the schemas.
+            "computer_details" => 75,
             _ => 30,
         };
         if percent >= bound {
@@ -575,6 +595,31 @@ fn the_portal_is_the_logger_that_gave_an_event_its_id() {
     let record = &encode(ocsf(Version::V1_5), "unified_audit", &row, None, Enrichment::default())[0];
     assert_eq!(record["metadata"]["loggers"][0]["event_uid"], "a");
     assert!(record["unmapped"].get("eActionLogId").is_none());
+}
+
+#[test]
+fn a_changed_proxy_is_a_change_of_the_configuration_that_tells_both_ways() {
+    let before = r#"{"computerId":"c","name":"ws-1","useProxyServer":false,"proxyURL":null,"options":["a"]}"#;
+    let after =
+        r#"{"computerId":"c","name":"ws-1","useProxyServer":true,"proxyURL":"http://p:1","options":["a"]}"#;
+    let told = |format| {
+        let changed = Some((Change::Changed, before));
+        encode(format, "computer_details", after, changed, Enrichment::default())
+    };
+    let records = told(ocsf(Version::V1_5));
+    assert_eq!(records.len(), 2, "nothing is told of the options: {records:?}");
+    assert_eq!((&records[0]["class_uid"], &records[0]["status_detail"]), (&5001.into(), &"changed".into()));
+    assert_eq!(records[0]["unmapped"]["proxyURL"], "http://p:1");
+    let change = &records[1];
+    assert_eq!((&change["class_uid"], &change["message"]), (&5019.into(), &"proxy".into()));
+    assert_eq!((&change["device"]["uid"], &change["device"]["name"]), (&"c".into(), &"ws-1".into()));
+    let [was, is] = ["before", "after"].map(|when| &change["unmapped"][when]);
+    assert_eq!((&was["useProxyServer"], &is["useProxyServer"]), (&false.into(), &true.into()));
+    assert_eq!(is["proxyURL"], "http://p:1");
+    let records = told(Format::Ecs { row: false });
+    let actions: Vec<_> = records.iter().map(|record| &record["event"]["action"]).collect();
+    assert_eq!(actions, ["device-changed", "proxy-changed"]);
+    assert_eq!(records[1]["threatlocker"]["before"]["useProxyServer"], false);
 }
 
 #[test]

@@ -6,9 +6,9 @@ use super::{Given, KNOWN, class_of, from, trace};
 use crate::format::Format;
 use crate::formats::ocsf::Version;
 use crate::formats::out::trace::TraceOut;
-use crate::model::Change;
+use crate::model::{Change, Kind};
 use crate::record::enrichment::Enrichment;
-use crate::source::{SOURCES, Source};
+use crate::source::{SOURCES, Shape, Source};
 
 const HEAD: &str = "\
 # Fields
@@ -73,8 +73,8 @@ fn tell(source: &dyn Source, format: Format) -> Told {
     let mut told = Told { fields: BTreeMap::new(), own: BTreeMap::new(), classes: BTreeSet::new() };
     for row in source.examples() {
         let previous = row.replace("\"mode\": \"Secure\"", "\"mode\": \"Learning\"").replace("false", "true");
-        let is_snapshot = matches!(source.shape(), crate::source::Shape::Snapshot { .. });
-        for previous in [None, is_snapshot.then_some(previous)] {
+        let is_compared = matches!(source.shape(), Shape::Snapshot { .. }) || source.kind() == Kind::Device;
+        for previous in [None, is_compared.then_some(previous)] {
             let change = if previous.is_some() { Change::Changed } else { Change::New };
             let given = Given { row: row.clone(), previous, change };
             for known in [Enrichment::default(), KNOWN] {

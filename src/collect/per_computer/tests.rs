@@ -1,3 +1,4 @@
+mod details;
 mod moments;
 
 use std::collections::BTreeMap;
@@ -11,9 +12,9 @@ use uuid::Uuid;
 use super::*;
 use crate::collect::Listed;
 use crate::coverage::walk::RowId;
-use crate::model::{Kind, SECOND};
+use crate::model::SECOND;
 use crate::portal::{Answer, Failure, PortalError};
-use crate::source::by_name;
+use crate::source::{Shape, by_name};
 use crate::store::streams::{self, StreamKey};
 
 const MINUTE: Micros = 60 * SECOND;
@@ -123,7 +124,11 @@ async fn open(
         epoch: 1,
         source,
         scope: Scope::Tree(OrganizationId::new("own")),
-        signs: if source.are_moments() { &[] } else { &["isIsolated", "mode"] },
+        signs: match (name, source.shape()) {
+            ("remediations", _) => &["isIsolated", "mode"],
+            (_, Shape::PerComputer { signs, .. }) => signs,
+            (_, shape) => panic!("{shape:?}"),
+        },
         quiet: "Secure",
         page_size: 3,
         every: Duration::from_secs(60),
@@ -174,7 +179,10 @@ impl World {
             let key = StreamKey { connection: id, source: "computers", scope: "tree", fingerprint: "" };
             let set = streams::open(db, &key)?.set;
             let organization = connections::organization(db, id, &OrganizationId::new("a"), None, now)?;
-            let row = json!({ "computerId": name, "mode": "Secure", "isIsolated": isolated }).to_string();
+            let row = json!({
+                "computerId": name, "mode": "Secure", "isIsolated": isolated, "isTamperProtectionDisabled": isolated,
+            });
+            let row = row.to_string();
             let known = Known {
                 fingerprint: digest(&[row.as_bytes()]).to_vec(),
                 row: row.into_bytes(),
@@ -203,11 +211,11 @@ impl World {
     async fn entries(&mut self) -> Vec<(Change, String, Uuid)> {
         let (connection, after) = (self.stream.settings.connection, self.read);
         let read = move |db: &Connection| outbox::read_after(db, connection, Lane::Live, after, 1 << 30);
-        let mut seen = Vec::new();
+        let (mut seen, kind) = (Vec::new(), self.stream.settings.source.kind());
         for chunk in self.stream.store.read(read).await.unwrap() {
             self.read = chunk.last;
             for entry in chunk.entries().unwrap() {
-                assert_eq!((entry.kind, entry.organization), (Kind::Event, "a"));
+                assert_eq!((entry.kind, entry.organization), (kind, "a"));
                 // Behind the id stands when it began, of what lasts.
                 let id = entry.vendor_id.unwrap();
                 let id = id.split_once('@').map_or(id, |(id, _)| id);

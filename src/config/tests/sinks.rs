@@ -86,7 +86,7 @@ fn what_a_sink_wants_is_checked_against_what_there_is() {
     assert_snapshot!(folder.mistakes(), @r#"
     DIR/lockstep.yaml has 7 mistakes:
       sinks[0].select.kinds: unknown "evnt"; did you mean "event"?
-      sinks[0].select.sources: unknown "audit"; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports, online_devices, computer_checkins, private_threats, private_remediations
+      sinks[0].select.sources: unknown "audit"; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports, online_devices, computer_checkins, computer_details, private_threats, private_remediations
       sinks[0].select.severity: unknown "loud"; known here: informational, low, medium, high, critical
       sinks[1].select.severity: cannot be told with `format: raw`, which reads no row; choose another format, or remove it
       sinks[2].select.organisations: unknown key; did you mean "organizations"?

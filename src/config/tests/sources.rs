@@ -32,7 +32,7 @@ sources:
       connections[0].sources.approval_requests.sweep: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "often"
       connections[0].sources.approval_requests.restate: unknown key; known here: enabled, every, page_size, backfill, decided_every, enrich, sweep
       connections[0].sources.polices: unknown source; did you mean "policies"?
-      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports, online_devices, computer_checkins, private_threats, private_remediations
+      connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports, online_devices, computer_checkins, computer_details, private_threats, private_remediations
     "#);
 }
 

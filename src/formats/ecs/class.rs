@@ -113,6 +113,8 @@ pub(super) fn of_change(what: &Difference<'_>) -> Class {
     match what {
         Difference::Added => to(&["configuration"], &["creation"]),
         Difference::Removed => to(&["configuration"], &["deletion"]),
-        Difference::Mode { .. } | Difference::Switch { .. } => to(&["configuration", "host"], &["change"]),
+        Difference::Mode { .. } | Difference::Switch { .. } | Difference::Setting { .. } => {
+            to(&["configuration", "host"], &["change"])
+        }
     }
 }

@@ -5,9 +5,9 @@ use super::objects::{self, Host, User, again};
 use super::{Context, class, rest};
 use crate::formats::out::{From, Out, Value};
 use crate::model::Change;
-use crate::record::device::{Device, DeviceChange, Difference, Switch};
+use crate::record::device::{Compared, Device, DeviceChange, Difference, Setting, Switch};
 use crate::record::event::Severity;
-use crate::record::row::{Field, Slots};
+use crate::record::row::Slots;
 
 pub(super) fn write(out: &mut impl Out, context: &Context<'_>, device: &Device<'_>) {
     let action = match device.change {
@@ -157,12 +157,14 @@ pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &D
     match change.what {
         Difference::Added | Difference::Removed => {}
         Difference::Mode { before, after } => {
-            before_and_after(out, before.map(Field::raw), after.map(Field::raw), "mode");
+            before_and_after(out, &[Compared { name: "mode", before, after }]);
         }
         Difference::Switch { before, after, .. } => {
             let name = context.name_of(after.field);
-            before_and_after(out, before.map(|before| before.field.raw()), Some(after.field.raw()), name);
+            let before = before.map(|before| before.field);
+            before_and_after(out, &[Compared { name, before, after: Some(after.field) }]);
         }
+        Difference::Setting { members, .. } => before_and_after(out, &members),
     }
     out.close();
 }
@@ -173,6 +175,8 @@ fn action(what: &Difference<'_>) -> &'static str {
         Difference::Added => "device-added",
         Difference::Removed => "device-removed",
         Difference::Mode { .. } => "mode-changed",
+        Difference::Setting { what: Setting::Proxy, .. } => "proxy-changed",
+        Difference::Setting { what: Setting::Options, .. } => "options-changed",
         Difference::Switch { what, after, .. } => match (what, after.value) {
             (Switch::Isolation, true) => "isolation-on",
             (Switch::Isolation, false) => "isolation-off",
@@ -186,11 +190,14 @@ fn action(what: &Difference<'_>) -> &'static str {
     }
 }
 
-fn before_and_after(out: &mut impl Out, before: Option<&str>, after: Option<&str>, name: &str) {
-    for (key, value) in [("before", before), ("after", after)] {
+/// Members by name, as they were and as they are.
+fn before_and_after(out: &mut impl Out, members: &[Compared<'_>]) {
+    for (key, is_after) in [("before", false), ("after", true)] {
         out.open(key);
-        if let Some(value) = value {
-            out.put(name, Value::Json(value), From::fixed("as it was and is in the row"));
+        for member in members {
+            if let Some(value) = if is_after { member.after } else { member.before } {
+                out.put(member.name, Value::Json(value.raw()), From::fixed("as it was and is in the row"));
+            }
         }
         out.close();
     }

@@ -6,7 +6,7 @@ use super::objects::{self, User};
 use super::{Context, Version};
 use crate::formats::out::{From, Out, Value};
 use crate::model::Change;
-use crate::record::device::{Checkin, Device, DeviceChange, Difference, Switch};
+use crate::record::device::{Checkin, Compared, Device, DeviceChange, Difference, Switch};
 use crate::record::event::Severity;
 use crate::record::row::{Field, Slots, is_address};
 
@@ -199,7 +199,9 @@ pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &D
     let (class, activity, activity_name) = match change.what {
         Difference::Added => (Class::Entity, 1, "Create"),
         Difference::Removed => (Class::Entity, 4, "Delete"),
-        Difference::Mode { .. } | Difference::Switch { .. } => (Class::ConfigState, 1, "Log"),
+        Difference::Mode { .. } | Difference::Switch { .. } | Difference::Setting { .. } => {
+            (Class::ConfigState, 1, "Log")
+        }
     };
     let mapping = Mapping { class, activity, activity_name };
     common::write_front(out, context, &front(mapping, change.what.severity(), change.organization));
@@ -218,7 +220,7 @@ pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &D
             out.word("message", "mode", "what became different");
             security_level(out, ["prev_security_level_id", "prev_security_level"], before);
             security_level(out, ["security_level_id", "security_level"], after);
-            before_and_after(out, before.map(Field::raw), after.map(Field::raw), "mode");
+            before_and_after(out, &[Compared { name: "mode", before, after }]);
         }
         Difference::Switch { what, before, after } => {
             device(out, context, change);
@@ -230,7 +232,13 @@ pub(super) fn write_change(out: &mut impl Out, context: &Context<'_>, change: &D
             out.put("state_id", Value::Integer(id), from);
             out.put("state", Value::Escaped(caption), from);
             let name = context.name_of(after.field);
-            before_and_after(out, before.map(|before| before.field.raw()), Some(after.field.raw()), name);
+            let before = before.map(|before| before.field);
+            before_and_after(out, &[Compared { name, before, after: Some(after.field) }]);
+        }
+        Difference::Setting { what, members } => {
+            device(out, context, change);
+            out.word("message", what.as_str(), "what became different");
+            before_and_after(out, &members);
         }
     }
     objects::enrichments(out, context);
@@ -254,12 +262,15 @@ fn security_level(out: &mut impl Out, [id_key, key]: [&str; 2], mode: Option<Fie
     out.text(key, Some(mode));
 }
 
-fn before_and_after(out: &mut impl Out, before: Option<&str>, after: Option<&str>, name: &str) {
+/// Members by name, as they were and as they are.
+fn before_and_after(out: &mut impl Out, members: &[Compared<'_>]) {
     out.open("unmapped");
-    for (key, value) in [("before", before), ("after", after)] {
+    for (key, is_after) in [("before", false), ("after", true)] {
         out.open(key);
-        if let Some(value) = value {
-            out.put(name, Value::Json(value), From::fixed("as it was and is in the row"));
+        for member in members {
+            if let Some(value) = if is_after { member.after } else { member.before } {
+                out.put(member.name, Value::Json(value.raw()), From::fixed("as it was and is in the row"));
+            }
         }
         out.close();
     }

@@ -158,6 +158,29 @@ impl Stage {
         self.whole(listed.len(), body, logged, number, |index, out| listed[index].write(id, owner, out))
     }
 
+    /// What is set for one computer (contract section 2.2): one record, and nothing of a computer that is none.
+    pub(super) fn computer_by_id(
+        &mut self,
+        organization: u16,
+        request: &Request<'_>,
+    ) -> Result<Reply, Reply> {
+        let asked = members(request);
+        let Some(id) = asked.get("computerId").and_then(|id| Uuid::try_parse(id).ok()) else {
+            return Err(self.error(400, "computerId is missing", request.number));
+        };
+        if asked.len() > 1 {
+            self.stats.violation("one computer is asked for with more than its id".to_owned());
+        }
+        let now = self.world.now();
+        let computers = self.world.fleet.computers.iter().filter(|one| one.organization == organization);
+        let found = computers.filter(|one| one.state(now).is_some_and(|state| !state.removed));
+        let mut out = String::new();
+        if let Some(computer) = found.into_iter().find(|one| one.id == id) {
+            computer.write_detail(now, self.world.options.seed, &mut out);
+        }
+        Ok(Reply::json(if out.is_empty() { b"null".to_vec() } else { out.into_bytes() }))
+    }
+
     /// A page of the devices without an agent of one organization (contract section 2.3): `null` where there are none.
     pub(super) fn online_devices(
         &mut self,

@@ -54,7 +54,7 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>, emit: &mut dyn FnMut
         row,
         keeps_rest: false,
         repeats: Repeats::default(),
-        about: About::Change(DeviceChange {
+        about: About::Change(Box::new(DeviceChange {
             id: None,
             hostname,
             name,
@@ -62,7 +62,7 @@ pub(super) fn read<'a>(entry: &Entry<'a>, row: &'a Row<'a>, emit: &mut dyn FnMut
             is_managed: false,
             address,
             what,
-        }),
+        })),
     });
 }
 

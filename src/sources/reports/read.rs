@@ -173,7 +173,7 @@ pub(super) fn read<'a>(
             row,
             keeps_rest: false,
             repeats: Repeats::default(),
-            about: About::Change(DeviceChange {
+            about: About::Change(Box::new(DeviceChange {
                 id,
                 hostname,
                 name,
@@ -181,7 +181,7 @@ pub(super) fn read<'a>(
                 is_managed: true,
                 address: None,
                 what,
-            }),
+            })),
         });
     };
     match (entry.change, previous) {
