@@ -1,6 +1,7 @@
 //! `lockstep check`: every mistake at once, and what the configuration amounts to.
 
 pub(super) mod online;
+mod revealing;
 mod sinks;
 
 use std::fmt::{self, Write};
@@ -12,6 +13,7 @@ use clap::Args;
 use rustix::fs::{Access as Right, access};
 use secrecy::ExposeSecret;
 
+use self::revealing::revealing;
 use super::{ConfigFile, Usage, logging, out};
 use crate::config::{
     Access, AuthKey, Config, Connection, Environment, Load, Organizations, human, human_size, loads,
@@ -52,7 +54,8 @@ impl Check {
     pub(super) async fn run(self, environment: &Environment) -> anyhow::Result<()> {
         let config = self.config.load(environment)?;
         out::say(Summary(&config));
-        for warning in narrow(&config).into_iter().chain(unheeded(&config)) {
+        let warnings = narrow(&config).into_iter().chain(unheeded(&config)).chain(revealing(&config));
+        for warning in warnings {
             out::say(format_args!("warning: {warning}"));
         }
         let mut troubles = troubles(&config);

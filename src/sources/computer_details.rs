@@ -21,6 +21,9 @@ use crate::sources::query_string;
 
 pub struct ComputerDetails;
 
+/// Key in the configuration.
+pub const NAME: &str = "computer_details";
+
 /// What changes by itself, if the record tells it at all: contract section 11 says so of the list.
 const VOLATILE: [&str; 10] = [
     "lastCheckin",
@@ -37,7 +40,7 @@ const VOLATILE: [&str; 10] = [
 
 impl Source for ComputerDetails {
     fn name(&self) -> &'static str {
-        "computer_details"
+        NAME
     }
 
     /// Signs: what an administrator sets, of contract section 2.1. Each computer has an id, so a new one is due at once.
