@@ -1,3 +1,4 @@
+use crate::store::WriterDb;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -149,7 +150,7 @@ impl World {
     /// The source `computers` lists a computer so.
     async fn computer(&mut self, name: &str, isolated: bool) {
         let (id, name, now) = (self.stream.settings.connection, name.to_owned(), self.script(|_| ()));
-        let write = move |db: &Connection| {
+        let write = move |db: &WriterDb| {
             let key = StreamKey { connection: id, source: "computers", scope: "tree", fingerprint: "" };
             let set = streams::open(db, &key)?.set;
             let organization = connections::organization(db, id, &OrganizationId::new("a"), None, now)?;
@@ -388,7 +389,7 @@ async fn a_removed_computer_is_asked_about_no_more() {
     let mut world = World::with(2).await;
     world.poll(true).await;
     world.asked();
-    let remove = |db: &Connection| {
+    let remove = |db: &WriterDb| {
         db.execute("UPDATE snapshot SET state = 'removed' WHERE vendor_id = 'c0'", [])?;
         Ok(())
     };
