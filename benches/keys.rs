@@ -14,8 +14,9 @@ use lockstep::record::enrichment::{Computer, Facts, Sighting, UserOrigin, is_per
 use lockstep::simulator::world::{Source as Audit, World, WorldOptions};
 use lockstep::source::Source;
 use lockstep::sources::unified_audit::UnifiedAudit;
+use lockstep::store::WriterDb;
 use lockstep::store::devices::{self, Told};
-use lockstep::store::seen::{self, ListedBy, SeenDb, SeenRow};
+use lockstep::store::seen::{self, ListedBy, SeenRow};
 use lockstep::store::streams::{self, StreamKey};
 use lockstep::store::{Store, StoreError, connections};
 use tokio::runtime::Runtime;
@@ -64,8 +65,8 @@ fn keying(c: &mut Criterion) {
 fn packing(c: &mut Criterion) {
     let runtime = Runtime::new().expect("threads are to be had");
     let store = Store::open_in_memory(Clock::system()).expect("memory is to be had");
-    let write = |job: fn(&SeenDb, i64, &[SeenRow]) -> Result<(), StoreError>, set, rows| {
-        let job = store.write_seen(move |db| job(db, set, rows));
+    let write = |job: fn(&WriterDb, i64, &[SeenRow]) -> Result<(), StoreError>, set, rows| {
+        let job = store.write(move |db| job(db, set, rows));
         runtime.block_on(job).expect("nothing is wrong with a state in memory");
     };
     let row = |number: i64| {
@@ -107,7 +108,7 @@ fn stream(runtime: &Runtime, rows: &[RowCommit], user: Option<&'static str>) -> 
         .iter()
         .filter_map(|row| Some((row.organization.clone(), row.sighting.as_ref()?.computer.clone())))
         .collect();
-    let open = move |db: &rusqlite::Connection| {
+    let open = move |db: &WriterDb| {
         let site = connections::register(db, "acme")?;
         for (organization, computer) in computers {
             let organization = connections::organization(db, site.id, &organization, None, 1)?;

@@ -37,7 +37,7 @@ use crate::sink::{Remedy, Sink, SinkConfig, SinkState};
 use crate::store::outbox;
 use crate::store::replays::{self, Replay};
 use crate::store::sink_days::{self, Given};
-use crate::store::{Store, StoreError, sinks};
+use crate::store::{Store, StoreError, WriterDb, sinks};
 use assemble::{Assembled, MEMORY_FACTOR};
 pub use error::DeliverError;
 use inventory::Inventory;
@@ -464,7 +464,7 @@ impl Worker {
         given: Given,
     ) -> Result<(), StoreError> {
         let (name, bytes, today) = (self.name.clone(), state.0.clone(), self.clock.now().date_naive());
-        let confirm = move |db: &rusqlite::Connection| {
+        let confirm = move |db: &WriterDb| {
             sinks::confirm(db, &name, &positions, &bytes)?;
             sink_days::add(db, &name, day_number(today), given)
         };
@@ -486,7 +486,7 @@ impl Worker {
         let lane = (replay.pending.connection, replay.pending.lane);
         let reached = positions.get(&lane).copied().filter(|number| *number > replay.pending.position);
         let today = self.clock.now().date_naive();
-        let confirm = move |db: &rusqlite::Connection| {
+        let confirm = move |db: &WriterDb| {
             sinks::save_state(db, &name, &bytes)?;
             Ok((
                 replays::delivered(db, &replay, reached, given.records)?,

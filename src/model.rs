@@ -196,6 +196,9 @@ pub struct Retried {
     pub record: Option<Uuid>,
 }
 
+/// Bytes of an entry beside its rows, and of what is known besides it, usually.
+const BESIDE_A_ROW: usize = 256;
+
 /// Consecutive entries of one lane that were committed together.
 #[derive(Clone, Debug)]
 pub struct Chunk {
@@ -245,8 +248,11 @@ impl Chunk {
     /// Encodes entries, and what is known besides them, as a chunk's body.
     pub fn encode(entries: &[Entry<'_>], known: &impl Serialize) -> Vec<u8> {
         const WHY: &str = "entries hold only text, numbers and ids";
-        let mut body = rmp_serde::to_vec_named(entries).expect(WHY);
-        body.extend(rmp_serde::to_vec_named(known).expect(WHY));
+        let rows: usize =
+            entries.iter().map(|entry| entry.row.len() + entry.previous.map_or(0, str::len)).sum();
+        let mut body = Vec::with_capacity(rows + entries.len() * BESIDE_A_ROW);
+        rmp_serde::encode::write_named(&mut body, entries).expect(WHY);
+        rmp_serde::encode::write_named(&mut body, known).expect(WHY);
         body
     }
 }

@@ -32,6 +32,7 @@ pub mod streams;
 pub mod vendor_fields;
 pub mod withheld;
 mod writer;
+mod writer_db;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,9 +45,9 @@ use uuid::Uuid;
 pub use self::error::StoreError;
 use self::lock::DirectoryLock;
 use self::readers::Readers;
-use self::seen::SeenDb;
 use self::sqlite::Identity;
 use self::writer::{Message, Task, Writer};
+pub use self::writer_db::WriterDb;
 use crate::clock::Clock;
 
 /// Every fault point of the state. A commit that a test stops before is not made, one it stops after is.
@@ -120,7 +121,7 @@ impl Store {
 
     fn start(
         path: PathBuf,
-        db: SeenDb,
+        db: WriterDb,
         identity: Identity,
         lock: Option<DirectoryLock>,
         readers: Option<Arc<Readers>>,
@@ -149,15 +150,7 @@ impl Store {
     /// The job must not end the transaction itself.
     pub async fn write<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.write_seen(|db| job(db)).await
-    }
-
-    /// Runs a job like [`Store::write`] that enters or forgets seen rows.
-    pub async fn write_seen<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&SeenDb) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnOnce(&WriterDb) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let writer = self.writer.as_ref().ok_or(StoreError::OnlyReads)?;
         let (answer, answered) = oneshot::channel();
@@ -173,7 +166,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         match &self.readers {
             Some(readers) => readers.run(job).await,
-            None => self.write(job).await,
+            None => self.write(|db| job(db)).await,
         }
     }
 

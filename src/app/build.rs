@@ -14,7 +14,7 @@ use crate::schedule::Site;
 use crate::sink::SinkConfig;
 use crate::status::{Board, SiteEntry};
 use crate::store::sinks::SinkRow;
-use crate::store::{Store, StoreError, connections, sinks};
+use crate::store::{Store, StoreError, WriterDb, connections, sinks};
 
 /// What every part is built with.
 #[derive(Clone)]
@@ -100,7 +100,7 @@ impl Builder {
     /// Retires the sites that a configuration does not have any more.
     pub(super) async fn retire_sites(&self, config: &Config) -> Result<(), StoreError> {
         let sites: Vec<String> = config.sites().map(str::to_owned).collect();
-        let retire = move |db: &rusqlite::Connection| {
+        let retire = move |db: &WriterDb| {
             connections::retire_all_but(db, &sites.iter().map(String::as_str).collect::<Vec<_>>())
         };
         self.store.write(retire).await
@@ -109,7 +109,7 @@ impl Builder {
     /// Enters the sinks of a configuration, and no other, as those that are delivered to.
     pub(super) async fn configure_sinks(&self, config: &Config) -> Result<Vec<SinkRow>, StoreError> {
         let wanted = config.sinks.clone();
-        let configure = move |db: &rusqlite::Connection| {
+        let configure = move |db: &WriterDb| {
             let named = named(db, &wanted)?;
             let mut from_now = Vec::new();
             for sink in wanted.iter().filter(|sink| sink.from_now) {

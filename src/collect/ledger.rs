@@ -19,9 +19,9 @@ use crate::store::backfill::Again;
 use crate::store::devices::{self, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::refill::{self, Shared};
-use crate::store::seen::{ListedBy, SeenDb, SeenRow};
+use crate::store::seen::{ListedBy, SeenRow};
 use crate::store::{
-    Store, StoreError, backfill, connections, dead_letters, outbox, owed, seen, streams, withheld,
+    Store, StoreError, WriterDb, backfill, connections, dead_letters, outbox, owed, seen, streams, withheld,
 };
 
 const HOUR: Micros = 3_600 * SECOND;
@@ -90,7 +90,7 @@ impl StreamLedger {
             .await
     }
 
-    fn write_commit(&self, db: &SeenDb, commit: Commit) -> Result<u64, StoreError> {
+    fn write_commit(&self, db: &WriterDb, commit: Commit) -> Result<u64, StoreError> {
         let stored = self.clock.now().timestamp_micros();
         connections::set_clock(db, self.connection, commit.collected, stored)?;
         if commit.swap_axis {
@@ -139,7 +139,7 @@ impl StreamLedger {
     /// Remembers the rows of a page and makes entries of the new ones. Answers how many.
     fn enter(
         &self,
-        db: &SeenDb,
+        db: &WriterDb,
         commit: &Commit,
         stored: Micros,
         listed_by: ListedBy,
@@ -166,7 +166,7 @@ impl StreamLedger {
     }
 
     /// Enters the rows that a sink once let go, for that sink alone.
-    fn refill(&self, db: &Connection, commit: &Commit) -> Result<(), StoreError> {
+    fn refill(&self, db: &WriterDb, commit: &Commit) -> Result<(), StoreError> {
         if commit.rows.is_empty() {
             return Ok(());
         }
@@ -201,7 +201,7 @@ impl StreamLedger {
     /// Remembers the rows and answers those that become entries, with the short keys of their organizations.
     fn new_rows<'r>(
         &self,
-        db: &SeenDb,
+        db: &WriterDb,
         rows: &'r [RowCommit],
         now: Micros,
         listed_by: ListedBy,
@@ -279,7 +279,7 @@ impl StreamLedger {
             return Ok(());
         }
         for _ in 0..PACKING_STEPS {
-            if self.store.write_seen(move |db| seen::pack(db, set, before)).await? < seen::PACKED_ROWS {
+            if self.store.write(move |db| seen::pack(db, set, before)).await? < seen::PACKED_ROWS {
                 packed.store(before, Ordering::Relaxed);
                 late.store(0, Ordering::Relaxed);
                 break;
@@ -336,7 +336,7 @@ impl Ledger for StreamLedger {
     async fn commit(&self, commit: Commit) -> Result<u64, StoreError> {
         let this = self.clone();
         let (now, came) = (commit.collected, commit.rows.iter().map(|row| row.at).collect::<Vec<_>>());
-        let entered = self.store.write_seen(move |db| this.write_commit(db, commit)).await?;
+        let entered = self.store.write(move |db| this.write_commit(db, commit)).await?;
         self.pack(now, &came).await?;
         Ok(entered)
     }
@@ -438,7 +438,7 @@ impl Ledger for StreamLedger {
         let (connection, set) = (self.connection, self.set);
         // Young rows are found by the writer alone.
         self.store
-            .write_seen(move |db| {
+            .write(move |db| {
                 let mut keys: HashMap<&OrganizationId, i64> = HashMap::new();
                 let mut seen_rows = Vec::with_capacity(rows.len());
                 for row in &rows {
@@ -468,11 +468,11 @@ impl Ledger for StreamLedger {
         let set = self.set;
         let mut pruned = 0;
         loop {
-            let some = self.store.write_seen(move |db| seen::prune(db, set, before, gone_only)).await?;
+            let some = self.store.write(move |db| seen::prune(db, set, before, gone_only)).await?;
             pruned += some;
             if some == 0 {
                 let (connection, source) = (self.connection, self.source);
-                let forget = move |db: &Connection| {
+                let forget = move |db: &WriterDb| {
                     withheld::prune(db, set, before)?;
                     owed::expire(db, connection, source, before)
                 };

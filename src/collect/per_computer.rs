@@ -28,7 +28,7 @@ use crate::store::asked::{self, Asker, Due, Signs, Tally};
 use crate::store::devices;
 use crate::store::outbox::{self, NewEntry};
 use crate::store::snapshots::{self, Known, Presence};
-use crate::store::{Store, StoreError, connections};
+use crate::store::{Store, StoreError, WriterDb, connections};
 
 /// Computers that one poll asks about at most; the next one goes on.
 const MOST_ASKED: u64 = 500;
@@ -298,7 +298,7 @@ impl<L: Listing> PerComputerStream<L> {
     /// refused stays due, behind the others.
     async fn settle(&self, due: &Due, refused: bool) -> Result<(), CollectError> {
         let history = self.history(due);
-        let settle = move |db: &Connection| {
+        let settle = move |db: &WriterDb| {
             let History { settings, due, now, .. } = &history;
             match refused {
                 true => asked::refused(db, settings.set, due, *now),

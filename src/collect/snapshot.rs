@@ -26,7 +26,7 @@ use crate::normalise::{digest, fields};
 use crate::portal::SAFE_PAGE_SIZE;
 use crate::source::{Filter, Query, Scope, Shape, Source, by_name};
 use crate::sources::reports;
-use crate::store::{Store, StoreError, connections, streams};
+use crate::store::{Store, StoreError, WriterDb, connections, streams};
 
 /// How a snapshot stream is asked.
 #[derive(Clone, Debug)]
@@ -382,7 +382,7 @@ fn is_deleted(row: &ListedRow) -> bool {
 /// # Errors
 /// Those of the state.
 pub fn confirm_removed(
-    db: &Connection,
+    db: &WriterDb,
     site: &str,
     now: Micros,
     stored: Micros,

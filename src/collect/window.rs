@@ -15,7 +15,6 @@ mod silence;
 mod unclaimed;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +100,7 @@ pub struct Notes {
 pub struct WindowStream<L, S> {
     pub settings: WindowSettings,
     pub listing: L,
-    pub ledger: Arc<S>,
+    pub ledger: S,
     pub coverage: Coverage,
     pub notes: Notes,
     /// Requests made since start.
@@ -141,7 +140,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         Self {
             settings,
             listing,
-            ledger: Arc::new(ledger),
+            ledger,
             coverage: Coverage::from_intervals(intervals),
             notes,
             requests: 0,

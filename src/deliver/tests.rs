@@ -416,6 +416,7 @@ mod assembling {
     use crate::formats::ocsf::Version;
     use crate::model::Entry;
     use crate::record::enrichment::{Computer, Enrichment, Facts, Sighting, UserOrigin};
+    use crate::store::WriterDb;
     use crate::store::devices::{self, Told};
     use crate::store::outbox::PendingLane;
     use crate::store::tests::memory;
@@ -457,7 +458,7 @@ mod assembling {
     }
 
     /// What collecting does with them.
-    fn collect(db: &rusqlite::Connection, (rows, listed): &Step) {
+    fn collect(db: &WriterDb, (rows, listed): &Step) {
         let connection = connections::register(db, "acme").unwrap().id;
         let own = OrganizationId::new("5d1");
         let organization = connections::organization(db, connection, &own, None, 0).unwrap();

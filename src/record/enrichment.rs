@@ -138,7 +138,7 @@ impl Facts {
 }
 
 /// How a row names its computer, within its organization.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Computer {
     /// The vendor's id, as [`crate::model::folded`] makes it.
     Id(String),

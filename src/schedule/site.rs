@@ -24,7 +24,7 @@ use crate::sources::reports;
 use crate::status::Failing;
 use crate::store::connections::{self, ConnectionRow};
 use crate::store::streams::{self, StreamKey};
-use crate::store::{Store, StoreError, devices};
+use crate::store::{Store, StoreError, WriterDb, devices};
 
 /// Why the organizations of a site are not known.
 #[derive(Debug, Error)]
@@ -176,7 +176,7 @@ impl Site {
         let (connection, source) = (self.row.id, stream.source.name());
         let (scope, fingerprint) = (stream.scope.name().to_owned(), stream.name());
         around.board.remove_stream(&self.config.site, source, &scope, &fingerprint);
-        let forget = move |db: &rusqlite::Connection| {
+        let forget = move |db: &WriterDb| {
             let key = StreamKey { connection, source, scope: &scope, fingerprint: &fingerprint };
             streams::find(db, &key)?.map_or(Ok(()), |stream| streams::forget(db, stream.id))
         };

@@ -4,20 +4,24 @@
 //! numbers the entry. So an entry carries what was known with a number not above its own, delivering needs
 //! nothing but the entry, and what is forgotten here changes no entry.
 
-use std::collections::BTreeMap;
+mod recent;
+mod users;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use foldhash::fast::RandomState;
+use rusqlite::{Connection, params};
 
-use super::StoreError;
+pub(super) use self::recent::Recent;
+use self::recent::{Known, by_id};
+use self::users::{Run, Runs, Users, newer};
+use super::{StoreError, WriterDb};
 use crate::model::{ConnectionId, Micros, SECOND};
-use crate::record::enrichment::{Computer, Enrichment, Facts, LastUser, Sighting, UserOrigin};
+use crate::record::enrichment::{Computer, Enrichment, Facts, Sighting, UserOrigin};
 
 /// How long it is kept who was logged in before somebody else: longer than late rows come.
 pub const KEPT: Micros = 90 * 24 * 3_600 * SECOND;
-/// A user who is seen that much before the first time that is known of the same user is not noted: older time
-/// is often read newest first, and every page would note everybody anew.
-const EARLIER: Micros = 300 * SECOND;
 /// Changes of user that are kept of a computer, the newest: on one that many persons use at once they are as many
 /// as rows.
 const MOST_USERS: u32 = 1_000;
@@ -35,7 +39,7 @@ pub struct Told {
 /// What is known with each of several rows.
 #[derive(Debug, Default)]
 pub struct Looked {
-    facts: Vec<Facts>,
+    facts: Vec<Arc<Facts>>,
     users: Vec<Run>,
     /// For each row the place of its device's facts and of its user.
     rows: Vec<(Option<usize>, Option<usize>)>,
@@ -53,78 +57,61 @@ impl Looked {
     }
 }
 
-/// A user, and since when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Run {
-    since: Micros,
-    /// Empty for nobody.
-    name: String,
-    origin: UserOrigin,
-}
-
-impl Run {
-    fn as_last_user(&self) -> LastUser<'_> {
-        LastUser { name: &self.name, origin: self.origin, time: Some(self.since) }
-    }
-}
-
-/// A computer that is known.
-struct Device {
-    id: i64,
-    facts: Facts,
-    listed: bool,
-}
-
 /// Notes the users of audit rows and answers what is known with each row at its own time.
-pub fn note_seen(db: &Connection, rows: &[Option<Told>], now: Micros) -> Result<Looked, StoreError> {
+pub fn note_seen(db: &WriterDb, rows: &[Option<Told>], now: Micros) -> Result<Looked, StoreError> {
     let mut looked = Looked { rows: vec![(None, None); rows.len()], ..Looked::default() };
-    let mut computers: BTreeMap<(i64, &Computer), Vec<(usize, &Told)>> = BTreeMap::new();
+    // In the order of the rows, so that the same page tells the same.
+    let mut computers: Vec<(&Told, Vec<(usize, &Told)>)> = Vec::new();
+    let mut places: HashMap<(i64, &Computer), usize, RandomState> = HashMap::default();
     for (place, told) in rows.iter().enumerate() {
         let Some(told) = told else { continue };
-        computers.entry((told.organization, &told.sighting.computer)).or_default().push((place, told));
+        let computer = *places.entry((told.organization, &told.sighting.computer)).or_insert_with(|| {
+            computers.push((told, Vec::new()));
+            computers.len() - 1
+        });
+        computers[computer].1.push((place, told));
     }
-    for ((organization, computer), mut rows) in computers {
+    let mut recent = db.recent.borrow_mut();
+    for (Told { organization, sighting, .. }, mut rows) in computers {
+        let (organization, computer) = (*organization, &sighting.computer);
         rows.sort_by_key(|(_, told)| (told.at, &told.sighting.user));
         let named = rows.iter().any(|(_, told)| told.sighting.user.is_some());
-        let device = match (get(db, organization, computer)?, computer) {
-            (Some(device), _) => device,
-            (None, Computer::Id(id)) if named => enter(db, organization, id, now)?,
-            (None, _) => continue,
+        let known = match computer {
+            Computer::Id(id) if named => Some(recent.get_or_enter(db, organization, id, now)?),
+            _ => recent.get(db, organization, computer)?,
         };
+        let Some(Known { device, users, .. }) = known else { continue };
+        let before = users.len();
         let (first, last) = (rows[0].1.at, rows[rows.len() - 1].1.at);
-        let listed = Runs::between(db, device.id, UserOrigin::Computer, first, last)?;
+        let listed = users.between(UserOrigin::Computer, first, last);
         // Where the computers name the user all the time, nobody asks the audit.
-        let mut seen = match listed.always() {
-            true => Runs::default(),
-            false => Runs::between(db, device.id, UserOrigin::UnifiedAudit, first, last)?,
-        };
+        let mut seen = Runs::default();
         if !listed.always() {
+            seen = users.between(UserOrigin::UnifiedAudit, first, last);
             let told = rows.iter().filter_map(|(_, told)| Some((told.at, told.sighting.user.as_deref()?)));
-            seen.note(db, device.id, told)?;
+            seen.note(db, users, told)?;
         }
         let facts = device.facts.known().is_some().then(|| {
-            looked.facts.push(device.facts);
+            looked.facts.push(Arc::clone(&device.facts));
             looked.facts.len() - 1
         });
         for (place, told) in rows {
             let user = match listed.told(told.at) {
-                Some(run) if !run.name.is_empty() => Some(run.clone()),
+                Some(run) if run.is_somebody() => Some(run),
                 // Nobody is named any more: who was is the last user until somebody else is seen.
-                Some(_) => newer(Runs::named(db, device.id, told.at)?, seen.told(told.at).cloned()),
-                None => seen.told(told.at).cloned(),
+                Some(_) => newer(users.named(told.at), seen.told(told.at)),
+                None => seen.told(told.at),
             };
-            let user = match user {
-                Some(run) => Some(run),
-                None => Runs::reported(db, device.id, told.at)?,
-            };
-            let user = user.map(|run| {
-                if looked.users.last() != Some(&run) {
-                    looked.users.push(run);
+            let user = user.or_else(|| users.reported(told.at)).map(|run| {
+                if looked.users.last() != Some(run) {
+                    looked.users.push(run.clone());
                 }
                 looked.users.len() - 1
             });
             looked.rows[place] = (facts, user);
         }
+        let grown = users.len().saturating_sub(before);
+        recent.grown(grown);
     }
     Ok(looked)
 }
@@ -132,28 +119,26 @@ pub fn note_seen(db: &Connection, rows: &[Option<Told>], now: Micros) -> Result<
 /// Notes what rows of the computers tell: the facts, and the user since the last check-in.
 ///
 /// `origin`: the computers, or a report, which may say less and does not unmake what was said before.
-pub fn note_listed(db: &Connection, told: &Told, origin: UserOrigin, now: Micros) -> Result<(), StoreError> {
+pub fn note_listed(db: &WriterDb, told: &Told, origin: UserOrigin, now: Micros) -> Result<(), StoreError> {
     let Sighting { computer, user, facts } = &*told.sighting;
     let (Some(facts), Computer::Id(id)) = (facts, computer) else { return Ok(()) };
-    let device = match by_id(db, told.organization, id)? {
-        Some(device) => device,
-        None => enter(db, told.organization, id, now)?,
-    };
+    let mut recent = db.recent.borrow_mut();
+    let known = recent.get_or_enter(db, told.organization, id, now)?;
     let completed;
     let facts = match origin {
         UserOrigin::Report => {
-            completed = facts.completed_by(&device.facts);
+            completed = facts.completed_by(&known.device.facts);
             &completed
         }
         UserOrigin::Computer | UserOrigin::UnifiedAudit => &**facts,
     };
-    if !device.listed || device.facts != *facts {
+    if !known.device.listed || *known.device.facts != *facts {
         db.prepare_cached(
             "UPDATE device SET name = ?2, os = ?3, group_name = ?4, organization_name = ?5, mode = ?6,
                host = ?7, unlisted = NULL WHERE id = ?1",
         )?
         .execute(params![
-            device.id,
+            known.device.id,
             facts.name,
             facts.os,
             facts.group,
@@ -161,15 +146,17 @@ pub fn note_listed(db: &Connection, told: &Told, origin: UserOrigin, now: Micros
             facts.mode,
             facts.host
         ])?;
+        (known.device.listed, known.device.facts) = (true, Arc::new(facts.clone()));
     }
-    let newest = Runs::newest(db, device.id, origin)?;
+    let newest = known.users.newest(origin);
     let name = user.as_deref().unwrap_or_default();
-    if newest.as_ref().map_or("", |run| &run.name) != name {
+    if newest.map_or("", |run| &run.name) != name {
         // The newest listing counts, also where a check-in has no time or a wrong one. That nobody is named any more
         // does not unmake who was.
         let not_before = newest.map_or(Micros::MIN, |run| run.since + Micros::from(name.is_empty()));
         let since = told.at.min(now).max(not_before);
-        Runs::insert(db, device.id, origin, since, name)?;
+        known.users.insert(db, origin, since, name)?;
+        recent.grown(1);
     }
     Ok(())
 }
@@ -189,16 +176,14 @@ pub fn note_checkin(
 }
 
 /// Notes that the computers do not list a device any more.
-pub fn note_removed(
-    db: &Connection,
-    organization: i64,
-    computer: &str,
-    now: Micros,
-) -> Result<(), StoreError> {
+pub fn note_removed(db: &WriterDb, organization: i64, computer: &str, now: Micros) -> Result<(), StoreError> {
     db.prepare_cached(
         "UPDATE device SET unlisted = ?3 WHERE organization = ?1 AND computer = ?2 AND unlisted IS NULL",
     )?
     .execute(params![organization, computer, now])?;
+    if let Some(known) = db.recent.borrow_mut().by_id(db, organization, computer)? {
+        known.device.listed = false;
+    }
     Ok(())
 }
 
@@ -211,34 +196,22 @@ pub fn look<'c>(
     for (organization, computer) in computers {
         let mut row = (None, None);
         if let Some(device) = by_id(db, organization, computer)? {
-            let user = last_user(db, &device)?;
-            row = (Some(looked.facts.len()), user.as_ref().map(|_| looked.users.len()));
+            let users = Users::read(db, device.id)?;
+            let user = users.last();
+            row = (Some(looked.facts.len()), user.map(|_| looked.users.len()));
             looked.facts.push(device.facts);
-            looked.users.extend(user);
+            looked.users.extend(user.cloned());
         }
         looked.rows.push(row);
     }
     Ok(looked)
 }
 
-/// The last user of a device as far as is known now.
-fn last_user(db: &Connection, device: &Device) -> Result<Option<Run>, StoreError> {
-    let listed = Runs::newest(db, device.id, UserOrigin::Computer)?;
-    if listed.as_ref().is_some_and(|run| !run.name.is_empty()) {
-        return Ok(listed);
-    }
-    let named = Runs::named(db, device.id, Micros::MAX)?;
-    let better = newer(named, Runs::newest(db, device.id, UserOrigin::UnifiedAudit)?);
-    match better {
-        Some(run) => Ok(Some(run)),
-        None => Runs::reported(db, device.id, Micros::MAX),
-    }
-}
-
 /// Whether the last user of a listed device is another one than its last record told.
 pub fn has_another_user(db: &Connection, organization: i64, computer: &str) -> Result<bool, StoreError> {
     let Some(device) = by_id(db, organization, computer)? else { return Ok(false) };
-    let user = last_user(db, &device)?.map(|run| run.name).unwrap_or_default();
+    let users = Users::read(db, device.id)?;
+    let user = users.last().map_or("", |run| &run.name);
     let told = "SELECT told FROM device WHERE id = ?1";
     let told: String = db.prepare_cached(told)?.query_row([device.id], |row| row.get(0))?;
     Ok(user != told)
@@ -259,7 +232,7 @@ pub fn note_told(
 /// Forgets, for up to `batch` devices after `after`, the users who were followed by others before `before`, and the
 /// devices that were not listed and not used since; all of a site that is configured no more and owes nothing.
 /// Answers the device to go on after; none at the end.
-pub fn prune(db: &Connection, before: Micros, after: i64, batch: u32) -> Result<Option<i64>, StoreError> {
+pub fn prune(db: &WriterDb, before: Micros, after: i64, batch: u32) -> Result<Option<i64>, StoreError> {
     let mut devices = db.prepare_cached(
         "SELECT d.id, d.unlisted IS NOT NULL AND d.unlisted < ?3
                   AND NOT EXISTS (SELECT 1 FROM last_user WHERE device = d.id AND since >= ?3),
@@ -273,6 +246,7 @@ pub fn prune(db: &Connection, before: Micros, after: i64, batch: u32) -> Result<
         .query_map(params![after, batch, before], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     for (id, unused, retired) in &devices {
+        db.recent.borrow_mut().forget(*id);
         if *unused || *retired {
             db.prepare_cached("DELETE FROM last_user WHERE device = ?1")?.execute([id])?;
             db.prepare_cached("DELETE FROM device WHERE id = ?1")?.execute([id])?;
@@ -300,191 +274,6 @@ pub fn any_listed(db: &Connection, connection: ConnectionId) -> Result<bool, Sto
     let any = "SELECT EXISTS (SELECT 1 FROM organization o JOIN device d ON d.organization = o.id
          WHERE o.connection_id = ?1 AND d.unlisted IS NULL)";
     Ok(db.query_row(any, [connection], |row| row.get(0))?)
-}
-
-fn get(db: &Connection, organization: i64, computer: &Computer) -> Result<Option<Device>, StoreError> {
-    match computer {
-        Computer::Id(id) => by_id(db, organization, id),
-        Computer::Host(host) => by_host(db, organization, host),
-    }
-}
-
-fn by_id(db: &Connection, organization: i64, computer: &str) -> Result<Option<Device>, StoreError> {
-    let mut get = db.prepare_cached(
-        "SELECT id, unlisted IS NULL, name, host, os, group_name, organization_name, mode FROM device
-         WHERE organization = ?1 AND computer = ?2",
-    )?;
-    Ok(get.query_row(params![organization, computer], read).optional()?)
-}
-
-/// The one device that is listed under this name; of several nobody knows which is meant.
-fn by_host(db: &Connection, organization: i64, host: &str) -> Result<Option<Device>, StoreError> {
-    let mut get = db.prepare_cached(
-        "SELECT id, unlisted IS NULL, name, host, os, group_name, organization_name, mode FROM device
-         WHERE organization = ?1 AND host = ?2 AND unlisted IS NULL LIMIT 2",
-    )?;
-    let mut devices = get.query_map(params![organization, host], read)?;
-    let first = devices.next().transpose()?;
-    Ok(first.filter(|_| devices.next().is_none()))
-}
-
-fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Device> {
-    let facts = Facts {
-        name: row.get(2)?,
-        host: row.get(3)?,
-        os: row.get(4)?,
-        group: row.get(5)?,
-        organization: row.get(6)?,
-        mode: row.get(7)?,
-    };
-    Ok(Device { id: row.get(0)?, listed: row.get(1)?, facts })
-}
-
-/// A computer that was never named before; the computers have not listed it yet.
-fn enter(db: &Connection, organization: i64, computer: &str, now: Micros) -> Result<Device, StoreError> {
-    db.prepare_cached("INSERT INTO device (organization, computer, unlisted) VALUES (?1, ?2, ?3)")?
-        .execute(params![organization, computer, now])?;
-    Ok(Device { id: db.last_insert_rowid(), facts: Facts::default(), listed: false })
-}
-
-/// The users of a device in a span of time, of one origin, in order of time; the first may be from before it.
-#[derive(Debug, Default)]
-struct Runs {
-    first: Micros,
-    runs: Vec<Run>,
-}
-
-impl Runs {
-    fn between(
-        db: &Connection,
-        device: i64,
-        origin: UserOrigin,
-        first: Micros,
-        last: Micros,
-    ) -> Result<Self, StoreError> {
-        let mut newest_first = db.prepare_cached(
-            "SELECT since, name FROM last_user WHERE device = ?1 AND origin = ?2 AND since <= ?3
-             ORDER BY since DESC",
-        )?;
-        let mut rows = newest_first.query(params![device, origin.code(), last])?;
-        let mut runs = Vec::new();
-        while let Some(row) = rows.next()? {
-            let run = Run { since: row.get(0)?, name: row.get(1)?, origin };
-            let is_first = run.since <= first;
-            runs.push(run);
-            if is_first {
-                break;
-            }
-        }
-        runs.reverse();
-        Ok(Self { first, runs })
-    }
-
-    fn newest(db: &Connection, device: i64, origin: UserOrigin) -> Result<Option<Run>, StoreError> {
-        Ok(Self::between(db, device, origin, Micros::MAX, Micros::MAX)?.runs.pop())
-    }
-
-    /// Whether somebody is named at every time of the span.
-    fn always(&self) -> bool {
-        self.runs.first().is_some_and(|run| run.since <= self.first)
-            && self.runs.iter().all(|run| !run.name.is_empty())
-    }
-
-    /// What was told of a time of the span: somebody, or nobody any more.
-    fn told(&self, time: Micros) -> Option<&Run> {
-        let after = self.runs.partition_point(|run| run.since <= time);
-        self.runs.get(after.checked_sub(1)?)
-    }
-
-    /// Whom the computers named last at a time.
-    fn named(db: &Connection, device: i64, time: Micros) -> Result<Option<Run>, StoreError> {
-        let origin = UserOrigin::Computer;
-        let mut named = db.prepare_cached(
-            "SELECT since, name FROM last_user WHERE device = ?1 AND origin = ?2 AND since <= ?3 AND name <> ''
-             ORDER BY since DESC LIMIT 1",
-        )?;
-        let read = |row: &rusqlite::Row<'_>| Ok(Run { since: row.get(0)?, name: row.get(1)?, origin });
-        Ok(named.query_row(params![device, origin.code(), time], read).optional()?)
-    }
-
-    /// Whom a report named last at a time.
-    fn reported(db: &Connection, device: i64, time: Micros) -> Result<Option<Run>, StoreError> {
-        let origin = UserOrigin::Report;
-        let newest = Self::between(db, device, origin, time, time)?.runs.pop();
-        Ok(newest.filter(|run| !run.name.is_empty()))
-    }
-
-    /// Notes users, in order of time, wherever they differ from what is known of that time.
-    fn note<'n>(
-        &mut self,
-        db: &Connection,
-        device: i64,
-        users: impl Iterator<Item = (Micros, &'n str)>,
-    ) -> Result<(), StoreError> {
-        let origin = UserOrigin::UnifiedAudit;
-        let mut noted = Vec::new();
-        for (since, name) in users {
-            let after = self.runs.partition_point(|run| run.since <= since);
-            let run = Run { since, name: name.to_owned(), origin };
-            match after.checked_sub(1).map(|before| &mut self.runs[before]) {
-                Some(known) if known.name == name => continue,
-                Some(known) if known.since == since => *known = run,
-                _ => self.runs.insert(after, run),
-            }
-            noted.push(since);
-        }
-        noted.dedup();
-        for since in noted {
-            let place = self.runs.partition_point(|run| run.since < since);
-            let run = &self.runs[place];
-            let next = match self.runs.get(place + 1) {
-                Some(next) => Some(next.clone()),
-                None => next(db, device, origin, since)?,
-            };
-            if let Some(next) = next.filter(|next| next.name == run.name) {
-                if place == 0 && next.since - since < EARLIER {
-                    continue;
-                }
-                db.prepare_cached("DELETE FROM last_user WHERE device = ?1 AND origin = ?2 AND since = ?3")?
-                    .execute(params![device, origin.code(), next.since])?;
-            }
-            Self::insert(db, device, origin, since, &run.name)?;
-        }
-        Ok(())
-    }
-
-    fn insert(
-        db: &Connection,
-        device: i64,
-        origin: UserOrigin,
-        since: Micros,
-        name: &str,
-    ) -> Result<(), StoreError> {
-        db.prepare_cached(
-            "INSERT INTO last_user (device, origin, since, name) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (device, origin, since) DO UPDATE SET name = excluded.name",
-        )?
-        .execute(params![device, origin.code(), since, name])?;
-        Ok(())
-    }
-}
-
-/// Who of two came later.
-fn newer(one: Option<Run>, other: Option<Run>) -> Option<Run> {
-    one.into_iter().chain(other).max_by_key(|run| run.since)
-}
-
-/// The first user after a time.
-fn next(db: &Connection, device: i64, origin: UserOrigin, time: Micros) -> Result<Option<Run>, StoreError> {
-    Ok(db
-        .prepare_cached(
-            "SELECT since, name FROM last_user WHERE device = ?1 AND origin = ?2 AND since > ?3
-             ORDER BY since LIMIT 1",
-        )?
-        .query_row(params![device, origin.code(), time], |row| {
-            Ok(Run { since: row.get(0)?, name: row.get(1)?, origin })
-        })
-        .optional()?)
 }
 
 #[cfg(test)]

@@ -16,52 +16,23 @@ mod packs;
 mod rhythm;
 mod young;
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Deref;
 
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use self::pack::{PackedRow, place, short};
-use self::young::Young;
-use super::StoreError;
+use super::{StoreError, WriterDb};
 use crate::model::{ConnectionId, Micros, RowIds, SECOND};
 
 pub use self::rhythm::{Rhythm, add_hour, no_checkins, rhythm, rhythms};
+pub(super) use self::young::Young;
 
 const HOUR: Micros = 3_600 * SECOND;
 /// From this age on, once its hour has closed, a row is packed: no re-check but the daily scrub comes back to it.
 const PACKED_FROM: Micros = 24 * HOUR;
 /// Rows that one step packs at most.
 pub const PACKED_ROWS: u64 = 8_192;
-
-/// The connection that writes, and what is in memory of its young rows.
-pub struct SeenDb {
-    db: Connection,
-    young: RefCell<Young>,
-}
-
-impl SeenDb {
-    /// Reads all young rows. The connection must be the only one that writes.
-    pub(super) fn new(db: Connection) -> Result<Self, StoreError> {
-        let young = RefCell::new(Young::of(&db)?);
-        Ok(Self { db, young })
-    }
-
-    /// A transaction has ended; `all_lasts` says whether everything that was done in it does.
-    pub(super) fn settle(&self, all_lasts: bool) {
-        self.young.borrow_mut().settle(all_lasts);
-    }
-}
-
-impl Deref for SeenDb {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        &self.db
-    }
-}
 
 /// One row as it is remembered.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +65,12 @@ pub enum ListedBy {
 }
 
 /// Remembers rows. Answers which of them were not known; a row that was gone and is back is known.
-pub fn insert(db: &SeenDb, set: i64, rows: &[SeenRow], listed_by: ListedBy) -> Result<Vec<bool>, StoreError> {
+pub fn insert(
+    db: &WriterDb,
+    set: i64,
+    rows: &[SeenRow],
+    listed_by: ListedBy,
+) -> Result<Vec<bool>, StoreError> {
     let counts = listed_by == ListedBy::TheSet;
     let mut insert = db.prepare_cached(
         "INSERT INTO seen (set_id, at, uid, other, organization, gone) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -124,7 +100,7 @@ pub fn insert(db: &SeenDb, set: i64, rows: &[SeenRow], listed_by: ListedBy) -> R
 
 /// By which time the table has each row, if it has it; those in `known` are not looked for.
 fn young_at(
-    db: &SeenDb,
+    db: &WriterDb,
     set: i64,
     rows: &[SeenRow],
     known: &[bool],
@@ -168,7 +144,7 @@ fn young_at(
 }
 
 /// Which of the rows a set knows.
-pub fn known(db: &SeenDb, set: i64, rows: &[SeenRow]) -> Result<Vec<bool>, StoreError> {
+pub fn known(db: &WriterDb, set: i64, rows: &[SeenRow]) -> Result<Vec<bool>, StoreError> {
     let mut known = packs::find(db, set, rows, false)?;
     let young = young_at(db, set, rows, &known)?;
     for (known, young) in known.iter_mut().zip(young) {
@@ -280,7 +256,7 @@ pub fn packed_before(now: Micros) -> Micros {
 
 /// Packs the oldest rows of a set with a time before `before`, a bounded number. Answers how many; fewer than
 /// [`PACKED_ROWS`] are the last.
-pub fn pack(db: &SeenDb, set: i64, before: Micros) -> Result<u64, StoreError> {
+pub fn pack(db: &WriterDb, set: i64, before: Micros) -> Result<u64, StoreError> {
     // The microsecond marks rows that say no time.
     let mut oldest = db.prepare_cached(
         "SELECT at, uid, other, organization, gone FROM seen
@@ -304,7 +280,7 @@ pub fn pack(db: &SeenDb, set: i64, before: Micros) -> Result<u64, StoreError> {
 }
 
 /// Takes rows from the table.
-fn forget(db: &SeenDb, set: i64, rows: &[(Micros, Uuid)]) -> Result<(), StoreError> {
+fn forget(db: &WriterDb, set: i64, rows: &[(Micros, Uuid)]) -> Result<(), StoreError> {
     let mut delete = db.prepare_cached("DELETE FROM seen WHERE set_id = ?1 AND at = ?2 AND uid = ?3")?;
     for (at, uid) in rows {
         delete.execute(params![set, at, uid.as_bytes().as_slice()])?;
@@ -315,7 +291,7 @@ fn forget(db: &SeenDb, set: i64, rows: &[(Micros, Uuid)]) -> Result<(), StoreErr
 
 /// Forgets rows with both times before `before`, a whole second, a bounded number at a time; with `gone_only`
 /// what the portal still lists is kept. Answers how many.
-pub fn prune(db: &SeenDb, set: i64, before: Micros, gone_only: bool) -> Result<u64, StoreError> {
+pub fn prune(db: &WriterDb, set: i64, before: Micros, gone_only: bool) -> Result<u64, StoreError> {
     let young: Vec<_> = db
         .prepare_cached(
             "SELECT at, uid FROM seen WHERE set_id = ?1 AND at < ?2 AND (other IS NULL OR other < ?2)

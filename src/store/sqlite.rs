@@ -10,8 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rustix::fs::Access;
 use uuid::Uuid;
 
-use super::StoreError;
-use super::seen::SeenDb;
+use super::{StoreError, WriterDb};
 use crate::clock::Clock;
 
 /// One script a version, in order; `PRAGMA user_version` counts how many have run.
@@ -50,7 +49,7 @@ pub(super) fn database_path(dir: &Path) -> PathBuf {
 }
 
 /// Opens the one writing connection of a state on disk, making and migrating it as needed.
-pub(super) fn open_writer(path: &Path, clock: &Clock) -> Result<(SeenDb, Identity), StoreError> {
+pub(super) fn open_writer(path: &Path, clock: &Clock) -> Result<(WriterDb, Identity), StoreError> {
     create_private(path)?;
     accessible(path, Access::READ_OK | Access::WRITE_OK)?;
     let mut db = Connection::open_with_flags(
@@ -71,17 +70,17 @@ pub(super) fn open_writer(path: &Path, clock: &Clock) -> Result<(SeenDb, Identit
     check_integrity(&db, path)?;
     migrate(&mut db, path, clock)?;
     let identity = identity(&db, path)?;
-    Ok((SeenDb::new(db)?, identity))
+    Ok((WriterDb::new(db)?, identity))
 }
 
 /// Opens a state that lives as long as its connection.
-pub(super) fn open_memory(clock: &Clock) -> Result<(SeenDb, Identity), StoreError> {
+pub(super) fn open_memory(clock: &Clock) -> Result<(WriterDb, Identity), StoreError> {
     let path = Path::new(":memory:");
     let mut db = Connection::open_in_memory()?;
     set_up(&db, 8 * 1024)?;
     migrate(&mut db, path, clock)?;
     let identity = identity(&db, path)?;
-    Ok((SeenDb::new(db)?, identity))
+    Ok((WriterDb::new(db)?, identity))
 }
 
 /// Opens a connection that can only read.

@@ -10,7 +10,7 @@ mod opening;
 mod room;
 
 /// A migrated database in memory, for functions that take a connection.
-pub(crate) fn memory() -> SeenDb {
+pub(crate) fn memory() -> WriterDb {
     sqlite::open_memory(&clock()).unwrap().0
 }
 
@@ -18,14 +18,14 @@ pub(crate) fn clock() -> Clock {
     Clock::shifted(chrono::Duration::zero(), 1)
 }
 
-type PlainJob = Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>;
+type PlainJob = Box<dyn FnOnce(&WriterDb) -> Result<(), StoreError> + Send>;
 
 fn open(dir: &TempDir) -> Store {
     Store::open(dir.path(), clock()).unwrap()
 }
 
 /// Puts a key into `meta`, the plainest table.
-fn put(key: impl Into<String>) -> impl FnOnce(&Connection) -> Result<(), StoreError> + Send {
+fn put(key: impl Into<String>) -> impl FnOnce(&WriterDb) -> Result<(), StoreError> + Send {
     let key = key.into();
     move |db| {
         db.execute("INSERT INTO meta VALUES (?1, x'')", [key])?;
@@ -48,7 +48,7 @@ async fn hold(store: &Store) -> std::sync::mpsc::Sender<()> {
     let (started, is_started) = oneshot::channel();
     let store = store.clone();
     tokio::spawn(async move {
-        let job = move |_: &Connection| {
+        let job = move |_: &WriterDb| {
             started.send(()).unwrap();
             released.recv().unwrap();
             Ok(())
@@ -114,7 +114,7 @@ async fn no_job_is_answered_before_the_commit_it_shares() {
         let (started, is_started) = oneshot::channel();
         let store = store.clone();
         tokio::spawn(async move {
-            let job = move |_: &Connection| {
+            let job = move |_: &WriterDb| {
                 started.send(()).unwrap();
                 released.recv().unwrap();
                 Ok(())
@@ -177,7 +177,7 @@ async fn a_first_job_that_fails_takes_nothing_of_those_behind_it_along() {
     let (started, is_started) = oneshot::channel();
     let failing = tokio::spawn({
         let store = store.clone();
-        let job = move |db: &Connection| {
+        let job = move |db: &WriterDb| {
             put("k1")(db)?;
             started.send(()).unwrap();
             released.recv().unwrap();
@@ -216,7 +216,7 @@ async fn a_lost_transaction_fails_all_its_jobs_and_none_after_it() {
     release.send(()).unwrap_or_default();
     assert!(before.await.unwrap().is_err());
     assert!(losing.await.unwrap().is_err());
-    let refused_at_commit = |db: &Connection| {
+    let refused_at_commit = |db: &WriterDb| {
         db.execute_batch("PRAGMA defer_foreign_keys = on; INSERT INTO claim VALUES ('a', 'computers', 999)")?;
         Ok(())
     };

@@ -12,8 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::lock::DirectoryLock;
-use super::seen::SeenDb;
-use super::{StoreError, sqlite};
+use super::{StoreError, WriterDb, sqlite};
 
 /// Jobs waiting before callers have to wait themselves; also the most that share one commit.
 pub(super) const QUEUE: usize = 64;
@@ -32,7 +31,7 @@ pub(super) enum Message {
 
 /// A unit of work with its way back to the caller.
 pub(super) trait Job: Send {
-    fn run(self: Box<Self>, db: &SeenDb, path: &Path) -> Ran;
+    fn run(self: Box<Self>, db: &WriterDb, path: &Path) -> Ran;
     /// Answers without having run.
     fn refuse(self: Box<Self>, error: StoreError);
 }
@@ -51,9 +50,9 @@ pub(super) struct Task<T, F> {
 impl<T, F> Job for Task<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&SeenDb) -> Result<T, StoreError> + Send,
+    F: FnOnce(&WriterDb) -> Result<T, StoreError> + Send,
 {
-    fn run(self: Box<Self>, db: &SeenDb, path: &Path) -> Ran {
+    fn run(self: Box<Self>, db: &WriterDb, path: &Path) -> Ran {
         let Task { job, answer } = *self;
         let result = catch_unwind(AssertUnwindSafe(|| job(db)))
             .unwrap_or_else(|panic| Err(StoreError::Panicked { message: panic_message(&*panic) }))
@@ -74,7 +73,7 @@ where
 }
 
 pub(super) struct Writer {
-    pub(super) db: SeenDb,
+    pub(super) db: WriterDb,
     pub(super) path: PathBuf,
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) commits: Arc<AtomicU64>,
@@ -156,6 +155,9 @@ impl Writer {
             return (Ran { keep: false, answer }, Err(error));
         }
         let done = job.run(&self.db, &self.path);
+        if !done.keep {
+            self.db.undone();
+        }
         let end = match (is_first, done.keep) {
             (true, true) => "",
             (true, false) if self.db.is_autocommit() => "BEGIN IMMEDIATE",

@@ -6,7 +6,7 @@ use crate::coverage::{Interval, State};
 use crate::model::{Micros, SECOND, Seconds};
 use crate::status::tests::at;
 use crate::store::streams::StreamKey;
-use crate::store::{connections, streams};
+use crate::store::{WriterDb, connections, streams};
 
 const DAY: Seconds = 86_400;
 
@@ -38,7 +38,7 @@ fn a_span_that_ends_before_it_begins_or_lies_ahead_is_refused() {
 }
 
 /// A day that is owed and 29 before it: counted for the unified audit, 1,000 rows a day; not for the other.
-fn fill(db: &rusqlite::Connection) -> Result<(), StoreError> {
+fn fill(db: &WriterDb) -> Result<(), StoreError> {
     let acme = connections::register(db, "acme")?.id;
     let open = |source, fingerprint| {
         streams::open(db, &StreamKey { connection: acme, source, scope: "tree", fingerprint })

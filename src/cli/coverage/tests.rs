@@ -9,7 +9,7 @@ use crate::coverage::{Interval, State};
 use crate::model::{SECOND, Seconds};
 use crate::status::tests::at;
 use crate::store::streams::StreamKey;
-use crate::store::{StoreError, connections, streams};
+use crate::store::{StoreError, WriterDb, connections, streams};
 
 /// The edge of the unified audit, whose rows settle for two minutes, at twelve.
 fn edge() -> Seconds {
@@ -26,7 +26,7 @@ fn interval(hours: (Seconds, Seconds), state: State, listed: Option<u64>, held: 
 }
 
 /// Seven days with a gap, a silence, a second that counts differently, and time before the start.
-fn fill(db: &rusqlite::Connection) -> Result<(), StoreError> {
+fn fill(db: &WriterDb) -> Result<(), StoreError> {
     let acme = connections::register(db, "acme")?.id;
     let open = |source, fingerprint| {
         streams::open(db, &StreamKey { connection: acme, source, scope: "tree", fingerprint })
@@ -124,7 +124,7 @@ async fn ages_run_on_the_portals_clock() {
     let (_dir, config) = configured();
     let store = Store::open_in_memory(Clock::system()).unwrap();
     store.write(fill).await.unwrap();
-    let ahead = |db: &rusqlite::Connection| {
+    let ahead = |db: &WriterDb| {
         let acme = connections::register(db, "acme")?.id;
         connections::set_clock(db, acme, at(12, 0).timestamp_micros(), at(2, 0).timestamp_micros())
     };

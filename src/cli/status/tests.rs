@@ -8,7 +8,7 @@ use crate::status::Owed;
 use crate::status::tests::{at, populated};
 use crate::store::outbox::NewEntry;
 use crate::store::streams::StreamKey;
-use crate::store::{connections, outbox, sinks, streams};
+use crate::store::{WriterDb, connections, outbox, sinks, streams};
 
 #[test]
 fn the_page_tells_what_is_wrong_first() {
@@ -51,7 +51,7 @@ async fn without_a_running_program_ages_run_on_the_portals_clock() {
     let (_dir, config) = configured();
     let store = Store::open_in_memory(Clock::system()).unwrap();
     store.write(fill).await.unwrap();
-    let ahead = move |db: &rusqlite::Connection| {
+    let ahead = move |db: &WriterDb| {
         let acme = connections::register(db, "acme")?.id;
         connections::set_clock(db, acme, at(12, 0).timestamp_micros(), at(2, 0).timestamp_micros())
     };
@@ -71,7 +71,7 @@ async fn without_a_running_program_ages_run_on_the_portals_clock() {
 }
 
 /// A day of an account: a gap, a silent organization, computers that are held as unknown, a backlog.
-fn fill(db: &rusqlite::Connection) -> Result<(), crate::store::StoreError> {
+fn fill(db: &WriterDb) -> Result<(), crate::store::StoreError> {
     let acme = connections::register(db, "acme")?.id;
     connections::set_organization(db, acme, &crate::model::OrganizationId::new("own"))?;
     let hour = |hour| at(hour, 0).timestamp();

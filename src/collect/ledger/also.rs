@@ -6,7 +6,8 @@ use super::StreamLedger;
 use crate::collect::window::{Commit, Notes, RowCommit};
 use crate::coverage::Axis;
 use crate::model::{Micros, SECOND, Seconds};
-use crate::store::seen::{ListedBy, SeenDb};
+use crate::store::WriterDb;
+use crate::store::seen::ListedBy;
 use crate::store::{StoreError, backfill, streams};
 
 /// The ledger of another source's stream of the same scope, in which rated rows are entered with the page that
@@ -20,7 +21,7 @@ pub struct Also {
 
 impl Also {
     /// Enters the rated ones of a page.
-    pub(super) fn enter(&self, db: &SeenDb, page: &Commit, stored: Micros) -> Result<(), StoreError> {
+    pub(super) fn enter(&self, db: &WriterDb, page: &Commit, stored: Micros) -> Result<(), StoreError> {
         let mut rated = page.rows.iter().filter_map(|row| Some((row, row.also?))).peekable();
         if rated.peek().is_none() {
             return Ok(());

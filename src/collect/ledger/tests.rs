@@ -21,7 +21,7 @@ async fn open(streams: [(&'static str, &'static str); 2]) -> [StreamLedger; 2] {
 
 /// A stream by its site and what narrows it.
 async fn stream(store: &Store, (site, fingerprint): (&'static str, &'static str)) -> StreamLedger {
-    let open = move |db: &Connection| {
+    let open = move |db: &WriterDb| {
         let connection = connections::register(db, site)?;
         let (source, scope) = ("unified_audit", "tree");
         let stream = streams::open(db, &StreamKey { connection: connection.id, source, scope, fingerprint })?;
@@ -105,8 +105,8 @@ async fn what_a_retired_site_delivered_enters_at_no_other_young_or_packed() {
         assert_ne!(keys[0].as_ref().unwrap(), keys[1].as_ref().unwrap());
         let set = first.set;
         if packed {
-            let pack = move |db: &SeenDb| seen::pack(db, set, 3_000 * SECOND);
-            assert_eq!(first.store.write_seen(pack).await.unwrap(), 1);
+            let pack = move |db: &WriterDb| seen::pack(db, set, 3_000 * SECOND);
+            assert_eq!(first.store.write(pack).await.unwrap(), 1);
         }
         first.store.write(|db| connections::retire_all_but(db, &["other"])).await.unwrap();
         assert_eq!(entered(&second, [row(1, NEW), row(2, NEW)]).await, 1, "packed: {packed}");
@@ -125,7 +125,7 @@ async fn of_two_sites_whichever_sees_a_row_first_enters_it_and_taking_one_out_an
     assert_eq!(entered(&first, [row(1, NEW), row(2, NEW), row(3, WITHHELD)]).await, 0);
     assert_eq!(entered(&second, [row(3, NEW)]).await, 1, "what one withholds, the other may owe");
     for left in ["other", "acme"] {
-        let left = move |db: &Connection| {
+        let left = move |db: &WriterDb| {
             connections::retire_all_but(db, &[left])?;
             connections::register(db, "acme")?;
             connections::register(db, "other").map(drop)

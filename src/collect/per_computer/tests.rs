@@ -15,6 +15,7 @@ use crate::coverage::walk::RowId;
 use crate::model::SECOND;
 use crate::portal::{Answer, Failure, PortalError};
 use crate::source::{Shape, by_name};
+use crate::store::WriterDb;
 use crate::store::streams::{self, StreamKey};
 
 const MINUTE: Micros = 60 * SECOND;
@@ -175,7 +176,7 @@ impl World {
     /// The source `computers` lists a computer so.
     async fn computer(&mut self, name: &str, isolated: bool) {
         let (id, name, now) = (self.stream.settings.connection, name.to_owned(), self.script(|_| ()));
-        let write = move |db: &Connection| {
+        let write = move |db: &WriterDb| {
             let key = StreamKey { connection: id, source: "computers", scope: "tree", fingerprint: "" };
             let set = streams::open(db, &key)?.set;
             let organization = connections::organization(db, id, &OrganizationId::new("a"), None, now)?;
@@ -424,7 +425,7 @@ async fn a_removed_computer_is_asked_about_no_more() {
     let mut world = World::with(2).await;
     world.poll(true).await;
     world.asked();
-    let remove = |db: &Connection| {
+    let remove = |db: &WriterDb| {
         db.execute("UPDATE snapshot SET state = 'removed' WHERE vendor_id = 'c0'", [])?;
         Ok(())
     };

@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::parts::PartsSettings;
@@ -18,7 +17,7 @@ use crate::sources::reports;
 use crate::store::devices::{self, Looked, Told};
 use crate::store::outbox::NewEntry;
 use crate::store::snapshots::{self, Known, Presence};
-use crate::store::{StoreError, connections, outbox};
+use crate::store::{StoreError, WriterDb, connections, outbox};
 
 /// What the jobs of one page or walk need to know.
 pub(super) struct Page {
@@ -58,7 +57,7 @@ pub(super) struct Made {
 }
 
 impl Page {
-    pub(super) fn apply(&self, db: &Connection, rows: &[ListedRow]) -> Result<Applied, StoreError> {
+    pub(super) fn apply(&self, db: &WriterDb, rows: &[ListedRow]) -> Result<Applied, StoreError> {
         let connection = self.settings.connection;
         connections::set_clock(db, connection, self.now, self.stored)?;
         let mut organizations: HashMap<&OrganizationId, (i64, bool)> = HashMap::new();
@@ -132,12 +131,7 @@ impl Page {
     }
 
     /// The entry that a listed row gives, if it tells anything new.
-    fn compare(
-        &self,
-        db: &Connection,
-        organization: i64,
-        row: &ListedRow,
-    ) -> Result<Option<Made>, StoreError> {
+    fn compare(&self, db: &WriterDb, organization: i64, row: &ListedRow) -> Result<Option<Made>, StoreError> {
         let (set, Some(vendor_id)) = (self.settings.set, row.vendor_id.as_deref()) else { return Ok(None) };
         // As the uid does: a portal that changes the case of a GUID means the same thing.
         let vendor_id = &*folded(vendor_id);
@@ -226,7 +220,7 @@ impl Page {
     /// its organization. It is not told to be removed, since it goes on.
     fn take_over(
         &self,
-        db: &Connection,
+        db: &WriterDb,
         organization: i64,
         vendor_id: &str,
         row: &ListedRow,
@@ -329,7 +323,7 @@ impl Page {
     }
 
     /// What is known of the computers of entries, each in its place.
-    fn known(&self, db: &Connection, made: &[Made]) -> Result<Looked, StoreError> {
+    fn known(&self, db: &WriterDb, made: &[Made]) -> Result<Looked, StoreError> {
         if !self.is_of_computers() {
             let told: Vec<Option<Told>> = made
                 .iter()
@@ -348,7 +342,7 @@ impl Page {
         Ok(known)
     }
 
-    fn append(&self, db: &Connection, made: &[Made]) -> Result<u64, StoreError> {
+    fn append(&self, db: &WriterDb, made: &[Made]) -> Result<u64, StoreError> {
         if made.is_empty() {
             return Ok(0);
         }
@@ -386,7 +380,7 @@ impl Page {
     }
 
     /// Judges what a complete walk did not list. Answers how many entries that made.
-    pub(super) fn conclude(&self, db: &Connection, seen: &Seen) -> Result<u64, StoreError> {
+    pub(super) fn conclude(&self, db: &WriterDb, seen: &Seen) -> Result<u64, StoreError> {
         let living = self.living(db)?;
         let is_there = |one: &&snapshots::Listed| {
             seen.listed.contains_key(&self.row_id(one)) || seen.unseen.contains(&one.vendor_id)
@@ -438,7 +432,7 @@ impl Page {
     /// Of what was removed, what the portal lists in another organization is told once more: whoever keeps the newest
     /// record of a device must not be left with the one that says that it is gone. Only computers have ids that are theirs
     /// in every organization.
-    fn moved(&self, db: &Connection, removed: &[Made]) -> Result<Vec<Made>, StoreError> {
+    fn moved(&self, db: &WriterDb, removed: &[Made]) -> Result<Vec<Made>, StoreError> {
         let of_computers = self.is_of_computers() && self.user_origin() == UserOrigin::Computer;
         if removed.is_empty() || !of_computers {
             return Ok(Vec::new());
@@ -471,16 +465,12 @@ impl Page {
     }
 
     /// Whether a walk left out anything that is not known to be removed.
-    pub(super) fn leaves_out(
-        &self,
-        db: &Connection,
-        listed: &HashMap<u128, bool>,
-    ) -> Result<bool, StoreError> {
+    pub(super) fn leaves_out(&self, db: &WriterDb, listed: &HashMap<u128, bool>) -> Result<bool, StoreError> {
         Ok(self.living(db)?.iter().any(|one| !listed.contains_key(&self.row_id(one))))
     }
 
     /// What of the stream's scope is not known to be removed.
-    fn living(&self, db: &Connection) -> Result<Vec<snapshots::Listed>, StoreError> {
+    fn living(&self, db: &WriterDb) -> Result<Vec<snapshots::Listed>, StoreError> {
         let settings = &self.settings;
         let scope = match &settings.scope {
             Scope::Tree(_) => None,
@@ -501,7 +491,7 @@ impl Page {
     /// that made.
     pub(super) fn remove_unknown(
         &self,
-        db: &Connection,
+        db: &WriterDb,
         confirmed: impl Fn(u128) -> bool,
     ) -> Result<(u64, u64), StoreError> {
         let (mut rows, mut made) = (0, Vec::new());
@@ -516,7 +506,7 @@ impl Page {
     }
 
     /// Notes what of the stream's scope is held as unknown.
-    pub(super) fn note_unknown(&self, db: &Connection, notes: &mut SnapshotNotes) -> Result<(), StoreError> {
+    pub(super) fn note_unknown(&self, db: &WriterDb, notes: &mut SnapshotNotes) -> Result<(), StoreError> {
         let scope = &self.settings.scope;
         if self.are_events() && !self.is_told_once() {
             return Ok(());
@@ -534,7 +524,7 @@ impl Page {
     /// those when it was listed last, or a single thing, which may have moved there.
     pub(super) fn doubt(
         &self,
-        db: &Connection,
+        db: &WriterDb,
         parts: &Parts,
         refused: &BTreeSet<u8>,
     ) -> Result<(), StoreError> {
@@ -554,7 +544,7 @@ impl Page {
     }
 
     /// The entry that tells that something is gone; none where nobody was told that it was there.
-    fn remove(&self, db: &Connection, one: &snapshots::Listed) -> Result<Option<Made>, StoreError> {
+    fn remove(&self, db: &WriterDb, one: &snapshots::Listed) -> Result<Option<Made>, StoreError> {
         let set = self.settings.set;
         // Of what another site tells by now nothing is gone.
         let of = OrganizationId::new(&one.organization_id);

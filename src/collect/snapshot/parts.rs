@@ -6,9 +6,9 @@
 //! end. That a row is gone is only concluded from sweeps of all parts, since it may be in the one that could not be
 //! read, or have moved to one that was read before.
 
+use crate::store::WriterDb;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::{Seen, SnapshotStream, Unfinished, WALKS, is_deleted, save_notes};
@@ -226,7 +226,7 @@ impl<L: Listing> SnapshotStream<L> {
     /// Nothing is listed any more, and not all of it can be read.
     async fn doubt(&mut self, parts: &'static Parts, refused: BTreeSet<u8>) -> Result<(), CollectError> {
         let (page, mut notes) = (self.page_now(), self.notes.clone());
-        let doubt = move |db: &Connection| {
+        let doubt = move |db: &WriterDb| {
             page.doubt(db, parts, &refused)?;
             page.note_unknown(db, &mut notes)?;
             save_notes(db, page.settings.stream, &notes)?;
@@ -242,7 +242,7 @@ impl<L: Listing> SnapshotStream<L> {
             return Ok(());
         }
         let (page, mut notes) = (self.page_now(), self.notes.clone());
-        let note = move |db: &Connection| page.note_unknown(db, &mut notes).map(|()| notes);
+        let note = move |db: &WriterDb| page.note_unknown(db, &mut notes).map(|()| notes);
         self.notes = self.store.write(note).await?;
         Ok(())
     }

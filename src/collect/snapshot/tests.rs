@@ -13,7 +13,7 @@ use crate::record::enrichment::{Computer, Enrichment, Facts, Known, Sighting};
 use crate::source::Private;
 use crate::store::devices::Told;
 use crate::store::streams::StreamKey;
-use crate::store::{devices, outbox};
+use crate::store::{WriterDb, devices, outbox};
 
 const HOUR: Micros = 3_600 * SECOND;
 
@@ -521,7 +521,7 @@ async fn a_device_is_restated_once_when_another_last_user_becomes_known() {
     world.script(|script| script.rows = ["c0", "c1"].map(|id| ("a", id.to_owned(), "unused")).into());
     assert_eq!(world.poll().await.len(), 2);
     let seen = |user: &'static str, at: Micros| {
-        move |db: &rusqlite::Connection| {
+        move |db: &WriterDb| {
             let key: i64 =
                 db.query_row("SELECT id FROM organization WHERE organization_id = 'a'", [], |row| {
                     row.get(0)
@@ -676,7 +676,7 @@ async fn a_guid_whose_letters_change_their_case_is_no_change() {
 #[tokio::test]
 async fn fingerprints_of_an_older_program_are_made_anew_without_entries() {
     let mut world = World::with(3).await;
-    let age = |db: &Connection| {
+    let age = |db: &WriterDb| {
         let aged =
             db.execute("UPDATE snapshot SET fingerprint = randomblob(16) WHERE vendor_id <> 'c2'", [])?;
         Ok(aged)

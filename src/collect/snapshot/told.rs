@@ -2,21 +2,20 @@
 //! what lasts once more when it ends. What ended before anybody asked is remembered and not told; nothing is told to be
 //! gone.
 
-use rusqlite::Connection;
-
 use super::page::{Made, Page, hex};
 use crate::collect::ListedRow;
 use crate::model::{Change, Micros, folded, uid};
 use crate::normalise::{digest, fingerprint_of};
 use crate::source::{Lasting, Source, by_name};
 use crate::store::StoreError;
+use crate::store::WriterDb;
 use crate::store::snapshots::{self, Known, Presence};
 
 impl Page {
     /// The entries that a listed row gives.
     pub(super) fn tell(
         &self,
-        db: &Connection,
+        db: &WriterDb,
         organization: i64,
         row: &ListedRow,
     ) -> Result<Vec<Made>, StoreError> {

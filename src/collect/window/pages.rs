@@ -3,13 +3,9 @@
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
-use std::pin::pin;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
 use uuid::Uuid;
 
 use super::{Commit, DAY, Ledger, RowCommit, WindowStream};
@@ -20,7 +16,6 @@ use crate::model::{Lane, Micros, RowIds, SECOND, Seconds, uid, vendor_key};
 use crate::normalise::digest;
 use crate::portal::SAFE_PAGE_SIZE;
 use crate::source::{Query, Scope};
-use crate::store::StoreError;
 
 /// Which rows of a walk become entries; all of them are remembered as seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +59,6 @@ pub(super) enum End {
     Unproven,
 }
 
-/// Pages that are on their way into the store at once: enough that it always has one, and stores several in one commit.
-const MOST_SAVING: usize = 3;
 /// Bytes of rows without id that a walk may hold until it closes.
 const HELD_BYTES: usize = 8 * 1024 * 1024;
 /// Tries of a row that does not decode, this far apart on the portal's time.
@@ -116,7 +109,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
     }
 
     /// Reads one request's listing page by page, no deeper than `depth` rows; each page but the last is
-    /// stored while the next ones are asked for, and all of those are when it answers.
+    /// committed while the next one is asked for.
     pub(super) async fn walk_to(
         &mut self,
         depth: u64,
@@ -124,30 +117,6 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         lane: Lane,
         split: Option<&'static str>,
         enter: Enter,
-    ) -> Result<Walked, CollectError> {
-        let mut saving = FuturesOrdered::new();
-        let ledger = Arc::clone(&self.ledger);
-        let save = |unsaved| save(Arc::clone(&ledger), unsaved);
-        let walked = self.read_pages(depth, request, lane, split, enter, &mut saving, save).await;
-        let mut stored = Ok(());
-        while let Some(saved) = saving.next().await {
-            stored = stored.and(saved.map(|rows| self.notes.rows += rows));
-        }
-        let walked = walked?;
-        stored?;
-        Ok(walked)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what a walk is, and what becomes of its pages")]
-    async fn read_pages<F: Future<Output = Result<u64, StoreError>>>(
-        &mut self,
-        depth: u64,
-        request: (Seconds, Seconds),
-        lane: Lane,
-        split: Option<&'static str>,
-        enter: Enter,
-        saving: &mut FuturesOrdered<F>,
-        save: impl Fn(Unsaved) -> F,
     ) -> Result<Walked, CollectError> {
         let fullest = self.notes.observed.fullest_page;
         let mut walk = Walk::new(self.settings.page_size, depth).knowing(fullest);
@@ -157,9 +126,10 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let (mut undecodable, mut shared) = (HashSet::new(), HashSet::new());
         let mut in_pieces = false;
         let mut page = 1;
+        let mut before = None;
         loop {
             let query = self.query(request, page, walk.size(), split);
-            let mut listed = match self.page(&query, saving).await {
+            let mut listed = match self.page(&query, before.take()).await {
                 // Beyond the depth limit a portal answers an error (contract section 8.3).
                 Err(CollectError::Refused(error)) if page > 1 => {
                     tracing::debug!(%error, page, "a deep page is refused");
@@ -212,12 +182,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             let end = match next {
                 Next::Page(next) if held_bytes <= HELD_BYTES => {
                     let commit = self.completed(commit);
-                    if saving.len() == MOST_SAVING
-                        && let Some(saved) = saving.next().await
-                    {
-                        self.notes.rows += saved?;
-                    }
-                    saving.push_back(save(Unsaved { commit, reservation: listed.reservation.take() }));
+                    before = Some(Unsaved { commit, reservation: listed.reservation.take() });
                     page = next;
                     continue;
                 }
@@ -340,24 +305,19 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         before != Axis::Imported && observed.axis == Axis::Imported
     }
 
-    /// One page, while those before it are stored. Where it does not decode, the same rows in smaller pages, down to
+    /// One page, while the one before it is stored. Where it does not decode, the same rows in smaller pages, down to
     /// the guilty row. That one is given up when its neighbours decode and three tries minutes apart failed.
-    async fn page<F: Future<Output = Result<u64, StoreError>>>(
-        &mut self,
-        query: &Query,
-        saving: &mut FuturesOrdered<F>,
-    ) -> Result<Listed, CollectError> {
+    async fn page(&mut self, query: &Query, before: Option<Unsaved>) -> Result<Listed, CollectError> {
         self.requests += 1;
-        let answer = {
-            let mut list = pin!(self.listing.list(query));
-            loop {
-                tokio::select! {
-                    biased;
-                    Some(saved) = saving.next(), if !saving.is_empty() => self.notes.rows += saved?,
-                    answer = &mut list => break answer,
-                }
-            }
+        let save = async {
+            let Some(Unsaved { commit, reservation }) = before else { return Ok(0) };
+            let saved = self.ledger.commit(commit).await;
+            // The page that is asked for may wait for this memory.
+            drop(reservation);
+            saved
         };
+        let (saved, answer) = tokio::join!(save, self.listing.list(query));
+        self.notes.rows += saved?;
         let whole = match answer {
             Err(CollectError::Undecodable(error)) => error,
             answer => return answer,
@@ -422,14 +382,6 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         }
         (*tries >= TRIES).then(|| Bytes::from(format!("row {offset} of the listing of {from}..{to}")))
     }
-}
-
-/// Stores a page, and gives its memory free: a page that is asked for may wait for it.
-async fn save<S: Ledger>(ledger: Arc<S>, page: Unsaved) -> Result<u64, StoreError> {
-    let Unsaved { commit, reservation } = page;
-    let saved = ledger.commit(commit).await;
-    drop(reservation);
-    saved
 }
 
 /// A page's rows as equal smaller pages, last first: as few as divide it evenly, since a page can only

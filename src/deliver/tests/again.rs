@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::formats::ocsf::Version;
+use crate::store::WriterDb;
 use crate::store::replays::Wanted;
 
 const COLLECTED: Micros = 1_795_305_600_000_000;
@@ -17,7 +18,7 @@ impl Bench {
     }
 
     async fn retry_all(&self) -> Vec<Result<(), dead_letters::Stays>> {
-        let retry = |db: &rusqlite::Connection| {
+        let retry = |db: &WriterDb| {
             let numbers = dead_letters::numbers(db, Some("out"), None)?;
             numbers.into_iter().map(|number| dead_letters::retry(db, number)).collect::<Result<Vec<_>, _>>()
         };
@@ -108,7 +109,7 @@ async fn a_replay_delivers_what_was_collected_in_a_time_again_and_moves_no_posit
     let stretches = bench.store.write(move |db| replays::start(db, &acme)).await.unwrap().unwrap();
     assert_eq!(stretches.iter().map(|stretch| stretch.entries).collect::<Vec<_>>(), [20]);
     // What is to be delivered again is kept until it was, however old it is.
-    let prune = |db: &rusqlite::Connection| outbox::prune(db, Micros::MAX, Duration::ZERO, 0, 1000);
+    let prune = |db: &WriterDb| outbox::prune(db, Micros::MAX, Duration::ZERO, 0, 1000);
     bench.store.write(prune).await.unwrap();
     let mut worker = bench.worker().await;
     // A round at a time, from a new life of the program each.

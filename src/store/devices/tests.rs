@@ -4,15 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::OrganizationId;
+use crate::store::WriterDb;
 use crate::store::connections;
-use crate::store::seen::SeenDb;
 use crate::store::tests;
 
 const MINUTE: Micros = 60 * SECOND;
 const LATER: Micros = i64::MAX;
 
 /// A state with the organization of all rows.
-fn memory() -> SeenDb {
+fn memory() -> WriterDb {
     let db = tests::memory();
     let acme = connections::register(&db, "acme").unwrap().id;
     assert_eq!(connections::organization(&db, acme, &OrganizationId::new("5d1"), None, 1).unwrap(), 1);
@@ -29,7 +29,7 @@ fn told(computer: u8, at: Micros, user: &str, facts: Option<&Facts>) -> Told {
 }
 
 /// A page of audit rows; answers the user known with each: the name, where from and since when.
-fn page(db: &Connection, rows: &[(u8, Micros, &str)]) -> Vec<Option<(String, UserOrigin, Micros)>> {
+fn page(db: &WriterDb, rows: &[(u8, Micros, &str)]) -> Vec<Option<(String, UserOrigin, Micros)>> {
     let rows: Vec<_> =
         rows.iter().map(|(computer, at, user)| Some(told(*computer, *at, user, None))).collect();
     let looked = note_seen(db, &rows, 0).unwrap();
@@ -38,13 +38,13 @@ fn page(db: &Connection, rows: &[(u8, Micros, &str)]) -> Vec<Option<(String, Use
     (0..rows.len()).map(user).collect()
 }
 
-fn list(db: &Connection, computer: u8, checkin: Micros, user: &str) {
+fn list(db: &WriterDb, computer: u8, checkin: Micros, user: &str) {
     note_listed(db, &told(computer, checkin, user, Some(&Facts::default())), UserOrigin::Computer, LATER)
         .unwrap();
 }
 
 /// Who was the user at a time, asked with a row that names none.
-fn user_at(db: &Connection, computer: u8, at: Micros) -> Option<(String, UserOrigin, Micros)> {
+fn user_at(db: &WriterDb, computer: u8, at: Micros) -> Option<(String, UserOrigin, Micros)> {
     page(db, &[(computer, at, "")]).pop().unwrap()
 }
 
@@ -385,4 +385,97 @@ proptest! {
             (SELECT count(*) AS rows FROM last_user WHERE since <= ?1 AND name <> '' GROUP BY device, origin)";
         prop_assert!(db.query_row(old, [cut], |row| row.get::<_, i64>(0)).unwrap() <= 1);
     }
+}
+
+/// What may be done with devices.
+#[derive(Clone, Debug)]
+enum Act {
+    Page { rows: Vec<(u8, usize)>, start: Micros, undone: bool },
+    List { computer: u8, user: usize, at: Micros },
+    Report { computer: u8, user: usize, at: Micros },
+    Remove(u8),
+    Prune(Micros),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let at = || (0..40_i64).prop_map(|quarter| quarter * 5 * MINUTE);
+    let user = || 0..USERS.len();
+    let rows = prop::collection::vec((0..3_u8, user()), 1..8);
+    let act = prop_oneof![
+        6 => (rows, at(), prop::bool::weighted(0.2))
+            .prop_map(|(rows, start, undone)| Act::Page { rows, start, undone }),
+        2 => (0..3_u8, user(), at()).prop_map(|(computer, user, at)| Act::List { computer, user, at }),
+        1 => (0..3_u8, user(), at()).prop_map(|(computer, user, at)| Act::Report { computer, user, at }),
+        1 => (0..3_u8).prop_map(Act::Remove),
+        1 => at().prop_map(Act::Prune),
+    ];
+    prop::collection::vec(act, 1..40)
+}
+
+impl Act {
+    /// Answers all that is told meanwhile.
+    fn play(&self, db: &WriterDb) -> String {
+        let facts = |user: &usize| Facts { mode: Some(format!("m{user}")), ..Facts::default() };
+        let listed = |computer, user: &usize, at, origin| {
+            let told = told(computer, at, USERS[*user], Some(&facts(user)));
+            note_listed(db, &told, origin, LATER).unwrap();
+        };
+        match self {
+            Self::Page { rows, start, undone } => {
+                db.execute_batch("SAVEPOINT job").unwrap();
+                let rows = rows_of(rows, *start);
+                let told = rows.iter().map(|(computer, at, user)| Some(told(*computer, *at, user, None)));
+                let looked = note_seen(db, &told.collect::<Vec<_>>(), 0).unwrap();
+                if *undone {
+                    db.execute_batch("ROLLBACK TO job").unwrap();
+                    db.undone();
+                }
+                db.execute_batch("RELEASE job").unwrap();
+                let known = (0..rows.len()).map(|place| looked.of(place));
+                return format!("{:?}", known.collect::<Vec<_>>());
+            }
+            Self::List { computer, user, at } => listed(*computer, user, *at, UserOrigin::Computer),
+            Self::Report { computer, user, at } => listed(*computer, user, *at, UserOrigin::Report),
+            Self::Remove(computer) => note_removed(db, 1, &format!("pc-{computer}"), 50 * MINUTE).unwrap(),
+            Self::Prune(before) => return format!("{:?}", prune(db, *before, 0, 10).unwrap()),
+        }
+        String::new()
+    }
+}
+
+/// The tables, as text.
+fn tables(db: &Connection) -> String {
+    let all =
+        "SELECT group_concat(quote(id) || quote(computer) || quote(mode) || quote(unlisted)) FROM device
+         UNION ALL SELECT group_concat(device || '/' || origin || '/' || since || name) FROM last_user";
+    let mut all = db.prepare(all).unwrap();
+    let all = all.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
+    format!("{:?}", all.collect::<Result<Vec<_>, _>>().unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn what_is_in_memory_tells_what_the_tables_do(acts in acts()) {
+        let (remembers, looks) = (memory(), memory());
+        for act in acts {
+            looks.undone();
+            prop_assert_eq!(act.play(&remembers), act.play(&looks), "{:?}", act);
+            prop_assert_eq!(tables(&remembers), tables(&looks), "{:?}", act);
+        }
+    }
+}
+
+#[test]
+fn of_however_many_devices_a_page_tells_no_more_than_so_many_are_in_memory() {
+    let db = memory();
+    let row = |computer: usize| {
+        let (computer, user) = (Computer::Id(format!("pc-{computer}")), Some("a".to_owned()));
+        Some(Told { organization: 1, at: 10, sighting: Arc::new(Sighting { computer, user, facts: None }) })
+    };
+    let rows: Vec<_> = (0..recent::MOST).map(row).collect();
+    let looked = note_seen(&db, &rows, 10).unwrap();
+    assert!((0..rows.len()).all(|place| looked.of(place).user.is_some()));
+    assert!((1..=recent::MOST).contains(&db.recent.borrow().held()));
 }

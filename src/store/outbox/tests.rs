@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::model::SECOND;
 use crate::store::Store;
+use crate::store::WriterDb;
 use crate::store::connections::register;
 use crate::store::sinks::{configure, confirm};
 use crate::store::tests::{clock, memory};
@@ -235,7 +236,7 @@ async fn set_sinks(store: &Store, model: &mut Model, wanted: [bool; 2]) {
     let names: Vec<&str> =
         SINKS.into_iter().zip(wanted).filter(|(_, wanted)| *wanted).map(|(name, _)| name).collect();
     model.configured = names.iter().map(|name| (*name).to_owned()).collect();
-    let job = move |db: &Connection| {
+    let job = move |db: &WriterDb| {
         let sinks: Vec<_> = names.iter().map(|name| (*name, "file", "raw")).collect();
         configure(db, &sinks)
     };
@@ -259,7 +260,7 @@ async fn run(steps: Vec<Step>) {
         match step {
             Step::Append { connection, lane, entries, fails } => {
                 let (id, lane, now) = (ids[connection], lane_of(lane), model.now);
-                let job = move |db: &Connection| {
+                let job = move |db: &WriterDb| {
                     let row = noise(entries as u64, 300);
                     let all: Vec<_> = (0..entries).map(|number| entry(number as u128, &row)).collect();
                     let first = append(db, id, 1, lane, "computers", now, now, &all)?;

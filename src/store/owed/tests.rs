@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{Change, Entry, Positions};
 use crate::record::enrichment::Enrichment;
+use crate::store::WriterDb;
 use crate::store::connections::register;
 use crate::store::outbox::NewEntry;
-use crate::store::seen::SeenDb;
 use crate::store::tests::memory;
 use crate::store::{backfill, replays, sinks};
 
@@ -36,7 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// A state with a sink, and what that sink has.
 struct World {
-    db: SeenDb,
+    db: WriterDb,
     acme: ConnectionId,
     rows: u32,
     delivered: BTreeMap<Uuid, u32>,

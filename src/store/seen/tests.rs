@@ -112,7 +112,7 @@ impl Plain {
 }
 
 /// One step taken by both.
-fn take(db: &SeenDb, plain: &mut Plain, things: &[Thing], step: &Step) -> Result<(), TestCaseError> {
+fn take(db: &WriterDb, plain: &mut Plain, things: &[Thing], step: &Step) -> Result<(), TestCaseError> {
     match step {
         Step::Insert(rows, listed_by) => {
             let rows: Vec<_> =

@@ -10,7 +10,7 @@ async fn a_damaged_state_is_refused_with_the_way_out() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let path = store.path().to_path_buf();
-    let fill = |db: &Connection| {
+    let fill = |db: &WriterDb| {
         for number in 0..2000 {
             db.execute("INSERT INTO meta VALUES (?1, ?2)", params![format!("k{number:060}"), b"v"])?;
         }
@@ -36,7 +36,7 @@ async fn a_damaged_state_is_refused_with_the_way_out() {
     assert_eq!(keys(&open(&dir)).await.len(), 2000);
 }
 
-fn big(key: &'static str) -> impl FnOnce(&Connection) -> Result<(), StoreError> + Send {
+fn big(key: &'static str) -> impl FnOnce(&WriterDb) -> Result<(), StoreError> + Send {
     move |db| {
         db.execute("INSERT INTO meta VALUES (?1, zeroblob(400000))", [key])?;
         Ok(())
@@ -48,7 +48,7 @@ async fn a_full_database_fails_the_job_and_works_again_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let limit = |pages: i64| {
-        move |db: &Connection| -> Result<(), StoreError> {
+        move |db: &WriterDb| -> Result<(), StoreError> {
             Ok(db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
         }
     };
@@ -124,7 +124,7 @@ async fn a_full_disk_fails_the_job_and_works_again_once_there_is_room() {
 async fn the_log_is_cut_back_after_a_huge_transaction() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
-    let huge = |db: &Connection| Ok(db.execute("INSERT INTO meta VALUES ('k', zeroblob(70000000))", [])?);
+    let huge = |db: &WriterDb| Ok(db.execute("INSERT INTO meta VALUES ('k', zeroblob(70000000))", [])?);
     store.write(huge).await.unwrap();
     store.write(put("k1")).await.unwrap();
     let log = std::fs::metadata(dir.path().join("state.db-wal")).unwrap().len();
@@ -151,7 +151,7 @@ async fn a_long_reader_holds_up_neither_jobs_nor_the_log_for_ever() {
         }
     });
     is_started.await.unwrap();
-    let huge = |db: &Connection| Ok(db.execute("INSERT INTO meta VALUES ('k', zeroblob(70000000))", [])?);
+    let huge = |db: &WriterDb| Ok(db.execute("INSERT INTO meta VALUES ('k', zeroblob(70000000))", [])?);
     store.write(huge).await.unwrap();
     let begin = tokio::time::Instant::now();
     for number in 0..10 {
@@ -162,7 +162,7 @@ async fn a_long_reader_holds_up_neither_jobs_nor_the_log_for_ever() {
     let (rows, later) = reader.await.unwrap();
     assert_eq!(rows, later, "one picture from start to end");
     let fill =
-        |db: &Connection| Ok(db.execute("UPDATE meta SET value = zeroblob(20000000) WHERE key = 'k'", [])?);
+        |db: &WriterDb| Ok(db.execute("UPDATE meta SET value = zeroblob(20000000) WHERE key = 'k'", [])?);
     store.write(fill).await.unwrap();
     store.write(put("l")).await.unwrap();
     let log = std::fs::metadata(dir.path().join("state.db-wal")).unwrap().len();
@@ -173,9 +173,9 @@ async fn a_long_reader_holds_up_neither_jobs_nor_the_log_for_ever() {
 async fn deleted_room_is_given_back_in_idle_moments() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
-    let huge = |db: &Connection| Ok(db.execute("INSERT INTO meta VALUES ('huge', zeroblob(40000000))", [])?);
+    let huge = |db: &WriterDb| Ok(db.execute("INSERT INTO meta VALUES ('huge', zeroblob(40000000))", [])?);
     store.write(huge).await.unwrap();
-    let delete = |db: &Connection| Ok(db.execute("DELETE FROM meta WHERE key = 'huge'", [])?);
+    let delete = |db: &WriterDb| Ok(db.execute("DELETE FROM meta WHERE key = 'huge'", [])?);
     store.write(delete).await.unwrap();
     let pages = |db: &Connection| Ok(db.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?);
     let mut idle_moments = 0;

@@ -99,7 +99,7 @@ impl Desk {
     /// Puts the dead letter 17 there, which the pages name.
     async fn has_a_dead_letter(&self) {
         let store = Store::open(&self.place.state(), Clock::system()).unwrap();
-        let plant = |db: &rusqlite::Connection| {
+        let plant = |db: &lockstep::store::WriterDb| {
             let entry = Entry {
                 number: 1,
                 uid: Uuid::from_u128(17),

@@ -22,7 +22,7 @@ impl Pair {
         let open = async |source: &'static str| {
             let ledger = stream(store, ("acme", "table=1")).await;
             let connection = ledger.connection;
-            let key = move |db: &Connection| {
+            let key = move |db: &WriterDb| {
                 streams::open(db, &StreamKey { connection, source, scope: "tree", fingerprint: "table=1" })
             };
             let row = store.write(key).await.unwrap();
@@ -141,7 +141,7 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Pack => {
                 let set = pair.threats.set;
-                store.write_seen(move |db| seen::pack(db, set, 8_000 * SECOND)).await.unwrap();
+                store.write(move |db| seen::pack(db, set, 8_000 * SECOND)).await.unwrap();
             }
             Step::Restart => pair = Pair::open(&store).await,
         }
@@ -223,7 +223,7 @@ async fn a_finding_that_another_site_entered_enters_nowhere_else() {
     assert_eq!(entered(&pair.audit, [audited(1, true, OWED)]).await, 1);
     let other = stream(&store, ("other", "table=1")).await;
     let connection = other.connection;
-    let key = move |db: &Connection| {
+    let key = move |db: &WriterDb| {
         streams::open(db, &StreamKey { connection, source: "threats", scope: "tree", fingerprint: "table=1" })
     };
     let opened = store.write(key).await.unwrap();

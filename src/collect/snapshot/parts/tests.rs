@@ -14,7 +14,7 @@ use crate::model::{Change, Kind, Lane, OrganizationId, SECOND, uid};
 use crate::portal::{Answer, Failure, PortalError};
 use crate::source::{Query, Scope, Shape, by_name};
 use crate::store::streams::StreamKey;
-use crate::store::{Store, connections, dead_letters, outbox, snapshots, streams};
+use crate::store::{Store, WriterDb, connections, dead_letters, outbox, snapshots, streams};
 
 const MINUTE: Micros = 60 * SECOND;
 const DAY: Micros = 24 * 60 * MINUTE;
@@ -140,7 +140,7 @@ impl World {
         let played = Played(Arc::new(Mutex::new(script)));
         let store = Store::open_in_memory(Clock::shifted(chrono::Duration::zero(), 1)).unwrap();
         let connection = store.write(|db| Ok(connections::register(db, "acme")?.id)).await.unwrap();
-        let key = move |db: &Connection| {
+        let key = move |db: &WriterDb| {
             streams::open(
                 db,
                 &StreamKey { connection, source: "approval_requests", scope: "tree", fingerprint: "" },
