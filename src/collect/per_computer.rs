@@ -428,7 +428,7 @@ impl History {
         let lasting = self.settings.source.lasting(text, self.now);
         let mut print = lasting.print.to_vec();
         print.push(u8::from(lasting.has_ended));
-        let known = snapshots::get_or_take_over(db, set, organization, &key)?;
+        let known = snapshots::get(db, set, organization, &key)?;
         if known.as_ref().is_some_and(|known| known.fingerprint == print) {
             return Ok(());
         }

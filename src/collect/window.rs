@@ -113,6 +113,8 @@ pub struct WindowStream<L, S> {
     roll_every: Seconds,
 }
 
+/// Why a second is no proof that seems whole.
+const JUST_AS_DEEP: &str = "with exactly as many rows as the portal was seen to list at most";
 /// How much deeper than the portal was seen to list a second is tried that cannot be taken smaller.
 const DEEPER: u64 = 4;
 const DAY: Seconds = 86_400;
@@ -352,25 +354,29 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
         let owed = Enter::Owed(second, second + 1);
         let whole = self.walk_to(depth, bare, lane, None, owed).await?;
         let mut entered = 0;
-        if !matches!(whole.end, End::Smaller { .. }) {
-            let held = whole.walk.held();
-            // A portal that lists and counts so many at most would answer the same if there were more.
-            let just_as_deep = held == self.notes.observed.depth();
+        let (held, total) = (whole.walk.held(), whole.walk.total());
+        let is_whole = !matches!(whole.end, End::Smaller { .. });
+        // A portal that lists and counts so many at most would answer the same if there were more; where it once listed
+        // as many, the depth is one more.
+        let known = self.notes.observed.depth();
+        let just_as_deep = is_whole && [known, known - 1].contains(&held);
+        if is_whole && !just_as_deep {
             // A total that is less than what is listed is capped: counts are to be believed no further.
-            if !just_as_deep && whole.walk.total().is_none_or(|total| total >= held) {
+            if total.is_none_or(|total| total >= held) {
                 self.notes.observed.goes_as_deep_as(held);
             }
-            if !just_as_deep && self.notes.observed.start_included == Some(true) {
+            if self.notes.observed.start_included == Some(true) {
                 return Ok(entered + self.close(second, second + 1, bare, whole).await?);
             }
-            let why = match just_as_deep {
-                true => "one second, with exactly as many rows as the portal lists at most",
-                false => "one second, too full to be asked together with the one before",
-            };
+            let why = "one second, too full to be asked together with the one before";
             self.settle_second(second, State::StableUnproven, why, listed, held);
             return Ok(entered + self.save(whole.pending).await?);
         }
-        let total = whole.walk.total();
+        let why = if just_as_deep { JUST_AS_DEEP } else { why.as_str() };
+        if just_as_deep && self.settings.splits.is_empty() {
+            self.settle_second(second, State::StableUnproven, &format!("one second, {why}"), listed, held);
+            return Ok(entered + self.save(whole.pending).await?);
+        }
         entered += self.save(whole.pending).await?;
         let (mut held, mut closed) = (0, !self.settings.splits.is_empty());
         for split in self.settings.splits {
@@ -385,7 +391,7 @@ impl<L: Listing, S: Ledger> WindowStream<L, S> {
             true => State::StableUnproven,
             false => State::Unreachable,
         };
-        let why = format!("one second, taken apart by action type: {}", why.as_str());
+        let why = format!("one second, taken apart by action type: {why}");
         self.settle_second(second, state, &why, listed, held);
         Ok(entered + self.save(Commit::default()).await?)
     }

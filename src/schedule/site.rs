@@ -320,8 +320,9 @@ impl Site {
     ) -> Result<(), SiteError> {
         let asked: BTreeSet<OrganizationId> = match members {
             _ if some_unknown => return Ok(()),
-            Some(members) if scopes.iter().any(Scope::is_tree) => members.clone(),
-            None if scopes.iter().any(Scope::is_tree) => return Ok(()),
+            // A portal that hides its list answers that there are none.
+            Some(members) if scopes.iter().any(Scope::is_tree) && members.len() > 1 => members.clone(),
+            _ if scopes.iter().any(Scope::is_tree) => return Ok(()),
             _ => scopes.iter().map(|scope| scope.organization().clone()).collect(),
         };
         let id = self.row.id;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{StoreError, snapshots};
 use crate::model::{ConnectionId, Micros, OrganizationId, SECOND, is_guid};
 
 /// A registered portal account, as the state knows it.
@@ -50,8 +50,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ConnectionRow> {
 }
 
 /// Retires the connections of sites that are configured no more: what they claimed is free for the next site that
-/// reads it. What other sites merely counted of it is forgotten, so that it is listed as new to them; what the
-/// retired one has seen counts as known to all. A retired connection has a negative epoch until its site is
+/// reads it, which goes on from what was told of it. A retired connection has a negative epoch until its site is
 /// registered again. To be called before any stream of another site runs.
 pub fn retire_all_but(db: &Connection, sites: &[&str]) -> Result<(), StoreError> {
     for connection in list(db)?.iter().filter(|one| one.epoch > 0 && !sites.contains(&one.site.as_str())) {
@@ -348,8 +347,8 @@ pub fn claimed_elsewhere(db: &Connection) -> Result<BTreeMap<String, Vec<Claimed
     Ok(found)
 }
 
-/// Claims a source of an organization for a connection, if nobody has. Answers whose it is: the
-/// first connection to read it.
+/// Claims a source of an organization for a connection that knows it, if nobody has: it goes on from what was told of
+/// it before. Answers whose it is: the first connection to read it.
 pub fn claim(
     db: &Connection,
     organization: &OrganizationId,
@@ -361,6 +360,7 @@ pub fn claim(
     }
     db.prepare_cached("INSERT INTO claim (organization_id, source, connection_id) VALUES (?1, ?2, ?3)")?
         .execute(params![organization.as_str(), source, connection])?;
+    snapshots::take_over(db, connection, organization, source)?;
     Ok(connection)
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{StoreError, compress};
-use crate::model::{ConnectionId, Micros};
+use crate::model::{ConnectionId, Micros, OrganizationId};
 
 /// The largest row that a page can hold, and some.
 pub(super) const LARGEST_ROW: usize = 160 * 1024 * 1024;
@@ -221,50 +221,47 @@ pub fn was_told(db: &Connection, set: i64, organization: i64, vendor_id: &str) -
     Ok(db.prepare_cached(entered)?.exists(params![set, organization, vendor_id])?)
 }
 
-/// What is known of one thing: here, or else at another site of the same source, which told of it before. That is
-/// taken over, so that nothing is told twice and no uid stands for two states. Things of no organization are each site's
-/// own.
-pub fn get_or_take_over(
+/// Takes over from other sites what they told of an organization's things of one source, so that nothing is told twice,
+/// no uid stands for two states, and what disappears meanwhile is missed. Each thing is known at one site only; what is of no organization is each
+/// site's own.
+pub(super) fn take_over(
     db: &Connection,
-    set: i64,
-    organization: i64,
-    vendor_id: &str,
-) -> Result<Option<Known>, StoreError> {
-    if let Some(known) = get(db, set, organization, vendor_id)? {
-        return Ok(Some(known));
+    connection: ConnectionId,
+    organization: &OrganizationId,
+    source: &str,
+) -> Result<(), StoreError> {
+    if organization.is_none() {
+        return Ok(());
     }
-    let mut others = db.prepare_cached(
-        "SELECT theirs.id, place.id FROM seen_set mine
-         JOIN seen_set theirs ON theirs.source = mine.source AND theirs.part = mine.part
-           AND theirs.connection_id <> mine.connection_id
-         JOIN organization own ON own.id = ?2 AND own.organization_id <> ''
+    let mut theirs = db.prepare_cached(
+        "SELECT theirs.id, place.id, mine.id, own.id FROM organization own
+         JOIN seen_set mine ON mine.connection_id = own.connection_id AND mine.source = ?3
+         JOIN seen_set theirs ON theirs.source = mine.source AND theirs.part = mine.part AND theirs.id <> mine.id
          JOIN organization place ON place.connection_id = theirs.connection_id
            AND place.organization_id = own.organization_id
-         WHERE mine.id = ?1",
+         WHERE own.connection_id = ?1 AND own.organization_id = ?2",
     )?;
-    let others = others.query_map([set, organization], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let mut taken = 0;
-    for other in others {
-        let (theirs, place): (i64, i64) = other?;
-        let from = params![set, organization, theirs, place, vendor_id];
-        taken += db
-            .prepare_cached(
-                "INSERT OR IGNORE INTO snapshot
-                   (set_id, organization, vendor_id, fingerprint, row, state, changed, restated)
-                 SELECT ?1, ?2, vendor_id, fingerprint, row, state, changed, restated FROM snapshot
-                 WHERE set_id = ?3 AND organization = ?4 AND vendor_id = ?5",
-            )?
-            .execute(from)?;
+    let theirs: Vec<(i64, i64, i64, i64)> = theirs
+        .query_map(params![connection, organization.as_str(), source], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (theirs, place, mine, own) in theirs {
+        db.prepare_cached(
+            "UPDATE OR REPLACE snapshot SET set_id = ?3, organization = ?4 WHERE set_id = ?1 AND organization = ?2",
+        )?
+        .execute([theirs, place, mine, own])?;
         db.prepare_cached(
             "INSERT INTO occurrence (set_id, organization, vendor_id, fingerprint, count)
-             SELECT ?1, ?2, vendor_id, fingerprint, count FROM occurrence
-             WHERE set_id = ?3 AND organization = ?4 AND vendor_id = ?5
+             SELECT ?3, ?4, vendor_id, fingerprint, count FROM occurrence WHERE set_id = ?1 AND organization = ?2
              ON CONFLICT (set_id, organization, vendor_id, fingerprint)
              DO UPDATE SET count = max(count, excluded.count)",
         )?
-        .execute(from)?;
+        .execute([theirs, place, mine, own])?;
+        db.prepare_cached("DELETE FROM occurrence WHERE set_id = ?1 AND organization = ?2")?
+            .execute([theirs, place])?;
     }
-    if taken > 0 { get(db, set, organization, vendor_id) } else { Ok(None) }
+    Ok(())
 }
 
 /// Counts that a thing enters a state once more, and answers how often it had entered it before.

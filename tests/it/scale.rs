@@ -474,7 +474,7 @@ async fn a_day_later(app: &TestApp, is_done: impl Fn(&Status) -> bool) {
 }
 
 /// Whether a stream of the unified audit of this organization alone has nothing left to do.
-fn is_proven(status: &Status, organization: &str, until: Micros) -> bool {
+fn is_read(status: &Status, organization: &str, until: Micros) -> bool {
     streams(status).any(|one| {
         one.source == "unified_audit"
             && one.scope == organization
@@ -519,11 +519,11 @@ async fn an_organization_that_the_tree_does_not_show_is_asked_alone_said_and_del
     assert!(status.problems.iter().any(|problem| problem.contains(&said)), "{:#?}", status.problems);
     assert!(status.fresh, "what is asked alone is not missing");
     let until = app.portal.now();
-    a_day_later(&app, |status| is_proven(status, &hidden, until)).await;
+    a_day_later(&app, |status| is_read(status, &hidden, until)).await;
     compared(&mut app, "hidden in the tree").await;
 
     app.run().await;
-    app.wait("asked it alone again", SOON, |status| is_proven(status, &hidden, until)).await;
+    app.wait("asked it alone again", SOON, |status| is_read(status, &hidden, until)).await;
     app.portal.clear_faults(Some(fault));
     app.portal.stage().world.options.live = true;
     a_while(&app, |status| windows(status).all(|one| one.scope == "tree")).await;
@@ -543,7 +543,7 @@ async fn organizations_of_a_tree_that_the_portal_refuses_are_asked_one_by_one_un
     app.advance(2 * HOUR);
     let until = app.portal.now() - 10 * MINUTE;
     let each: Vec<String> = (0..4).map(|index| app.portal.organization(index).to_string()).collect();
-    let all = |status: &Status| each.iter().all(|one| is_proven(status, one, until));
+    let all = |status: &Status| each.iter().all(|one| is_read(status, one, until));
     let status = app.wait("asked each alone", 2 * SOON, all).await;
     let said = "the portal refuses the tree: each of its organizations is asked alone";
     assert!(status.problems.iter().any(|problem| problem.contains(said)), "{:#?}", status.problems);

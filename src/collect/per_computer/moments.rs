@@ -56,7 +56,7 @@ impl History {
             return Ok(None);
         }
         let (set, organization) = (self.settings.set, self.due.organization);
-        let known = snapshots::get_or_take_over(db, set, organization, &self.due.computer)?;
+        let known = snapshots::get(db, set, organization, &self.due.computer)?;
         Ok(known.map(|known| known.restated))
     }
 
@@ -77,8 +77,7 @@ impl History {
     fn is_ours(&self, db: &Connection) -> Result<bool, StoreError> {
         let PerComputerSettings { connection, source, .. } = &self.settings;
         let organization = OrganizationId::new(&self.due.organization_id);
-        let owner = connections::claimed_by(db, &organization, source.name())?;
-        Ok(owner.is_none_or(|owner| owner == *connection))
+        Ok(connections::claim(db, &organization, source.name(), *connection)? == *connection)
     }
 
     /// The entry of a row, if it was not told.
@@ -93,7 +92,7 @@ impl History {
         let (set, organization) = (self.settings.set, self.due.organization);
         let key = format!("{}/{}", self.due.computer, folded(vendor_id));
         let is_old = row.at.is_some_and(|at| at < since);
-        if is_old || snapshots::get_or_take_over(db, set, organization, &key)?.is_some() {
+        if is_old || snapshots::get(db, set, organization, &key)?.is_some() {
             return Ok(());
         }
         // One without a time might be told at any time, so it is remembered for ever.

@@ -136,7 +136,7 @@ impl Page {
         // As the uid does: a portal that changes the case of a GUID means the same thing.
         let vendor_id = &*folded(vendor_id);
         let print = self.print(&row.body, row.shape);
-        let mut known = snapshots::get_or_take_over(db, set, organization, vendor_id)?;
+        let mut known = snapshots::get(db, set, organization, vendor_id)?;
         if let Some(known) =
             known.as_mut().filter(|known| known.fingerprint != print && known.presence != Presence::Removed)
         {

@@ -308,6 +308,39 @@ async fn what_a_site_gives_free_goes_on_at_the_next_one_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_goes_to_another_site_and_back_never_takes_a_uid_twice_and_misses_what_is_removed_meanwhile() {
+    let mut first = World::new().await;
+    first.script(|script| script.rows = (0..4).map(|n| ("a", format!("c{n}"), "Secure")).collect());
+    let mut uids: HashSet<Uuid> = first.poll().await.iter().map(|one| one.uid).collect();
+    let (store, played) = (first.stream.store.clone(), first.played);
+    let second = World { played, stream: open(&store, played, "other", tree()).await, read: 0 };
+    let (mut owner, mut other) = (first, second);
+    for (round, mode) in ["Learning", "Secure", "Learning", "Secure", "Learning"].into_iter().enumerate() {
+        let connection = owner.stream.settings.connection;
+        store.write(move |db| connections::release_all_but(db, connection, &[].into())).await.unwrap();
+        std::mem::swap(&mut owner, &mut other);
+        owner.script(|script| script.rows[0].2 = mode);
+        if round == 2 {
+            owner.script(|script| drop(script.rows.remove(3)));
+        }
+        let becomes: Vec<Seen> = {
+            let (one, two) = (owner.poll().await, owner.poll().await);
+            one.into_iter().chain(two).filter(|one| one.change != Change::Restated).collect()
+        };
+        let expected = match round {
+            2 => vec![(Change::Changed, "c0"), (Change::Removed, "c3")],
+            _ => vec![(Change::Changed, "c0")],
+        };
+        assert_eq!(told(&becomes), expected, "round {round}");
+        assert!(
+            becomes.iter().all(|one| uids.insert(one.uid)),
+            "no uid stands for two states, round {round}"
+        );
+        assert_eq!(other.poll().await, [], "round {round}");
+    }
+}
+
+#[tokio::test]
 async fn a_row_that_goes_back_to_a_former_state_gets_a_uid_of_its_own() {
     let mut world = World::new().await;
     world.script(|script| script.rows = vec![("a", "c0".to_owned(), "Secure")]);

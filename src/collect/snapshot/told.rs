@@ -26,7 +26,7 @@ impl Page {
         let text = std::str::from_utf8(&row.body).unwrap_or_default();
         let lasting = source.lasting(text, self.now);
         let print = self.print_of_told(text, &lasting);
-        let mut known = snapshots::get_or_take_over(db, set, organization, id)?;
+        let mut known = snapshots::get(db, set, organization, id)?;
         if let Some(known) = known.as_mut().filter(|known| known.fingerprint != print) {
             // Other members may have counted when it was told: its row tells.
             let row = String::from_utf8_lossy(&known.row);

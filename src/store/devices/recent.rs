@@ -49,7 +49,8 @@ impl Recent {
 
     /// A device is deleted, or some of its users. Its short key may come to be another's.
     pub(super) fn forget(&mut self, device: i64) {
-        let Some(Known { organization, computer, .. }) = self.known.remove(&device) else { return };
+        let Some(Known { organization, computer, users, .. }) = self.known.remove(&device) else { return };
+        self.held = self.held.saturating_sub(1 + users.len());
         self.ids.get_mut(&organization).map(|ids| ids.remove(&computer));
     }
 
@@ -61,6 +62,9 @@ impl Recent {
     /// So many changes of user were written.
     pub(super) fn grown(&mut self, by: usize) {
         self.held += by;
+        if self.held > MOST {
+            self.clear();
+        }
     }
 
     pub(super) fn get(
