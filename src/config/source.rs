@@ -307,15 +307,15 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
     Some(source)
 }
 
-/// Nothing that the portal is known to answer tells which applications match a request: the contract names no such
-/// path among those that only read.
+/// Which applications match a request is asked by `Application/ApplicationGetMatchingList`, of whose answer the
+/// vendor's description says nothing but that it is one.
 fn no_enrichment(section: &Section<'_>) -> Option<()> {
     section.takes("enrich", || "an empty list; no portal is known to tell more".to_owned());
     let words: Vec<String> = section.required("enrich")?;
     let Some(word) = words.first() else { return Some(()) };
     let text = match word.as_str() {
         "matching_application" => {
-            "matching_application is not read: no path of the portal is known that tells it without writing; remove it"
+            "matching_application is not read: the vendor tells how a portal is asked for it, and not what it answers; remove it"
                 .to_owned()
         }
         other => format!("unknown \"{other}\"; nothing can be named here yet"),

@@ -28,7 +28,7 @@ sources:
       connections[0].sources.computers.every: must be from 100ms to 30d, found 0s
       connections[0].sources.computers.restate: must be from 1m to 365d, found 1s
       connections[0].sources.organizations.settle: unknown key; known here: enabled, every, page_size, restate
-      connections[0].sources.approval_requests.enrich: matching_application is not read: no path of the portal is known that tells it without writing; remove it
+      connections[0].sources.approval_requests.enrich: matching_application is not read: the vendor tells how a portal is asked for it, and not what it answers; remove it
       connections[0].sources.approval_requests.sweep: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "often"
       connections[0].sources.approval_requests.restate: unknown key; known here: enabled, every, page_size, backfill, decided_every, enrich, sweep
       connections[0].sources.polices: unknown source; did you mean "policies"?
