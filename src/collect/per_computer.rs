@@ -367,11 +367,18 @@ impl History {
         came.unwrap_or(self.began).max(self.began) - self.settings.backfill
     }
 
+    /// Whether this site tells of the computer, which it claims with its organization if nobody has.
+    fn claims(&self, db: &Connection) -> Result<bool, StoreError> {
+        let PerComputerSettings { connection, source, .. } = &self.settings;
+        let organization = OrganizationId::new(&self.due.organization_id);
+        Ok(connections::claim(db, &organization, source.name(), *connection)? == *connection)
+    }
+
     fn apply(&self, db: &Connection, rows: &[ListedRow]) -> Result<u64, StoreError> {
         let PerComputerSettings { connection, epoch, source, .. } = &self.settings;
         connections::set_clock(db, *connection, self.now, self.stored)?;
         let organization = OrganizationId::new(&self.due.organization_id);
-        let ours = connections::claim(db, &organization, source.name(), *connection)? == *connection;
+        let ours = self.claims(db)?;
         let mut since = self.since(connections::first_seen(db, self.due.organization)?);
         if ours && let Some(line) = self.line(db)? {
             since = since.max(line);

@@ -208,9 +208,11 @@ pub fn look<'c>(
 }
 
 /// Whether the last user of a listed device is another one than its last record told.
-pub fn has_another_user(db: &Connection, organization: i64, computer: &str) -> Result<bool, StoreError> {
-    let Some(device) = by_id(db, organization, computer)? else { return Ok(false) };
-    let users = Users::read(db, device.id)?;
+pub fn has_another_user(db: &WriterDb, organization: i64, computer: &str) -> Result<bool, StoreError> {
+    let mut recent = db.recent.borrow_mut();
+    let Some(Known { device, users, .. }) = recent.by_id(db, organization, computer)? else {
+        return Ok(false);
+    };
     let user = users.last().map_or("", |run| &run.name);
     let told = "SELECT told FROM device WHERE id = ?1";
     let told: String = db.prepare_cached(told)?.query_row([device.id], |row| row.get(0))?;
@@ -246,25 +248,30 @@ pub fn prune(db: &WriterDb, before: Micros, after: i64, batch: u32) -> Result<Op
         .query_map(params![after, batch, before], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     for (id, unused, retired) in &devices {
-        db.recent.borrow_mut().forget(*id);
         if *unused || *retired {
+            db.recent.borrow_mut().forget(*id);
             db.prepare_cached("DELETE FROM last_user WHERE device = ?1")?.execute([id])?;
             db.prepare_cached("DELETE FROM device WHERE id = ?1")?.execute([id])?;
             continue;
         }
-        db.prepare_cached(
-            "DELETE FROM last_user WHERE device = ?1 AND since <
+        let followed = db
+            .prepare_cached(
+                "DELETE FROM last_user WHERE device = ?1 AND since <
                (SELECT max(since) FROM last_user next
                 WHERE next.device = ?1 AND next.origin = last_user.origin AND next.since <= ?2
                   AND next.name <> '')",
-        )?
-        .execute(params![id, before])?;
-        db.prepare_cached(
-            "DELETE FROM last_user WHERE device = ?1 AND origin = ?2 AND since <=
+            )?
+            .execute(params![id, before])?;
+        let too_many = db
+            .prepare_cached(
+                "DELETE FROM last_user WHERE device = ?1 AND origin = ?2 AND since <=
                (SELECT since FROM last_user WHERE device = ?1 AND origin = ?2
                 ORDER BY since DESC LIMIT 1 OFFSET ?3)",
-        )?
-        .execute(params![id, UserOrigin::UnifiedAudit.code(), MOST_USERS])?;
+            )?
+            .execute(params![id, UserOrigin::UnifiedAudit.code(), MOST_USERS])?;
+        if followed + too_many > 0 {
+            db.recent.borrow_mut().forget(*id);
+        }
     }
     Ok(devices.last().map(|(id, ..)| *id).filter(|_| devices.len() == batch as usize))
 }

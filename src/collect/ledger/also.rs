@@ -6,9 +6,8 @@ use super::StreamLedger;
 use crate::collect::window::{Commit, Notes, RowCommit};
 use crate::coverage::Axis;
 use crate::model::{Micros, SECOND, Seconds};
-use crate::store::WriterDb;
 use crate::store::seen::ListedBy;
-use crate::store::{StoreError, backfill, streams};
+use crate::store::{StoreError, WriterDb, backfill, streams};
 
 /// The ledger of another source's stream of the same scope, in which rated rows are entered with the page that
 /// lists them, whether or not its own query ever does. They count there only once it does.

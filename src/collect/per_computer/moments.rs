@@ -8,9 +8,9 @@
 
 use rusqlite::Connection;
 
-use super::{History, Made, PerComputerSettings};
+use super::{History, Made};
 use crate::collect::ListedRow;
-use crate::model::{Change, Micros, OrganizationId, folded};
+use crate::model::{Change, Micros, folded};
 use crate::store::snapshots::{self, Known, Presence};
 use crate::store::{StoreError, connections};
 
@@ -42,7 +42,7 @@ impl Depth {
 impl History {
     /// How far down to read; of what another site tells no further than the first page.
     pub(super) fn depth(&self, db: &Connection) -> Result<Depth, StoreError> {
-        if !self.is_ours(db)? {
+        if !self.claims(db)? {
             return Ok(Depth::new(Micros::MAX));
         }
         let since = self.since(connections::first_seen(db, self.due.organization)?);
@@ -64,7 +64,7 @@ impl History {
     /// of it, that one moves the line.
     pub(super) fn note_asked(&self, db: &Connection) -> Result<(), StoreError> {
         let Some(remembered) = self.settings.remembered else { return Ok(()) };
-        if !self.is_ours(db)? {
+        if !self.claims(db)? {
             return Ok(());
         }
         let (set, organization, computer) = (self.settings.set, self.due.organization, &*self.due.computer);
@@ -72,12 +72,6 @@ impl History {
         let line = self.line(db)?.map_or(reached, |line| line.max(reached));
         snapshots::set(db, set, organization, computer, &noted(line), self.now)?;
         snapshots::forget(db, set, organization, computer, line)
-    }
-
-    fn is_ours(&self, db: &Connection) -> Result<bool, StoreError> {
-        let PerComputerSettings { connection, source, .. } = &self.settings;
-        let organization = OrganizationId::new(&self.due.organization_id);
-        Ok(connections::claim(db, &organization, source.name(), *connection)? == *connection)
     }
 
     /// The entry of a row, if it was not told.

@@ -6,7 +6,6 @@
 //! end. That a row is gone is only concluded from sweeps of all parts, since it may be in the one that could not be
 //! read, or have moved to one that was read before.
 
-use crate::store::WriterDb;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,7 @@ use crate::coverage::walk::RowId;
 use crate::model::{Micros, RowIds};
 use crate::portal::{PortalError, Remedy, SAFE_PAGE_SIZE};
 use crate::source::Parts;
+use crate::store::WriterDb;
 
 /// Rows beyond which a portal need not list anything (contract section 1.6).
 const DEPTH: u64 = 10_000;

@@ -7,9 +7,8 @@ use crate::collect::ListedRow;
 use crate::model::{Change, Micros, folded, uid};
 use crate::normalise::{digest, fingerprint_of};
 use crate::source::{Lasting, Source, by_name};
-use crate::store::StoreError;
-use crate::store::WriterDb;
 use crate::store::snapshots::{self, Known, Presence};
+use crate::store::{StoreError, WriterDb};
 
 impl Page {
     /// The entries that a listed row gives.

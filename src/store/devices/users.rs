@@ -139,11 +139,7 @@ impl Users {
 }
 
 fn place(origin: UserOrigin) -> usize {
-    match origin {
-        UserOrigin::Computer => 0,
-        UserOrigin::UnifiedAudit => 1,
-        UserOrigin::Report => 2,
-    }
+    usize::try_from(origin.code()).expect("codes count from 0")
 }
 
 /// Who of two came later.

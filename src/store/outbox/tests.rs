@@ -5,11 +5,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::SECOND;
-use crate::store::Store;
-use crate::store::WriterDb;
 use crate::store::connections::register;
 use crate::store::sinks::{configure, confirm};
 use crate::store::tests::{clock, memory};
+use crate::store::{Store, WriterDb};
 
 pub(in crate::store) fn entry(number: u128, row: &str) -> NewEntry<'_> {
     NewEntry {
