@@ -36,6 +36,14 @@ impl Budget {
         Reservation { permit: permit.expect("the budget is never closed"), budget: self.clone() }
     }
 
+    /// So many bytes if they are free and nobody waits for them, also for somebody who holds some already; never
+    /// waits.
+    pub fn try_reserve(&self, bytes: u64) -> Option<Reservation> {
+        let wanted = units_of(bytes).min(self.units);
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(wanted).ok()?;
+        Some(Reservation { permit, budget: self.clone() })
+    }
+
     /// Bytes in the budget.
     pub fn total(&self) -> u64 {
         u64::from(self.units) * UNIT

@@ -26,19 +26,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::{Budget, Reservation};
+use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::epitaph::{Epitaph, REMEDY};
-use crate::format::Format;
 use crate::model::{Lane, Positions};
-use crate::redact::Redact;
-use crate::select::Select;
 use crate::sink::{Remedy, Sink, SinkConfig, SinkState};
 use crate::store::outbox;
 use crate::store::replays::{self, Replay};
 use crate::store::sink_days::{self, Given};
 use crate::store::{Store, StoreError, WriterDb, sinks};
-use assemble::{Assembled, MEMORY_FACTOR};
+use assemble::Assembled;
 pub use error::DeliverError;
 use inventory::Inventory;
 use letters::by_sink;
@@ -46,7 +43,7 @@ use refusals::Refusals;
 use room::{FULL, SHORT};
 pub use status::{Notice, PendingStatus, SinkCondition, SinkStatus, Today};
 use today::day_number;
-use work::Work;
+use work::{Assembler, Ready, Work};
 
 /// How a worker behaves; the same for every sink unless its configuration says otherwise.
 #[derive(Clone, Debug)]
@@ -91,9 +88,11 @@ pub const FAULT_POINTS: &[&str] = &["deliver.confirm.after"];
 /// Delivers to one sink.
 pub struct Worker {
     name: String,
-    format: Format,
-    redact: Option<Redact>,
-    select: Arc<Select>,
+    assembler: Assembler,
+    /// The next batch is put together while one is written: worth its memory where writing is waiting.
+    looks_ahead: bool,
+    /// The batch that comes after the one that was written last.
+    ahead: Option<Ready>,
     /// Where the list of all computers stands.
     inventory: Vec<PathBuf>,
     max_per_day: Option<u64>,
@@ -107,7 +106,6 @@ pub struct Worker {
     refusals: Refusals,
     store: Store,
     clock: Clock,
-    budget: Budget,
     settings: Settings,
     appended: watch::Receiver<()>,
     status: watch::Sender<SinkStatus>,
@@ -138,11 +136,20 @@ impl Worker {
         let largest = usize::try_from(config.kind.largest_batch()).unwrap_or(usize::MAX);
         let settings = Settings { batch_bytes: settings.batch_bytes.min(largest), ..settings };
         let batch_bytes = u64::try_from(settings.batch_bytes).expect("memory is smaller");
-        Self {
+        let assembler = Assembler {
             name: config.name.clone(),
             format: config.format,
             redact: config.redact.clone(),
             select: Arc::new(config.select.clone()),
+            store: store.clone(),
+            budget,
+            batch_bytes: settings.batch_bytes,
+        };
+        Self {
+            name: config.name.clone(),
+            assembler,
+            looks_ahead: config.kind.is_far(),
+            ahead: None,
             inventory: config.kind.inventory().to_vec(),
             max_per_day: config.max_per_day,
             sink: Sink::new(config, batch_bytes, &clock),
@@ -153,7 +160,6 @@ impl Worker {
             refusals: Refusals::default(),
             store,
             clock,
-            budget,
             settings,
             appended,
             status: watch::channel(status).0,
@@ -170,8 +176,8 @@ impl Worker {
     pub fn inventory(&self) -> Option<Inventory> {
         (!self.inventory.is_empty()).then(|| Inventory {
             paths: self.inventory.clone(),
-            select: Arc::clone(&self.select),
-            redact: self.redact.clone(),
+            select: Arc::clone(&self.assembler.select),
+            redact: self.assembler.redact.clone(),
             store: self.store.clone(),
             clock: self.clock.clone(),
             status: self.status.clone(),
@@ -287,6 +293,7 @@ impl Worker {
     /// Says what went wrong and how long to wait. The next round begins with the sink's recovery.
     fn failed(&mut self, error: &DeliverError, failures: u32) -> Duration {
         self.recovered = false;
+        self.ahead = None;
         self.take_notices();
         let (now, text) = (self.clock.now(), error.to_string());
         let (condition, pause) = match error.remedy() {
@@ -328,7 +335,10 @@ impl Worker {
             round = self.round(done) => Some(round),
             () = patience => None,
         };
-        self.recovered &= round.is_some();
+        if round.is_none() {
+            self.recovered = false;
+            self.ahead = None;
+        }
         round
     }
 
@@ -342,18 +352,48 @@ impl Worker {
             self.pending().await?;
             self.recover().await?;
         }
-        let Some(work) = self.pending().await? else {
-            while let Some(state) = self.sink.idle(self.clock.now()).await? {
-                self.save(state).await?;
+        let ready = match self.ahead.take() {
+            Some(ready) => ready,
+            None => {
+                let Some(work) = self.pending().await? else {
+                    while let Some(state) = self.sink.idle(self.clock.now()).await? {
+                        self.save(state).await?;
+                    }
+                    self.take_notices();
+                    self.well();
+                    return Ok(Round::Empty);
+                };
+                self.turn = self.turn.wrapping_add(1);
+                let ready = self.assembler.assemble(work, self.turn, stop).await?;
+                let Some(ready) = ready else { return Ok(Round::Empty) };
+                ready
             }
-            self.take_notices();
-            self.well();
-            return Ok(Round::Empty);
         };
-        let memory = self.settings.batch_bytes.saturating_mul(MEMORY_FACTOR);
-        let Some(assembled) = self.assemble(&work, memory, stop).await? else { return Ok(Round::Empty) };
-        self.deliver(work, assembled).await?;
+        self.turn = self.turn.wrapping_add(1);
+        let (assembler, turn) = (self.assembler.clone(), self.turn);
+        let written = (self.looks_ahead && ready.leaves_more(self.settings.batch_bytes))
+            .then(|| ready.assembled.positions.clone());
+        let look_ahead = async {
+            match written {
+                Some(written) => assembler.look_ahead(written, turn).await,
+                None => Ok(None),
+            }
+        };
+        let (delivered, ahead) = tokio::join!(self.deliver(ready), look_ahead);
+        delivered?;
+        // What goes wrong in looking ahead shows once more in its own round.
+        if let Ok(Some(ahead)) = ahead {
+            self.status.send_modify(|status| status.set_pending(&ahead.pending));
+            self.ahead = ahead.ready;
+        }
         Ok(Round::Delivered)
+    }
+
+    /// What is to be delivered next; all that is pending is told.
+    async fn pending(&mut self) -> Result<Option<Work>, StoreError> {
+        let pending = self.assembler.pending().await?;
+        self.status.send_modify(|status| status.set_pending(&pending.all));
+        Ok(pending.next)
     }
 
     async fn recover(&mut self) -> Result<(), DeliverError> {
@@ -399,11 +439,8 @@ impl Worker {
     }
 
     /// Nothing is confirmed before the sink has it, and nothing given up before its dead letter is safe.
-    async fn deliver(
-        &mut self,
-        work: Work,
-        (assembled, _memory): (Assembled, Reservation),
-    ) -> Result<(), DeliverError> {
+    async fn deliver(&mut self, ready: Ready) -> Result<(), DeliverError> {
+        let Ready { work, assembled, memory: _memory } = ready;
         let Assembled { mut batch, positions, refused, unknown } = assembled;
         batch.again = matches!(work, Work::Again(_));
         // What is refused once more says nothing new.

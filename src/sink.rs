@@ -96,6 +96,14 @@ impl SinkKind {
         }
     }
 
+    /// Whether writing is mostly waiting for another machine's answer.
+    pub fn is_far(&self) -> bool {
+        match self {
+            SinkKind::Http(_) | SinkKind::Kafka(_) => true,
+            SinkKind::File { .. } | SinkKind::Stdout => false,
+        }
+    }
+
     /// Bytes that a batch should not exceed.
     pub fn largest_batch(&self) -> u64 {
         match self {

@@ -32,6 +32,8 @@ impl Worker {
         if !behind {
             return Ok(());
         }
+        // It holds what is let go now.
+        self.ahead = None;
         let mut let_go = 0;
         loop {
             let (name, now) = (self.name.clone(), self.clock.now().timestamp_micros());

@@ -1,4 +1,5 @@
 mod again;
+mod ahead;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,8 +14,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::credentials::SecretSource;
+use crate::format::Format;
 use crate::model::{Change, Chunk, ConnectionId, Kind, Lane, Micros, OrganizationId, Retried};
+use crate::redact::Redact;
 use crate::redact::class::{Class, Classes, How};
+use crate::select::Select;
 use crate::sink::SinkKind;
 use crate::sinks::file::{Compression, PathTemplate};
 use crate::store::outbox::NewEntry;
@@ -60,7 +64,10 @@ impl Bench {
             .unwrap();
         let worker = |(config, row): (&SinkConfig, sinks::SinkRow)| {
             let (store, clock, budget) = (self.store.clone(), self.clock.clone(), Budget::new(1 << 20));
-            Worker::new(config, row.state, store, clock, budget, settings(), self.appended.subscribe())
+            let worker =
+                Worker::new(config, row.state, store, clock, budget, settings(), self.appended.subscribe());
+            // What holds for a sink that looks ahead holds for one that does not.
+            Worker { looks_ahead: true, ..worker }
         };
         configs.iter().zip(rows).map(worker).collect()
     }
@@ -182,7 +189,7 @@ async fn a_sink_gets_pseudonyms_of_the_key_as_it_is_and_nothing_while_there_is_n
     classes.set(Class::User, How::Pseudonym);
     let redact = Redact { classes, key: Some(SecretSource::File(key.clone())) };
     let mut worker = bench.worker().await;
-    worker.redact = Some(redact);
+    worker.assembler.redact = Some(redact);
     let row = |name: u64| vec![format!("{{\"name\":{name},\"username\":\"alice\"}}")];
     let stop = CancellationToken::new();
 

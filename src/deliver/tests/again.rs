@@ -14,7 +14,9 @@ impl Bench {
         let row =
             self.store.write(|db| sinks::configure(db, &[("out", "file", "raw")])).await.unwrap().remove(0);
         let (store, clock, budget) = (self.store.clone(), self.clock.clone(), Budget::new(1 << 20));
-        Worker::new(&config, row.state, store, clock, budget, settings(), self.appended.subscribe())
+        let worker =
+            Worker::new(&config, row.state, store, clock, budget, settings(), self.appended.subscribe());
+        Worker { looks_ahead: true, ..worker }
     }
 
     async fn retry_all(&self) -> Vec<Result<(), dead_letters::Stays>> {

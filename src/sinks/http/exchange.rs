@@ -1,6 +1,6 @@
 //! One request and its answer.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ use crate::sink::Batch;
 
 /// Bytes of an answer that are read; no protocol here needs more for one request.
 const LONGEST_ANSWER: usize = 8 << 20;
+
+/// Bytes that are collected before they are packed.
+const PACKED_AT_ONCE: usize = 64 << 10;
 
 /// Parts of an address that are shorter are words.
 const SHORTEST_SECRET: usize = 6;
@@ -87,9 +90,11 @@ impl Errand {
         let errand = Arc::clone(self);
         let made = tokio::task::spawn_blocking(move || {
             if errand.settings.gzip {
-                let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+                // Every call packs what it is given, and a record comes in many small pieces.
+                let packed = GzEncoder::new(Vec::new(), Compression::fast());
+                let mut packed = BufWriter::with_capacity(PACKED_AT_ONCE, packed);
                 write(&errand, &mut packed)?;
-                packed.finish()
+                packed.into_inner()?.finish()
             } else {
                 let mut plain = Vec::new();
                 write(&errand, &mut plain).map(|()| plain)
