@@ -173,14 +173,22 @@ fn unheeded(config: &Config) -> Vec<String> {
 fn written(config: &Config) -> Vec<(String, PathBuf)> {
     let mut folders = vec![("state.dir".to_owned(), config.state.dir.clone())];
     for sink in &config.sinks {
-        if let SinkKind::File { path, .. } = &sink.kind {
+        if let SinkKind::File { path, inventory, .. } = &sink.kind {
             // What stands before the first placeholder is the same for every file.
             let text = path.to_string();
-            let fixed = text.split('{').next().unwrap_or_default();
-            let folder = fixed
-                .rsplit_once('/')
-                .map_or(".", |(folder, _)| if folder.is_empty() { "/" } else { folder });
-            folders.push((format!("sink {}", sink.name), PathBuf::from(folder)));
+            let fixed = text.split('{').next().unwrap_or_default().to_owned();
+            let lists = inventory.iter().map(|list| list.display().to_string());
+            for file in std::iter::once(fixed).chain(lists) {
+                let folder = match file.rsplit_once('/') {
+                    None => ".",
+                    Some(("", _)) => "/",
+                    Some((folder, _)) => folder,
+                };
+                let folder = (format!("sink {}", sink.name), PathBuf::from(folder));
+                if !folders.contains(&folder) {
+                    folders.push(folder);
+                }
+            }
         }
     }
     folders
@@ -269,15 +277,16 @@ fn write_connection(f: &mut fmt::Formatter<'_>, connection: &Connection, delay: 
         Organizations::Only(names) => format!("organizations {}", names.join(", ")),
     };
     writeln!(f, "site {}: {}, {organizations}", connection.site, connection.base_url)?;
+    let width = connection.sources.keys().map(|name| name.len()).max().unwrap_or(0);
     for (name, source) in &connection.sources {
         if !source.enabled {
-            writeln!(f, "  {name:<14} off")?;
+            writeln!(f, "  {name:<width$}  off")?;
             continue;
         }
         let reachable = connection.every(source).mul_f64(delay);
         write!(
             f,
-            "  {name:<14} every {:<4} reachable {:<6}",
+            "  {name:<width$}  every {:<4} reachable {:<6}",
             human(source.every),
             human(rounded(reachable))
         )?;
@@ -371,14 +380,14 @@ server: { ops: off }
         let summary = summary.lines().filter(told).collect::<Vec<_>>().join("\n");
         assert_snapshot!(summary, @"
     site acme: https://portalapi.g.threatlocker.com, all organizations
-      computers      every 15m  reachable 15m     sent again every 1d
-      system_audit   every 2m   reachable 2m      settle 5m    backfill 1d
-      unified_audit  every 1m   reachable 1m      settle 2m    backfill 1d
+      computers             every 15m  reachable 15m     sent again every 1d
+      system_audit          every 2m   reachable 2m      settle 5m    backfill 1d
+      unified_audit         every 1m   reachable 1m      settle 2m    backfill 1d
 
     site lab: http://127.0.0.1:8080, organizations North, South
-      computers      every 15m  reachable 15m     sent again every 1d
-      system_audit   off
-      unified_audit  every 10s  reachable 10s     settle 2m    backfill 1d
+      computers             every 15m  reachable 15m     sent again every 1d
+      system_audit          off
+      unified_audit         every 10s  reachable 10s     settle 2m    backfill 1d
       note: token_expiry is not set, so nobody can be warned before the token lapses
       warning: insecure_skip_verify lets anybody between here and the portal read the token
 
@@ -454,19 +463,20 @@ server: { ops: off }
     }
 
     #[test]
-    fn polling_faster_than_the_rate_allows_is_a_mistake() {
+    fn polling_faster_than_the_rate_allows_and_writing_where_nobody_can_are_mistakes() {
         let (folder, config) = load(
             "connections:
   - { site: a, instance: g, token: { file: DIR/token }, rate: { per_second: 0.05 } }
   - { site: b, instance: g, token: { file: DIR/token } }
 state: { dir: DIR/token }
-sinks: [{ name: out, type: stdout }]
+sinks: [{ name: out, type: file, path: \"DIR/{site}\", inventory: DIR/token/latest.csv }]
 ",
         );
         let said = troubles(&config).join("\n").replace(&folder.path().display().to_string(), "DIR");
         assert_snapshot!(said, @"
     polling with token file DIR/token of a, b needs 0.11 requests/s, 211 % of the 0.05/s that rate.per_second allows: raise `every` of its sources, allow more, or set `rate: { stretch: true }` to have them polled less often
     state.dir: DIR/token is a file; name a folder
+    sink out: DIR/token is a file; name a folder
     ");
     }
 
@@ -484,12 +494,12 @@ server: {{ ops: off }}
             (Summary(&config).to_string().replace(&path, "DIR"), troubles(&config), config)
         };
         let (summary, troubles, _) = polled("");
-        assert!(summary.contains("unified_audit  every 1m   reachable 1m3s "), "{summary}");
+        assert!(summary.contains("unified_audit         every 1m   reachable 1m3s "), "{summary}");
         assert!(summary.contains("of 0.05/s allowed (106 %)"), "{summary}");
         assert!(troubles[0].contains("106 %") && troubles[0].contains("stretch: true"), "{troubles:?}");
 
         let (summary, troubles, config) = polled(", stretch: true");
-        assert!(summary.contains("unified_audit  every 1m   reachable 1m19s"), "{summary}");
+        assert!(summary.contains("unified_audit         every 1m   reachable 1m19s"), "{summary}");
         assert!(summary.contains("lengthened until polling needs 0.04 requests/s (80 %)"), "{summary}");
         assert_eq!(troubles, [""; 0]);
         let left = loads(&config.connections);

@@ -356,7 +356,8 @@ async fn a_rejected_token_that_works_again_is_found_by_the_probe() {
     }
     let seen = desk.seen();
     // Refused, judged, probed at 40 ms in vain, probed at 120 ms with success, and then the request itself.
-    assert!(refused > 10 && seen.len() <= 6, "{refused} refusals, {} requests", seen.len());
+    // The portal refused three times: what is more cost it nothing.
+    assert!(refused > 3 && seen.len() <= 6, "{refused} refusals, {} requests", seen.len());
     assert!(
         seen[3].at - seen[2].at >= Duration::from_millis(38)
             && seen[4].at - seen[3].at >= Duration::from_millis(78)
