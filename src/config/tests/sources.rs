@@ -28,9 +28,9 @@ sources:
       connections[0].sources.computers.every: must be from 100ms to 30d, found 0s
       connections[0].sources.computers.restate: must be from 1m to 365d, found 1s
       connections[0].sources.organizations.settle: unknown key; known here: enabled, every, page_size, restate
-      connections[0].sources.approval_requests.enrich: unknown "matching_aplication"; did you mean "matching_application"?
       connections[0].sources.approval_requests.sweep: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "often"
-      connections[0].sources.approval_requests.restate: unknown key; known here: enabled, every, page_size, backfill, decided_every, enrich, sweep
+      connections[0].sources.approval_requests.enrich: unknown "matching_aplication"; did you mean "matching_application"?
+      connections[0].sources.approval_requests.restate: unknown key; known here: enabled, every, page_size, backfill, decided_every, sweep, enrich
       connections[0].sources.polices: unknown source; did you mean "policies"?
       connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports, online_devices, computer_checkins, computer_details, private_threats, private_remediations
     "#);

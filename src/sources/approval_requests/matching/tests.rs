@@ -66,8 +66,6 @@ fn an_answer_is_read_in_each_form_and_kept_as_it_came() {
         let matched = read(form.as_bytes()).unwrap();
         assert_eq!((matched.applications, matched.more), (format!("[{application}]"), 0), "{form}");
     }
-    let broken = read(b"[{\"name\":\"a\r\nb\"}]".as_slice());
-    assert!(broken.is_err(), "no JSON: {broken:?}");
     let lines = read(b"[{\"name\":\n\"\\ud800\"}]").unwrap().applications;
     assert_eq!(lines, r#"[{"name": "\\ud800"}]"#);
 }
