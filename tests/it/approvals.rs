@@ -75,12 +75,17 @@ fn enriched() -> Setup {
     Setup { sites: vec![site], ..setup(Dialect::default()) }
 }
 
-/// The lines of a source in the files, as they are.
+/// The lines of the source in the files below a folder, as they are.
 fn lines(folder: &Path) -> Vec<String> {
     let mut lines = Vec::new();
-    for file in std::fs::read_dir(folder).unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        lines.extend(text.lines().filter(|line| line.contains(SOURCE)).map(str::to_owned));
+    for path in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+        if path.is_dir() {
+            lines.extend(self::lines(&path));
+            continue;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        let of_source = |line: &&str| line.contains(&format!(r#""source":"{SOURCE}""#));
+        lines.extend(text.lines().filter(of_source).map(str::to_owned));
     }
     lines
 }
