@@ -418,3 +418,6 @@ pub(super) fn needless(tried: &Tried, needed: &[&str]) -> Option<String> {
     let ticked = ticked && !needed.contains(&tried.permission);
     ticked.then(|| format!("not collected, and readable: \"{}\" need not be ticked", tried.permission))
 }
+
+#[cfg(test)]
+mod tests;
