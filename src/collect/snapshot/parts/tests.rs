@@ -35,6 +35,9 @@ struct Request {
 /// What happens before a request for a page is answered: at that number of requests, that.
 type Meanwhile = (u32, fn(&mut Script));
 
+/// What a portal answers that is asked which applications match a path.
+type Answers = fn(&str) -> Result<Matched, Failure>;
+
 /// A portal that lists requests by status, as a test says.
 struct Script {
     now: Micros,
@@ -52,7 +55,7 @@ struct Script {
     meanwhile: Option<Meanwhile>,
     fails_at: Option<u32>,
     /// What it answers where it is asked which applications match a path; nothing at all where there is none.
-    matching: Option<fn(&str) -> Result<Matched, Failure>>,
+    matching: Option<Answers>,
     /// Of which organization and path that was asked.
     questions: Vec<(OrganizationId, String)>,
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::record::enrichment::Known;
 
 /// A stream that asks a portal that answers so.
-async fn asking(answer: fn(&str) -> Result<Matched, Failure>) -> World {
+async fn asking(answer: Answers) -> World {
     let mut world = World::new().await;
     world.stream.settings.parts.as_mut().unwrap().matching = true;
     world.script().matching = Some(answer);
@@ -111,7 +111,7 @@ async fn a_backlog_of_decided_requests_is_not_asked_about_and_of_pending_ones_so
 async fn refused_the_event_goes_out_at_once_it_is_said_and_the_portal_is_left_alone_for_an_hour() {
     let denied = |_: &str| Err(Failure::MissingRole(Answer { status: 403, ..Answer::default() }));
     let strange = |_: &str| Err(Failure::Undecodable { reason: "a number".to_owned() });
-    let refusals: [(fn(&str) -> Result<Matched, Failure>, &str); 4] = [
+    let refusals: [(Answers, &str); 4] = [
         (denied, "not documented"),
         (|_| Err(answered(404)), "404"),
         (|_| Err(answered(500)), "set `enrich: []`"),
@@ -136,7 +136,7 @@ async fn refused_the_event_goes_out_at_once_it_is_said_and_the_portal_is_left_al
 
 #[tokio::test]
 async fn an_outage_costs_what_is_told_meanwhile_its_answer_and_the_next_poll_asks_again() {
-    let outages: [fn(&str) -> Result<Matched, Failure>; 3] = [
+    let outages: [Answers; 3] = [
         |_| Err(Failure::Unreachable("away".to_owned())),
         |_| Err(Failure::Throttled { until: chrono::DateTime::UNIX_EPOCH, wait: Duration::from_secs(600) }),
         |_| Err(answered(503)),
