@@ -17,7 +17,7 @@ use crate::collect::{CollectError, Listing};
 use crate::model::{Micros, OrganizationId, SECOND, folded};
 use crate::portal::Remedy;
 use crate::record::enrichment::{Matched, Matching};
-use crate::sources::approval_requests::matching::{PERMISSION, WORD, question};
+use crate::sources::approval_requests::matching::{PERMISSION, question};
 use crate::store::snapshots::{self, Presence};
 use crate::store::{StoreError, connections};
 
@@ -106,7 +106,7 @@ impl Asking {
     }
 
     fn without(&mut self, why: String) {
-        let trouble = format!("requests go out without what `enrich: [{WORD}]` adds: {why}");
+        let trouble = format!("requests go out without the applications that match: {why}");
         if self.trouble.as_ref() != Some(&trouble) {
             tracing::warn!("{trouble}");
         }
