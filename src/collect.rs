@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use serde_json::Value;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ use crate::coverage::walk::RowId;
 use crate::model::{ConnectionId, Kind, Micros, OrganizationId, uid};
 use crate::normalise::{digest, fingerprint};
 use crate::portal::{PortalError, Remedy};
-use crate::record::enrichment::Sighting;
+use crate::record::enrichment::{Matched, Sighting};
 use crate::source::Query;
 use crate::store::{StoreError, dead_letters};
 
@@ -33,6 +34,15 @@ pub trait Listing: Send + Sync {
     fn now(&self) -> Micros;
     /// One page. Retries and the pace are inside.
     fn list(&self, query: &Query) -> impl Future<Output = Result<Listed, CollectError>> + Send;
+    /// Which applications match a request for approval of an organization, asked with this body; none of a portal
+    /// that is never asked.
+    fn matching(
+        &self,
+        _organization: &OrganizationId,
+        _question: &Value,
+    ) -> impl Future<Output = Result<Option<Matched>, CollectError>> + Send {
+        async { Ok(None) }
+    }
 }
 
 /// One page of rows, keyed.

@@ -148,7 +148,7 @@ impl Format {
     ) -> Result<(), FormatError> {
         let before = (out.len(), records.len());
         let result = match self {
-            Format::Raw => raw::encode(origin, entry, known.replaces, out).map(|()| {
+            Format::Raw => raw::encode(origin, entry, known, out).map(|()| {
                 let (end, uid, kind, time) = (out.len(), entry.uid, entry.kind, entry.time);
                 let (severity, host, device) = (None, None, None);
                 records.push(Encoded { end, uid, kind, severity, time, host, device, unknown: false });

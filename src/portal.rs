@@ -71,13 +71,14 @@ pub enum Endpoint {
     OnlineDevices,
     CheckinsByComputer,
     ComputerById,
+    MatchingApplications,
     /// One that the vendor does not publish and the operator named.
     Private(PrivatePath),
 }
 
 impl Endpoint {
     /// Those that the vendor or others published.
-    pub const ALL: [Endpoint; 16] = [
+    pub const ALL: [Endpoint; 17] = [
         Endpoint::ActionLogByParameters,
         Endpoint::SystemAuditByParameters,
         Endpoint::ComputersByParameters,
@@ -94,6 +95,7 @@ impl Endpoint {
         Endpoint::OnlineDevices,
         Endpoint::CheckinsByComputer,
         Endpoint::ComputerById,
+        Endpoint::MatchingApplications,
     ];
 
     /// The path under `/portalapi/` (contract section 0.3).
@@ -115,6 +117,7 @@ impl Endpoint {
             Endpoint::OnlineDevices => "OnlineDevices/OnlineDevicesGetByParameters",
             Endpoint::CheckinsByComputer => "ComputerCheckin/ComputerCheckinGetByParameters",
             Endpoint::ComputerById => "Computer/ComputerGetForEditById",
+            Endpoint::MatchingApplications => "Application/ApplicationGetMatchingList",
             Endpoint::Private(private) => private.path(),
         }
     }
@@ -137,7 +140,7 @@ impl Endpoint {
 
     /// Whether the answer is one record rather than a list of rows.
     pub fn is_single(self) -> bool {
-        matches!(self, Endpoint::PolicyById | Endpoint::ComputerById)
+        matches!(self, Endpoint::PolicyById | Endpoint::ComputerById | Endpoint::MatchingApplications)
     }
 
     /// Whether the answer comes whole in one go, however large it is (contract section 3.2), and so is read a

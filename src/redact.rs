@@ -27,10 +27,10 @@ use crate::credentials::{CredentialError, SecretSource, read_secret};
 use crate::format::{FormatError, not_json};
 use crate::model::{Entry, Kind};
 use crate::normalise::{is_zero_guid, parse_time};
-use crate::record::enrichment::{Enrichment, KnownDevice, LastUser, Replaced};
+use crate::record::enrichment::{Enrichment, KnownDevice, LastUser, Matching, Replaced};
 use crate::record::row::tidy;
 use crate::source::{self, SOURCES, Source, by_name};
-use class::{Class, Classes, How, NAMES, is_account, is_word};
+use class::{Class, Classes, How, MAKER, NAMES, is_account, is_word};
 use pseudonym::{Key, LEAST_KEY, SEPARATORS, is_email, mac_address, written};
 use text::{Needles, Shape, folded, profiles};
 use tree::Node;
@@ -107,6 +107,7 @@ pub struct Redacted {
     device: Option<[Option<String>; 5]>,
     user: Option<String>,
     replaces: Option<String>,
+    matching: Option<String>,
 }
 
 impl Redacted {
@@ -126,10 +127,12 @@ impl Redacted {
         });
         let user = self.user.as_deref().zip(original.user);
         let replaced = self.replaces.as_deref().zip(original.replaces);
+        let matching = self.matching.as_deref().zip(original.matching);
         Enrichment {
             device,
             user: user.map(|(name, user)| LastUser { name, ..user }),
             replaces: replaced.map(|(id, replaced)| Replaced { id, ..replaced }),
+            matching: matching.map(|(applications, matching)| Matching { applications, ..matching }),
         }
     }
 }
@@ -148,6 +151,8 @@ impl Redaction {
         let mut row = Node::read(&tidy(entry.row)).map_err(|error| not_json("row", &error))?;
         let previous = entry.previous.map(|row| Node::read(&tidy(row)));
         let mut previous = previous.transpose().map_err(|error| not_json("previous row", &error))?;
+        let matching = known.matching.map(|matching| Node::read(matching.applications));
+        let mut matching = matching.transpose().map_err(|error| not_json("matching applications", &error))?;
         let whole = Some(Class::Report).filter(|class| source == "reports" && self.how(*class).is_some());
 
         let named = NAMES.into_iter().find(|(of, ..)| *of == source);
@@ -156,6 +161,9 @@ impl Redaction {
         pass.gather(&row, whole);
         if let Some(previous) = &previous {
             pass.gather(previous, whole);
+        }
+        if let Some(matching) = &matching {
+            pass.gather(matching, None);
         }
         let device = known.device.unwrap_or_default();
         for (value, class) in [
@@ -176,6 +184,9 @@ impl Redaction {
         if let Some(previous) = &mut previous {
             pass.redact(previous, whole);
         }
+        if let Some(matching) = &mut matching {
+            pass.redact(matching, None);
+        }
         let fact = |value: Option<&str>, class| value.and_then(|value| pass.fact(value, class));
         Ok(Redacted {
             row: row.to_string(),
@@ -192,6 +203,7 @@ impl Redaction {
             }),
             user: fact(known.user.map(|user| user.name), Some(Class::User)),
             replaces: fact(known.replaces.map(|replaced| replaced.id), Some(Class::Device)),
+            matching: matching.map(|matching| matching.to_string()),
         })
     }
 
@@ -536,9 +548,12 @@ fn forms(value: &str) -> Vec<(String, String)> {
     forms
 }
 
-/// Whether a value says that there is none, or names an account of the system.
+/// Whether a value says that there is none, or names an account of the system or ThreatLocker itself.
 fn names_nothing(value: &str, class: Class) -> bool {
-    value.is_empty() || is_zero_guid(value) || class == Class::User && is_account(&folded(value))
+    value.is_empty()
+        || is_zero_guid(value)
+        || class == Class::User && is_account(&folded(value))
+        || class == Class::Organization && value.eq_ignore_ascii_case(MAKER)
 }
 
 /// Whether a text is an id, a time or a hash as a whole, in which a short value can stand only by chance.

@@ -313,6 +313,13 @@ fn write_connection(f: &mut fmt::Formatter<'_>, connection: &Connection, delay: 
             )?;
         }
     }
+    if connection.sources.values().any(|source| source.enabled && source.matching) {
+        writeln!(
+            f,
+            "  approval_requests: asks which applications match, UNVERIFIED: nobody has seen ThreatLocker answer it; a \
+             request more for each step that is told, 50 a poll at most"
+        )?;
+    }
     if connection.token_expiry.is_none() {
         writeln!(f, "  note: token_expiry is not set, so nobody can be warned before the token lapses")?;
     }

@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use crate::collect::listing::{OwnRows, PortalListing};
 use crate::collect::{CollectError, Listing as _};
 use crate::model::{OrganizationId, SECOND};
-use crate::portal::{Failure, ListedOrganization, Page, Portal, PortalError, Remedy};
+use crate::portal::{Endpoint, Failure, ListedOrganization, Page, PageRequest, Portal, PortalError, Remedy};
 use crate::record::vendor_fields::VendorFields;
 use crate::source::{Filter, Query, SOURCES, Scope, Shape, Source, by_name};
+use crate::sources::approval_requests::matching;
 use crate::sources::policies::lacks_details;
 use crate::sources::reports::Report;
 
@@ -356,6 +357,41 @@ pub(super) fn refusal(error: &PortalError, permission: &str) -> String {
     }
 }
 
+/// Asks which applications match the first of some requests for approval that can be asked about, and says what the portal
+/// answers; none where there is no such request. `Err` is what is wrong.
+pub(super) async fn ask_matching(
+    portal: &Portal,
+    rows: &[Box<RawValue>],
+    timeout: Duration,
+) -> Option<Result<String, String>> {
+    let source = by_name("approval_requests").expect("a source of this version");
+    let of = |row: &str| {
+        Some((source.key(row, 0).ok()?.organization, matching::question(row, portal.now())?.to_string()))
+    };
+    let (organization, body) = rows.iter().find_map(|row| of(row.get()))?;
+    let request = PageRequest {
+        endpoint: Endpoint::MatchingApplications,
+        organization: Some(organization),
+        body: body.into(),
+        query: String::new(),
+        timeout,
+    };
+    let page = match portal.fetch(&request).await {
+        Ok(page) => page,
+        Err(error) if matches!(error.remedy(), Remedy::MissingRole(_)) => {
+            return Some(Err(format!("NOT READABLE: {error}; {}", matching::PERMISSION)));
+        }
+        Err(error) => return Some(Err(format!("NOT READABLE: {error}"))),
+    };
+    Some(match matching::read(&page.body) {
+        Ok(matched) => {
+            let count = matched.known().each().len() + matched.more as usize;
+            Ok(format!("readable; {count} match the first request that was listed"))
+        }
+        Err(why) => Err(format!("NOT READABLE: the answer is not understood: {why}; set `enrich: []`")),
+    })
+}
+
 /// The same of the organizations, for which two permissions may be it.
 pub(super) fn no_organizations(error: &PortalError) -> String {
     let said = refusal(error, ORGANIZATIONS);
@@ -382,3 +418,6 @@ pub(super) fn needless(tried: &Tried, needed: &[&str]) -> Option<String> {
     let ticked = ticked && !needed.contains(&tried.permission);
     ticked.then(|| format!("not collected, and readable: \"{}\" need not be ticked", tried.permission))
 }
+
+#[cfg(test)]
+mod tests;

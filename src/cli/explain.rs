@@ -20,7 +20,7 @@ use crate::format::{Format, Origin};
 use crate::formats::ocsf::Version;
 use crate::formats::out::trace::{TraceOut, Traced};
 use crate::model::{Change, Entry, Lane};
-use crate::record::enrichment::{Enrichment, KnownDevice, LastUser, UserOrigin};
+use crate::record::enrichment::{Enrichment, KnownDevice, LastUser, Matching, UserOrigin};
 use crate::record::row::{Row, tidy};
 use crate::source::{SOURCES, Source, by_name};
 pub use fields::page;
@@ -43,7 +43,16 @@ const KNOWN: Enrichment<'_> = Enrichment {
         time: Some(COLLECTED - 3_600_000_000),
     }),
     replaces: None,
+    matching: None,
 };
+
+/// What is known of an example of a source besides its row.
+fn known(source: &dyn Source) -> Enrichment<'static> {
+    let applications = r#"[{"applicationId":"c20276a1-533e-5580-94ed-c60f57f0a459","applicationName":"Example Tool","organizationName":"master"}]"#;
+    let matching = Matching { applications, more: 1 };
+    let is_asked = source.name() == "approval_requests";
+    Enrichment { matching: is_asked.then_some(matching), ..KNOWN }
+}
 
 /// Show where each field of a record comes from.
 ///
@@ -87,7 +96,7 @@ impl Explain {
         })?;
         let (given, known) = match self.row {
             Some(path) => (Given::read(source, &read(&path)?)?, Enrichment::default()),
-            None => (Given::new(source.examples().swap_remove(0)), KNOWN),
+            None => (Given::new(source.examples().swap_remove(0)), known(source)),
         };
         let format = match self.format.as_str() {
             "ecs" => Format::Ecs { row: false },

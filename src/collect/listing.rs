@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,10 +23,11 @@ use self::report::{Names, Reading};
 use super::{CollectError, Listed, ListedRow, Listing};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, OrganizationId, folded, uid, vendor_key};
-use crate::portal::{Endpoint, Page, PageRequest, Portal, Reader};
-use crate::record::enrichment::{Computer, LONGEST_NAME, Sighting, is_person};
+use crate::portal::{Endpoint, Failure, Page, PageRequest, Portal, PortalError, Reader};
+use crate::record::enrichment::{Computer, LONGEST_NAME, Matched, Sighting, is_person};
 use crate::record::vendor_fields::{FieldChange, VendorFields};
 use crate::source::{Query, Rejected, RowKey, Source};
+use crate::sources::approval_requests::matching;
 
 pub use self::organizations::Covered;
 pub use self::whole::Whole;
@@ -175,6 +177,22 @@ impl Listing for PortalListing {
         }
         let page = self.ask(&query.request(self.source, self.timeout)).await?;
         Ok(self.keyed(query.part, page))
+    }
+
+    async fn matching(
+        &self,
+        organization: &OrganizationId,
+        question: &Value,
+    ) -> Result<Option<Matched>, CollectError> {
+        let endpoint = Endpoint::MatchingApplications;
+        let body = Bytes::from(question.to_string());
+        let organization = Some(organization.clone());
+        let (query, timeout) = (String::new(), self.timeout);
+        let page = self.ask(&PageRequest { endpoint, organization, body, query, timeout }).await?;
+        matching::read(&page.body).map(Some).map_err(|Rejected(reason)| {
+            let site = self.portal.site().to_owned();
+            PortalError { site, endpoint: Some(endpoint), failure: Failure::Undecodable { reason } }.into()
+        })
     }
 }
 

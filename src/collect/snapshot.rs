@@ -5,16 +5,20 @@
 //! (a role that was unticked answers an empty list): such rows are held as unknown until they return,
 //! the portal lists them as deleted, or the operator confirms.
 
+mod matching;
 mod page;
 mod parts;
 mod spans;
 mod told;
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
+use self::matching::Answered;
+pub use self::matching::Asking;
 use self::page::{Applied, Page};
 pub use self::parts::{Memory, PartsNotes, PartsSettings};
 pub use self::spans::{Hole, SpanNotes};
@@ -224,8 +228,7 @@ impl<L: Listing> SnapshotStream<L> {
                     rows.push(row);
                 }
             }
-            self.apply(part, rows, answer.undecodable).await?;
-            drop(answer.reservation);
+            self.apply(part, rows, answer.undecodable, answer.reservation).await?;
             match answer.last {
                 Some(false) => {
                     page += 1;
@@ -272,14 +275,33 @@ impl<L: Listing> SnapshotStream<L> {
         self.listing.list(&query).await
     }
 
-    /// Commits what changed among the rows of a page.
+    /// Commits what changed among the rows of a page, and then those of which the portal is asked more; the memory of
+    /// the page is not held meanwhile.
     async fn apply(
         &mut self,
         part: u8,
         rows: Vec<ListedRow>,
         undecodable: Vec<(bytes::Bytes, String)>,
+        reservation: Option<Box<dyn Any + Send + Sync>>,
     ) -> Result<Applied, CollectError> {
-        let page = Page { history: self.history(part), ..self.page_now() };
+        let (rows, aside) = self.set_aside(part, rows).await?;
+        let mut applied = self.commit(part, rows, undecodable, Vec::new()).await?;
+        drop(reservation);
+        if !aside.is_empty() {
+            let (rows, answers) = self.ask_about(aside).await;
+            applied += self.commit(part, rows, Vec::new(), answers).await?;
+        }
+        Ok(applied)
+    }
+
+    async fn commit(
+        &mut self,
+        part: u8,
+        rows: Vec<ListedRow>,
+        undecodable: Vec<(bytes::Bytes, String)>,
+        answers: Vec<Answered>,
+    ) -> Result<Applied, CollectError> {
+        let page = Page { history: self.history(part), answers, ..self.page_now() };
         let mut notes = self.notes.clone();
         let (applied, notes) = self
             .store
@@ -356,6 +378,7 @@ impl<L: Listing> SnapshotStream<L> {
             stored: self.clock.now().timestamp_micros(),
             restating: self.notes.restating,
             history: None,
+            answers: Vec::new(),
         }
     }
 
@@ -416,7 +439,7 @@ pub fn confirm_removed(
             stream: stream.id,
             set: stream.set,
         };
-        let page = Page { settings, now, stored, restating: None, history: None };
+        let page = Page { settings, now, stored, restating: None, history: None, answers: Vec::new() };
         let (rows, entries) = page.remove_unknown(db, |_| true)?;
         let mut notes: SnapshotNotes = serde_json::from_str(&stream.notes).unwrap_or_default();
         notes.rows += entries;

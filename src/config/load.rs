@@ -143,7 +143,8 @@ fn one_by_one(connection: &Connection) -> usize {
     }
 }
 
-/// Requests a second for the sources of a connection when nothing happens, with its intervals as configured.
+/// Requests a second for the sources of a connection when nothing happens, with its intervals as configured. What is asked
+/// about requests for approval is asked when something happens, and so bounded that it holds up nothing.
 fn polling(connection: &Connection) -> f64 {
     // One walk of the tree shows all.
     let walks = one_by_one(connection).max(1);

@@ -11,6 +11,7 @@ use super::mistake::{Mistakes, suggestion};
 use super::reader::Section;
 use crate::reach::is_loopback;
 use crate::source::{Filter, Private};
+use crate::sources::approval_requests::matching;
 use crate::sources::reports::{self, Report};
 use crate::sources::unified_audit::ACTION_TYPES;
 use ::config::{Value, ValueKind};
@@ -65,6 +66,8 @@ pub struct SourceConfig {
     /// `approval_requests`: how often all are read to their ends. Sources that are asked per computer: how often each
     /// is asked about. Zero for others.
     pub sweep: Duration,
+    /// `approval_requests`: the portal is asked which applications match what is told.
+    pub matching: bool,
     /// `unified_audit`: values of `sourceTableId`, 1 to 4, none twice.
     pub tables: Vec<u8>,
     /// `unified_audit`: actions and action types that are asked for; empty for all.
@@ -245,7 +248,6 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         section.mistake("backfill", format!("reaches further back than the portal keeps rows (retention: {kept}); raise retention if your portal keeps them longer"));
     }
     let decided_every = span("decided_every", MIN_EVERY, days(30));
-    let enrich = if has("enrich") { no_enrichment(&section) } else { Some(()) };
     let restate = match has("restate") {
         false => Some(None),
         true if section.is_word("restate", "off") => Some(None),
@@ -271,6 +273,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
     let outcomes_and_types: Vec<&str> = OUTCOMES.iter().map(|(word, _)| *word).chain(ACTION_TYPES).collect();
     let only = words("only", &outcomes_and_types);
     let skip_types = words("skip_types", &ACTION_TYPES);
+    let enrich = words("enrich", &[matching::WORD]);
     let tables = if has("tables") { tables(&section) } else { Some(Vec::new()) };
     let reports = if has("names") { named_reports(&section, enabled) } else { Some(Vec::new()) };
     let private = match has("path") {
@@ -278,7 +281,6 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         false => Some(None),
     };
     section.close();
-    enrich?;
     let source = SourceConfig {
         enabled: enabled?,
         every: every?,
@@ -289,6 +291,7 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         restate: restate?,
         decided_every: decided_every?,
         sweep: sweep?,
+        matching: !enrich?.is_empty(),
         tables: tables?,
         only: only?,
         skip_types: skip_types?,
@@ -305,22 +308,6 @@ fn one(section: Section<'_>, keys: &Table) -> Option<SourceConfig> {
         );
     }
     Some(source)
-}
-
-/// Which applications match a request is asked by `Application/ApplicationGetMatchingList`, of whose answer the
-/// vendor's description says nothing but that it is one.
-fn no_enrichment(section: &Section<'_>) -> Option<()> {
-    section.takes("enrich", || "an empty list; no portal is known to tell more".to_owned());
-    let words: Vec<String> = section.required("enrich")?;
-    let Some(word) = words.first() else { return Some(()) };
-    let text = match word.as_str() {
-        "matching_application" => {
-            "matching_application is not read: the vendor tells how a portal is asked for it, and not what it answers; remove it"
-                .to_owned()
-        }
-        other => format!("unknown \"{other}\"; nothing can be named here yet"),
-    };
-    section.refuse("enrich", text)
 }
 
 /// The reports that are run: one of all computers, and each that is named.

@@ -1,9 +1,10 @@
 //! The `raw` format: the vendor's row in an envelope, one JSON object a line.
 //!
 //! Keys, in this order: `uid`, `source`, `kind`, `change`, `site`, `organization_id`, `vendor_id`, `time`,
-//! `collected`, `lane`, `number`, `row`, `previous` where a row came before, and `replaces` (`vendor_id` and `uid`) where a
-//! device of a report goes on as this one. `organization_id`,
-//! `vendor_id` and `time` are null when unknown. Times are RFC 3339 in UTC with microseconds. `row` and
+//! `collected`, `lane`, `number`, `row`, `previous` where a row came before, `replaces` (`vendor_id` and `uid`) where a
+//! device of a report goes on as this one, and `matching_applications` (a list, and `more_matching_applications` where it is
+//! cut short) where the portal was asked which match a request for approval. `organization_id`, `vendor_id` and `time` are
+//! null when unknown. Times are RFC 3339 in UTC with microseconds. `row` and
 //! `previous` are the vendor's bytes, except that line breaks between tokens are spaces.
 
 use std::io::Write;
@@ -11,13 +12,13 @@ use std::io::Write;
 use super::rfc3339;
 use crate::format::{FormatError, Origin, check};
 use crate::model::Entry;
-use crate::record::enrichment::Replaced;
+use crate::record::enrichment::Enrichment;
 
 /// Appends one line to `out`; what was appended before an error is left for the caller to cut off.
 pub(crate) fn encode(
     origin: Origin<'_>,
     entry: &Entry<'_>,
-    replaces: Option<Replaced<'_>>,
+    known: Enrichment<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), FormatError> {
     check("row", entry.row)?;
@@ -53,12 +54,20 @@ pub(crate) fn encode(
         put(out, ",\"previous\":");
         verbatim(out, previous);
     }
-    if let Some(replaced) = replaces {
+    if let Some(replaced) = known.replaces {
         put(out, ",\"replaces\":{\"vendor_id\":");
         text(out, replaced.id);
         put(out, ",\"uid\":\"");
         put(out, replaced.uid.hyphenated().encode_lower(&mut [0; 36]));
         put(out, "\"}");
+    }
+    if let Some(matching) = known.matching {
+        put(out, ",\"matching_applications\":");
+        put(out, matching.applications);
+        if matching.more > 0 {
+            write!(out, ",\"more_matching_applications\":{}", matching.more)
+                .expect("a vector takes every write");
+        }
     }
     put(out, "}\n");
     Ok(())
@@ -93,7 +102,7 @@ mod tests {
     use super::*;
     use crate::format::Format;
     use crate::model::{Change, Kind, Lane};
-    use crate::record::enrichment::Enrichment;
+    use crate::record::enrichment::Matching;
 
     const ORIGIN: Origin<'_> = Origin {
         site: "acme \"north\"",
@@ -118,13 +127,30 @@ mod tests {
 
     fn line(entry: &Entry<'_>) -> String {
         let mut out = Vec::new();
-        encode(ORIGIN, entry, None, &mut out).unwrap();
+        encode(ORIGIN, entry, Enrichment::default(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn a_line_has_the_keys_in_order_and_the_rows_verbatim() {
         insta::assert_snapshot!(line(&entry(r#"{ "a" : 1.0, "b": "\ud800" }"#, Some("{}"))), @r#"{"uid":"00000000-0000-0000-0000-000000000001","source":"computers","kind":"device","change":"changed","site":"acme \"north\"","organization_id":"0a","vendor_id":"v","time":"1969-12-31T23:59:59.999999Z","collected":"2026-11-22T00:00:00.000001Z","lane":"backfill","number":7,"row":{ "a" : 1.0, "b": "\ud800" },"previous":{}}"#);
+    }
+
+    #[test]
+    fn what_applications_match_stands_behind_the_row_and_an_empty_list_says_that_none_does() {
+        let line = |matching| {
+            let known = Enrichment { matching, ..Enrichment::default() };
+            let mut out = Vec::new();
+            encode(ORIGIN, &entry("{}", None), known, &mut out).unwrap();
+            let line = String::from_utf8(out).unwrap();
+            line.split_once(r#""row":{}"#).unwrap().1.to_owned()
+        };
+        let some = Matching { applications: r#"[{"name":"a"}]"#, more: 3 };
+        let rest = ",\"matching_applications\":[{\"name\":\"a\"}],\"more_matching_applications\":3}\n";
+        assert_eq!(line(Some(some)), rest);
+        let none = Matching { applications: "[]", more: 0 };
+        assert_eq!(line(Some(none)), ",\"matching_applications\":[]}\n");
+        assert_eq!(line(None), "}\n");
     }
 
     #[test]
@@ -170,7 +196,7 @@ mod tests {
             let row = serde_json::to_string_pretty(&pretty).unwrap() + &gap;
             let mut out = Vec::new();
             let origin = Origin { site: &site, ..ORIGIN };
-            encode(origin, &entry(&row, Some(&row)), None, &mut out).unwrap();
+            encode(origin, &entry(&row, Some(&row)), Enrichment::default(), &mut out).unwrap();
             prop_assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), 1);
             prop_assert!(!out.contains(&b'\r'));
             let read: Value = serde_json::from_slice(&out).unwrap();

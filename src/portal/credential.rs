@@ -242,8 +242,8 @@ impl Credential {
             state.since = now;
         }
         state.last_success = Some(now);
-        // A whole report is no probe.
-        if request.endpoint.is_streamed() {
+        // A whole report is no probe, and a question about one request for approval is none either.
+        if request.endpoint.is_streamed() || request.endpoint == Endpoint::MatchingApplications {
             return;
         }
         state.worked.retain(|other| other.endpoint != request.endpoint);

@@ -8,6 +8,7 @@ use std::hash::Hash;
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::model::Micros;
@@ -21,6 +22,40 @@ pub struct Enrichment<'a> {
     pub user: Option<LastUser<'a>>,
     /// The device of a report that goes on as this one.
     pub replaces: Option<Replaced<'a>>,
+    /// The applications that match a request for approval, where the portal was asked.
+    pub matching: Option<Matching<'a>>,
+}
+
+/// Which applications the portal says match what a request for approval is about; none is an answer, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matching<'a> {
+    /// A JSON list of objects, as the portal sent them, in one line.
+    #[serde(rename = "a", borrow)]
+    pub applications: &'a str,
+    /// How many it named beside these.
+    #[serde(rename = "m", default)]
+    pub more: u32,
+}
+
+impl<'a> Matching<'a> {
+    /// Each application's JSON object.
+    pub fn each(&self) -> Vec<&'a RawValue> {
+        serde_json::from_str(self.applications).unwrap_or_default()
+    }
+}
+
+/// The same, kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched {
+    pub applications: String,
+    pub more: u32,
+}
+
+impl Matched {
+    /// The same, borrowed.
+    pub fn known(&self) -> Matching<'_> {
+        Matching { applications: &self.applications, more: self.more }
+    }
 }
 
 /// A device of a report, which the computers list under an id of their own.
@@ -240,6 +275,9 @@ pub struct Known<'a> {
     /// What few entries replace, by their places.
     #[serde(rename = "r", borrow, default, skip_serializing_if = "Vec::is_empty")]
     replaced: Vec<(u32, Replaced<'a>)>,
+    /// What applications match few entries, by their places.
+    #[serde(rename = "m", borrow, default, skip_serializing_if = "Vec::is_empty")]
+    matching: Vec<(u32, Matching<'a>)>,
 }
 
 impl<'a> Known<'a> {
@@ -247,8 +285,9 @@ impl<'a> Known<'a> {
     pub fn new(entries: impl Iterator<Item = Enrichment<'a>>) -> Self {
         let (mut devices, mut users) = (Places::default(), Places::default());
         let mut known = Self::default();
-        for (number, Enrichment { device, user, replaces }) in (0..).zip(entries) {
+        for (number, Enrichment { device, user, replaces, matching }) in (0..).zip(entries) {
             known.replaced.extend(replaces.map(|replaced| (number, replaced)));
+            known.matching.extend(matching.map(|matching| (number, matching)));
             let device = device.map_or(0, |device| place(&mut devices, &mut known.devices, device));
             let user = user.map_or(0, |user| place(&mut users, &mut known.users, user));
             known.entries.push((device, user));
@@ -262,11 +301,11 @@ impl<'a> Known<'a> {
     /// What is known with the entry at this place of its chunk.
     pub fn of(&self, place: usize) -> Enrichment<'a> {
         let (device, user) = self.entries.get(place).copied().unwrap_or_default();
-        let replaced = self.replaced.iter().find(|(number, _)| usize::try_from(*number) == Ok(place));
         Enrichment {
             device: counted(&self.devices, device),
             user: counted(&self.users, user),
-            replaces: replaced.map(|(_, replaced)| *replaced),
+            replaces: at(&self.replaced, place),
+            matching: at(&self.matching, place),
         }
     }
 }
@@ -282,6 +321,11 @@ fn place<T: Copy + Eq + Hash>(places: &mut Places<T>, list: &mut Vec<T>, thing: 
     })
 }
 
+/// What few entries have, at the place of one.
+fn at<T: Copy>(list: &[(u32, T)], place: usize) -> Option<T> {
+    list.iter().find(|(number, _)| usize::try_from(*number) == Ok(place)).map(|(_, thing)| *thing)
+}
+
 fn counted<T: Copy>(list: &[T], place: u32) -> Option<T> {
     list.get(usize::try_from(place).ok()?.checked_sub(1)?).copied()
 }
@@ -295,14 +339,20 @@ mod tests {
         let user = LastUser { name: "a", origin: UserOrigin::Computer, time: None };
         let device = KnownDevice { mode: Some("Secure"), ..KnownDevice::default() };
         let replaced = Replaced { id: "host:a", uid: Uuid::from_u128(1) };
+        let matching = Matching { applications: r#"[{"name":"a"}]"#, more: 2 };
         let entries = [
-            Enrichment { device: Some(device), user: Some(user), replaces: None },
+            Enrichment { device: Some(device), user: Some(user), ..Enrichment::default() },
             Enrichment::default(),
             Enrichment {
                 device: Some(KnownDevice { mode: Some("Learning"), ..device }),
                 ..Enrichment::default()
             },
-            Enrichment { device: Some(device), user: Some(user), replaces: Some(replaced) },
+            Enrichment {
+                device: Some(device),
+                user: Some(user),
+                replaces: Some(replaced),
+                matching: Some(matching),
+            },
         ];
         let known = Known::new(entries.into_iter());
         assert_eq!((known.devices.len(), known.users.len()), (2, 1));

@@ -202,6 +202,8 @@ const ACCOUNTS: [&str; 7] =
 /// Domains of such accounts.
 const DOMAINS: [&str; 5] =
     ["nt authority", "nt service", "window manager", "font driver host", "iis apppool"];
+/// The organization of applications that are ThreatLocker's own.
+pub(super) const MAKER: &str = "master";
 /// Profiles that are nobody's own.
 const PROFILES: [&str; 6] = ["public", "default", "default user", "all users", "shared", "defaultuser0"];
 

@@ -286,10 +286,12 @@ proptest! {
         let id = case.values.first().map(String::as_str);
         let entry = Entry { vendor_id: id, ..entry(&row, Some(&previous)) };
         let user = "ACME\\zqLastUser";
+        let applications = json!([{ "name": id, "organizationName": "zqOwner", "of": user }]).to_string();
         let known = Enrichment {
             device: Some(KnownDevice { name: Some("zqKnown"), os: id, group: id, organization: Some("zqOwner"), mode: id }),
             user: Some(LastUser { name: user, origin: UserOrigin::Computer, time: None }),
             replaces: None,
+            matching: Some(Matching { applications: &applications, more: 0 }),
         };
         let origin = Origin { site: "acme", source: case.source, lane: Lane::Live, collected: 1_772_366_400_000_001 };
         let redacted = redaction.apply(case.source, &entry, &known).unwrap();
@@ -440,7 +442,7 @@ fn what_is_known_besides_is_redacted_and_has_the_pseudonyms_of_the_row() {
             mode: Some("Secure"),
         }),
         user: Some(LastUser { name: "acme\\Alice", origin: UserOrigin::UnifiedAudit, time: Some(5) }),
-        replaces: None,
+        ..Enrichment::default()
     };
     let named = json!({ "username": "ACME\\alice", "hostname": "WS-0001", "organizationName": "ACME" });
     let classes = [Class::User, Class::Device, Class::Organization];
@@ -633,6 +635,34 @@ fn an_address_is_redacted_wherever_it_stands_even_if_no_field_has_it() {
     };
     let redacted = redaction.apply("computers", &entry("{}", None), &known).unwrap();
     assert_eq!(redacted.known(&known).device.unwrap().group, Some(&*of("203.0.113.66")));
+}
+
+#[test]
+fn what_applications_match_tells_no_more_than_the_row_and_not_whose_they_are_but_for_threatlockers_own() {
+    let applications = r#"[{"name":"Tool for WS-0001","organizationName":"Acme"},{"name":"Built-In","organizationName":"master"}]"#;
+    let known = Enrichment { matching: Some(Matching { applications, more: 2 }), ..Enrichment::default() };
+    let row = json!({ "hostname": "WS-0001", "path": "c:\\acme\\master.exe" }).to_string();
+    let classes = [Class::Device, Class::Organization];
+    let of = |redaction: &Redaction| {
+        let redacted = redaction.apply("approval_requests", &entry(&row, None), &known).unwrap();
+        let matching = redacted.known(&known).matching.unwrap();
+        assert_eq!(matching.more, 2);
+        let row: Value = serde_json::from_str(&redacted.row).unwrap();
+        (
+            serde_json::from_str::<Value>(matching.applications).unwrap(),
+            row["path"].as_str().unwrap().to_owned(),
+        )
+    };
+    let (applications, path) = of(&pseudonyms(&classes));
+    let key = Key::new(SECRET).unwrap();
+    let host = key.pseudonym(Class::Device, "WS-0001");
+    assert_eq!(applications[0]["name"], format!("Tool for {host}"));
+    let organization = key.pseudonym(Class::Organization, "Acme");
+    assert_eq!(applications[0]["organizationName"], organization);
+    assert_eq!(applications[1], json!({ "name": "Built-In", "organizationName": "master" }));
+    assert_eq!(path, format!("c:\\{organization}\\master.exe"));
+    let (applications, _) = of(&redaction(&classes.map(|class| (class, How::Remove))));
+    assert_eq!(applications[0], json!({ "name": "Tool for [removed]" }));
 }
 
 #[test]

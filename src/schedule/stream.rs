@@ -447,7 +447,7 @@ impl Stream {
                 status.of_snapshot(&snapshot.notes, self.portal.now());
                 status.rows = snapshot.notes.rows;
                 status.requests = snapshot.requests;
-                status.way = snapshot.listing.way();
+                status.way = snapshot.listing.way().or_else(|| snapshot.memory.asking.trouble());
             }
             Some(Loaded::PerComputer(stream)) => {
                 status.of_snapshot(&stream.notes, self.portal.now());
@@ -575,6 +575,7 @@ impl Stream {
                         settled_every: seconds(config.decided_every) * SECOND,
                         sweep: seconds(config.sweep) * SECOND,
                         backfill: seconds(config.backfill) * SECOND,
+                        matching: config.matching,
                     }),
                     restate: restate.map(|every| seconds(every) * SECOND),
                     stream: row.id,

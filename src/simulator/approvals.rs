@@ -109,6 +109,12 @@ impl Request {
         history
     }
 
+    /// The vendor's hash of what was stopped, where the row has one.
+    pub fn hash(&self) -> Option<String> {
+        let halves = (mix(self.number), mix(!self.number));
+        (!self.number.is_multiple_of(4)).then(|| format!("{:016x}{:016x}", halves.0, halves.1))
+    }
+
     /// The id of a person to whom requests are assigned.
     pub fn person(seed: u64, number: u64) -> Uuid {
         guid(seed, purpose::PERSON, 1_000 + number)
@@ -130,9 +136,7 @@ impl Request {
         object.value("statusIdEscalatedToMSP", 13).value("statusIdEscalatedByCustomer", 17);
         object.text("masterOrganizationId", NO_GUID).text("approvedBy", state.approved_by);
         object.text("approvalRequestId", self.id).time("dateTime", self.opened, spelling);
-        object
-            .text("path", path)
-            .maybe("hash", (!self.number.is_multiple_of(3)).then_some("3b770ebe9b04f171f0ead0e07d8e2882"));
+        object.text("path", path).maybe("hash", self.hash());
         object
             .text("username", r"EXAMPLE\\a.muster")
             .text("hostname", format_args!("WS-{:05}", self.number % 20));
@@ -213,6 +217,15 @@ impl Request {
         dates.end();
         object.value("approvalRequestTimerDto", timer);
     }
+}
+
+/// The applications that match a file of this hash, each whether it is one of ThreatLocker's own: none for a third of
+/// them, and for what has none.
+pub fn applications(hash: Option<&str>) -> &'static [(&'static str, bool)] {
+    const KNOWN: [(&str, bool); 2] =
+        [("Beispiel-Werkzeug \u{2013} \u{fc}", false), ("Example Tool (Built-In)", true)];
+    let count = hash.map_or(0, |hash| hash.bytes().map(usize::from).sum::<usize>() % 3);
+    &KNOWN[KNOWN.len() - count..]
 }
 
 /// All requests, the removed ones too.

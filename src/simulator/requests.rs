@@ -31,10 +31,11 @@ pub enum Endpoint {
     PrivateRemediations,
     Checkins,
     ComputerById,
+    MatchingApplications,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::UnifiedAudit,
         Self::SystemAudit,
         Self::Computers,
@@ -54,6 +55,7 @@ impl Endpoint {
         Self::PrivateRemediations,
         Self::Checkins,
         Self::ComputerById,
+        Self::MatchingApplications,
     ];
 
     /// The verb and the path below `/portalapi/`, in lower case: the portal's routing ignores case
@@ -79,6 +81,7 @@ impl Endpoint {
             Self::OnlineDevices => ("GET", "onlinedevices/onlinedevicesgetbyparameters"),
             Self::Checkins => ("POST", "computercheckin/computercheckingetbyparameters"),
             Self::ComputerById => ("GET", "computer/computergetforeditbyid"),
+            Self::MatchingApplications => ("POST", "application/applicationgetmatchinglist"),
             Self::PrivateThreats => ("POST", "threat/threatgetfortab"),
             Self::PrivateRemediations => ("GET", "incident/remediationgetlist"),
         }
@@ -99,7 +102,7 @@ impl Endpoint {
         reports.into_iter().find(|endpoint| endpoint.route() == (verb, path))
     }
 
-    /// The permission that a role needs for it (contract section 1.8).
+    /// The permission that a role needs for it (contract section 1.8); that of the matching applications nobody tells.
     pub fn permission(self) -> &'static str {
         match self {
             Self::UnifiedAudit => "View Unified Audit",
@@ -111,6 +114,7 @@ impl Endpoint {
             | Self::ComputerById => "View Computers",
             Self::ChildOrganizations | Self::OrganizationsForMove => "View Organizations",
             Self::ApprovalCount | Self::ApprovalRequests => "View Approvals",
+            Self::MatchingApplications => "View Applications",
             Self::Policies | Self::PolicyById | Self::Groups => "View Application Control Policies",
             Self::ReportList | Self::ReportRows => "View Reports",
             Self::Checkins => "Allow View Checkin History",

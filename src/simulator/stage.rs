@@ -202,6 +202,7 @@ impl Stage {
             Endpoint::PrivateThreats => return self.threats_of_tab(organization, request, logged),
             Endpoint::PrivateRemediations => return self.remediations_of_tab(organization, request, logged),
             Endpoint::ComputerById => return self.computer_by_id(organization, request),
+            Endpoint::MatchingApplications => return self.matching_applications(organization, request),
             Endpoint::OnlineDevices => return self.online_devices(organization, request, logged),
             Endpoint::PolicyById => return self.policy_by_id(organization, request),
             Endpoint::Groups => return Ok(self.groups(organization, request)),

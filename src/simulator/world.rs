@@ -173,6 +173,7 @@ pub mod purpose {
     pub const REPORT: u64 = 40;
     pub const LIVE_ONLINE_DEVICE: u64 = 41;
     pub const PRIVATE: u64 = 42;
+    pub const APPLICATION: u64 = 43;
 }
 
 const NAMES: [&str; 6] = [

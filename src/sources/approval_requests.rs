@@ -3,6 +3,7 @@
 //!
 //! There is no list of all: each is one of a `statusId`, from one to another of which a request moves.
 
+pub mod matching;
 mod read;
 
 use serde_json::{Value, json};

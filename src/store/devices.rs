@@ -52,7 +52,7 @@ impl Looked {
         Enrichment {
             device: facts.and_then(|facts| self.facts[facts].known()),
             user: user.map(|user| self.users[user].as_last_user()),
-            replaces: None,
+            ..Enrichment::default()
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Requests for approval, from the portal to the files: every step once, whatever moves while one reads.
 
+use std::path::Path;
 use std::time::Duration;
 
 use lockstep::model::{Micros, SECOND};
-use lockstep::simulator::approvals::Patch;
+use lockstep::simulator::approvals::{Patch, applications};
 use lockstep::simulator::dialect::Dialect;
 use lockstep::simulator::faults::{Effect, Fault, NoPermission};
 use lockstep::simulator::requests::Endpoint;
 use lockstep::simulator::world::WorldOptions;
 use lockstep::status::{Status, StreamCondition};
+use serde_json::Value;
 
-use crate::support::app::{HOUR, MINUTE, SOON, Setup, TestApp, USUAL, fresh_seed, stream, streams};
+use crate::support::app::{HOUR, MINUTE, SOON, Setup, Site, TestApp, USUAL, fresh_seed, stream, streams};
 use crate::support::output::Output;
 use crate::support::steps;
 
@@ -64,6 +66,96 @@ async fn every_step_of_every_request_is_told_once_across_restarts_and_in_every_d
         app.note("requests", format_args!("{dialect}: {steps} steps told, {silent} requests of the past"));
         assert!(steps > 300 && silent > 5, "{steps} {silent}");
     }
+}
+
+/// The same, where the portal is asked which applications match.
+fn enriched() -> Setup {
+    let mut site = Site::new("acme", "all");
+    site.more.push(format!("sources: {{ {SOURCE}: {{ enrich: [matching_application] }} }}"));
+    Setup { sites: vec![site], ..setup(Dialect::default()) }
+}
+
+/// The lines of the source in the files below a folder, as they are.
+fn lines(folder: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    for path in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+        if path.is_dir() {
+            lines.extend(self::lines(&path));
+            continue;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        let of_source = |line: &&str| line.contains(&format!(r#""source":"{SOURCE}""#));
+        lines.extend(text.lines().filter(of_source).map(str::to_owned));
+    }
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_applications_match_is_asked_once_for_what_is_told_and_delivered_with_it() {
+    let mut app = TestApp::start(enriched()).await;
+    looked(&app).await;
+    for step in 0..6 {
+        app.advance(11 * MINUTE);
+        if step == 3 {
+            app.restart().await;
+        }
+        looked(&app).await;
+    }
+    app.quiet();
+    app.advance(20 * MINUTE);
+    looked(&app).await;
+    app.stop().await;
+    let (steps, _) = compare(&app);
+    let (mut with, mut none, mut without) = (0, 0, 0);
+    for line in lines(&app.out_folder()) {
+        let record: Value = serde_json::from_str(&line).unwrap();
+        let row = &record["row"];
+        let Some(listed) = record.get("matching_applications") else {
+            without += 1;
+            continue;
+        };
+        assert_eq!(row["requestTypeId"], 1, "{row}");
+        let names: Vec<&str> =
+            listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+        let wanted: Vec<&str> = applications(row["hash"].as_str()).iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, wanted);
+        *(if names.is_empty() { &mut none } else { &mut with }) += 1;
+    }
+    let stats = app.portal.stats();
+    let asked = stats.requests_by_endpoint.get(&Endpoint::MatchingApplications).copied().unwrap_or(0);
+    app.note(
+        "matching",
+        format_args!("{steps} steps, {asked} questions, {with} match, {none} not, {without} not asked"),
+    );
+    assert_eq!(asked, with + none, "each is asked once");
+    assert!(with > 5 && none > 5 && without > 50, "{with} {none} {without}");
+    assert!(stats.violations.is_empty(), "{:?}", stats.violations);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_refuses_to_say_what_matches_costs_no_event_and_is_said_in_status() {
+    let mut app = TestApp::prepare(enriched()).await;
+    let effect = Effect::NoPermission { answer: NoPermission::Denied };
+    app.portal.fault(Fault::always(effect).at(Endpoint::MatchingApplications));
+    app.run().await;
+    looked(&app).await;
+    let said = |status: &Status| {
+        let one = stream(status, SOURCE);
+        one.condition == StreamCondition::Ok
+            && one.way.as_ref().is_some_and(|way| way.contains("not documented"))
+    };
+    app.wait("said why", SOON, said).await;
+    for _ in 0..3 {
+        app.advance(11 * MINUTE);
+        looked(&app).await;
+    }
+    app.quiet();
+    app.advance(20 * MINUTE);
+    looked(&app).await;
+    let asked = app.portal.stats().requests_by_endpoint.get(&Endpoint::MatchingApplications).copied();
+    app.stop().await;
+    compare(&app);
+    assert!(asked.is_some_and(|asked| asked <= 4), "{asked:?} questions within an hour of a refusal");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,7 +24,10 @@ const OTHERS: [(&str, &str); 7] = [
     ("threats", "every: 1s, settle: 2s, page_size: 50, backfill: 28d"),
     ("organizations", "every: 1s, page_size: 2"),
     ("policies", "every: 1s, page_size: 11"),
-    ("approval_requests", "every: 1s, decided_every: 1s, sweep: 60s, page_size: 40, backfill: 30d"),
+    (
+        "approval_requests",
+        "every: 1s, decided_every: 1s, sweep: 60s, page_size: 40, backfill: 30d, enrich: [matching_application]",
+    ),
     ("remediations", "every: 1s, sweep: 60s, page_size: 20, backfill: 24h"),
     (checkins::SOURCE, "enabled: true, every: 1s, sweep: 2h, page_size: 40, backfill: 3d, retention: 20d"),
     (details::SOURCE, "enabled: true, every: 1s, sweep: 2h"),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep::format::{Encoded, Format, Origin};
 use lockstep::formats::ocsf::Version;
 use lockstep::model::{Change, Entry, Kind, Lane, Micros, uid};
-use lockstep::record::enrichment::{Enrichment, KnownDevice, LastUser, UserOrigin};
+use lockstep::record::enrichment::{Enrichment, KnownDevice, LastUser, Matching, UserOrigin};
 use lockstep::redact::Redaction;
 use lockstep::redact::class::{Class, Classes, How};
 use lockstep::redact::pseudonym::Key;
@@ -40,7 +40,15 @@ const KNOWN: Enrichment<'_> = Enrichment {
     }),
     user: Some(LastUser { name: "EXAMPLE\\a.muster", origin: UserOrigin::Computer, time: Some(5_000_000) }),
     replaces: None,
+    matching: None,
 };
+
+/// Applications that match, odd ones among them, and that none does.
+const MATCHING: Matching<'_> = Matching {
+    applications: r#"[{"applicationId":"c20276a1","applicationName":"Example \"Tool\" – ü","organizationName":"master","status":1},{"name":"x","new":{"a":[null,1.50]}}]"#,
+    more: 3,
+};
+const NONE_MATCHES: Matching<'_> = Matching { applications: "[]", more: 0 };
 
 /// Odd things that are known, in turn with nothing and with what is usual.
 fn known(number: usize) -> Enrichment<'static> {
@@ -52,7 +60,9 @@ fn known(number: usize) -> Enrichment<'static> {
         ..Enrichment::default()
     };
     match number % 9 {
-        0 | 2 | 4 => KNOWN,
+        0 | 2 => KNOWN,
+        4 => Enrichment { matching: Some(NONE_MATCHES), ..KNOWN },
+        7 => Enrichment { matching: Some(MATCHING), ..KNOWN },
         1 => device(KnownDevice { name: Some("two words\n\u{7} \u{10ffff}"), os: Some("\\ud800"), ..DEVICE }),
         3 => device(KnownDevice { mode: Some("{\"a\": 1}"), group: Some("\t"), ..DEVICE }),
         5 => user("a\\b\\c", Some(Micros::MAX)),
@@ -385,6 +395,60 @@ fn a_decision_on_a_request_has_its_verdict_where_the_version_has_one_and_the_tim
     let entry = entry("approval_requests", &unknown, None);
     ocsf(Version::V1_5).encode(origin("approval_requests"), &entry, KNOWN, &mut out, &mut records).unwrap();
     assert!(records[0].unknown, "it is counted");
+}
+
+#[test]
+fn applications_that_match_a_request_stand_in_each_of_its_records_and_it_is_told_that_none_does() {
+    let rows = fixture("approval_requests");
+    // The second was decided before it was seen, so it gives two records.
+    for (row, count) in [(&rows[0], 1), (&rows[1], 2)] {
+        let told = |format, matching| {
+            let known = Enrichment { matching, ..KNOWN };
+            let records = encode(format, "approval_requests", row, None, known);
+            assert_eq!(records.len(), count);
+            records
+        };
+        for version in Version::ALL {
+            for record in told(ocsf(version), Some(MATCHING)) {
+                let all = record["enrichments"].as_array().unwrap();
+                let all: Vec<&Value> =
+                    all.iter().filter(|one| one["name"] == "matching_application").collect();
+                let listed: Vec<Value> = serde_json::from_str(MATCHING.applications).unwrap();
+                assert_eq!(
+                    all.iter().map(|one| &one["data"]).collect::<Vec<_>>(),
+                    listed.iter().collect::<Vec<_>>()
+                );
+                assert_eq!(
+                    (&all[0]["value"], &all[1]["value"]),
+                    (&"Example \"Tool\" – ü".into(), &"x".into())
+                );
+                assert_eq!(all[0]["provider"], "ThreatLocker");
+                let unmapped = &record["unmapped"];
+                assert_eq!(unmapped["more_matching_applications"], 3);
+                assert!(unmapped.get("matching_applications").is_none());
+            }
+            for record in told(ocsf(version), Some(NONE_MATCHES)) {
+                assert_eq!(record["unmapped"]["matching_applications"], Value::Array(Vec::new()));
+                assert!(record["unmapped"].get("more_matching_applications").is_none());
+            }
+            assert!(
+                told(ocsf(version), None).iter().all(|record| !record.to_string().contains("matching_app"))
+            );
+        }
+        let ecs = Format::Ecs { row: false };
+        for record in told(ecs, Some(MATCHING)) {
+            let own = &record["threatlocker"];
+            assert_eq!(
+                own["matching_applications"].to_string(),
+                serde_json::from_str::<Value>(MATCHING.applications).unwrap().to_string()
+            );
+            assert_eq!(own["more_matching_applications"], 3);
+        }
+        for record in told(ecs, Some(NONE_MATCHES)) {
+            assert_eq!(record["threatlocker"]["matching_applications"], Value::Array(Vec::new()));
+        }
+        assert!(told(ecs, None).iter().all(|record| !record.to_string().contains("matching_app")));
+    }
 }
 
 #[test]

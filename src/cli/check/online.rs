@@ -1,8 +1,11 @@
 //! `lockstep check --online`: asks every portal once per source and reports what the token may read, and asks the far
 //! sides of sinks whether they take the credential.
 
+use std::time::Duration;
+
 use crate::app::portal_settings;
 use crate::budget::Budget;
+use crate::cli::doctor::Tried;
 use crate::cli::table::bytes;
 use crate::cli::{doctor, out};
 use crate::clock::Clock;
@@ -13,6 +16,7 @@ use crate::schedule::{chosen, is_whole_tree};
 use crate::sink::{Sink, SinkKind};
 use crate::sinks::kafka;
 use crate::source::{SOURCES, Scope, Source};
+use crate::sources::approval_requests::matching;
 
 /// Clocks further apart than this are said to be (contract section 12).
 const CLOCK_APART: Micros = 120 * SECOND;
@@ -202,6 +206,9 @@ async fn sources(
                 sent += tried.bytes_a_day.unwrap_or(0);
             }
             line(source.name(), &tried.said());
+            if connection.sources.get(source.name()).is_some_and(|config| config.matching) {
+                wrong += usize::from(!say_matching(portal, &tried, timeout).await);
+            }
         }
     }
     if let Some(others) = scopes.get(MOST_ASKED..).filter(|others| !others.is_empty()) {
@@ -210,6 +217,18 @@ async fn sources(
     }
     line("in a day", &format!("{rows} rows, {} as the portal sends them", bytes(sent)));
     wrong
+}
+
+/// Says whether the portal tells which applications match a request for approval; answers false where it does not.
+async fn say_matching(portal: &Portal, tried: &Tried, timeout: Duration) -> bool {
+    let asked = doctor::ask_matching(portal, &tried.rows, timeout).await;
+    let (is_well, said) = match asked {
+        None => (true, "no request is listed first that could be asked about".to_owned()),
+        Some(Ok(said)) => (true, said),
+        Some(Err(wrong)) => (false, wrong),
+    };
+    line(matching::WORD, &format!("UNVERIFIED, nobody has seen ThreatLocker answer it: {said}"));
+    is_well
 }
 
 fn say_clock(portal: &Portal) {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Given, KNOWN, class_of, from, trace};
+use super::{Given, class_of, from, known, trace};
 use crate::format::Format;
 use crate::formats::ocsf::Version;
 use crate::formats::out::trace::TraceOut;
 use crate::model::{Change, Kind};
-use crate::record::enrichment::Enrichment;
+use crate::record::enrichment::{Enrichment, Matching};
 use crate::source::{SOURCES, Shape, Source};
 
 const HEAD: &str = "\
@@ -74,10 +74,14 @@ fn tell(source: &dyn Source, format: Format) -> Told {
     for row in source.examples() {
         let previous = row.replace("\"mode\": \"Secure\"", "\"mode\": \"Learning\"").replace("false", "true");
         let is_compared = matches!(source.shape(), Shape::Snapshot { .. }) || source.kind() == Kind::Device;
+        let known = known(source);
+        // Nothing is known, and of what was asked nothing was found.
+        let matching = known.matching.map(|_| Matching { applications: "[]", more: 0 });
+        let none = Enrichment { matching, ..Enrichment::default() };
         for previous in [None, is_compared.then_some(previous)] {
             let change = if previous.is_some() { Change::Changed } else { Change::New };
             let given = Given { row: row.clone(), previous, change };
-            for known in [Enrichment::default(), KNOWN] {
+            for known in [none, known] {
                 let records = trace(format, source, &given, known);
                 for record in records.expect("the examples are JSON") {
                     note(&mut told, source, &record);

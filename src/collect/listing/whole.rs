@@ -1,11 +1,14 @@
 //! What is asked as a whole: most of it as one list, some of it in several ways.
 
+use serde_json::Value;
+
 use super::online_devices::OnlineDevices;
 use super::organizations::{Covered, Organizations};
 use super::policies::Policies;
 use super::{CollectError, Listed, Listing, PortalListing};
-use crate::model::Micros;
+use crate::model::{Micros, OrganizationId};
 use crate::portal::Endpoint;
+use crate::record::enrichment::Matched;
 use crate::record::vendor_fields::FieldChange;
 use crate::source::Query;
 
@@ -66,6 +69,17 @@ impl Listing for Whole {
             Self::Organizations(organizations) => organizations.list(query).await,
             Self::Policies(policies) => policies.list(query).await,
             Self::OnlineDevices(devices) => devices.list(query).await,
+        }
+    }
+
+    async fn matching(
+        &self,
+        organization: &OrganizationId,
+        question: &Value,
+    ) -> Result<Option<Matched>, CollectError> {
+        match self {
+            Self::Plain(listing) => listing.matching(organization, question).await,
+            Self::Organizations(_) | Self::Policies(_) | Self::OnlineDevices(_) => Ok(None),
         }
     }
 }

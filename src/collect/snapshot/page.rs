@@ -2,10 +2,12 @@
 //! anything new, and what is missing.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::matching::Answered;
 use super::parts::PartsSettings;
 use super::{Seen, SnapshotNotes, SnapshotSettings};
 use crate::collect::ListedRow;
@@ -27,6 +29,8 @@ pub(super) struct Page {
     pub(super) restating: Option<Micros>,
     /// What was settled before this, and is seen for the first time, is remembered and gives no entry.
     pub(super) history: Option<Micros>,
+    /// What the portal answered beside the list, about some of the rows.
+    pub(super) answers: Vec<Answered>,
 }
 
 /// What a page came to.
@@ -35,6 +39,13 @@ pub(super) struct Applied {
     pub(super) entries: u64,
     /// Rows that tell anything new, with or without an entry.
     pub(super) news: u64,
+}
+
+impl AddAssign for Applied {
+    fn add_assign(&mut self, more: Self) {
+        self.entries += more.entries;
+        self.news += more.news;
+    }
 }
 
 /// An entry with what it borrows from.
@@ -256,7 +267,7 @@ impl Page {
     }
 
     /// The fingerprint of a row, and behind it its shape, if it is not the usual one.
-    fn print(&self, row: &[u8], shape: u8) -> Vec<u8> {
+    pub(super) fn print(&self, row: &[u8], shape: u8) -> Vec<u8> {
         let print = std::str::from_utf8(row).ok().and_then(|row| match self.settings.parts {
             Some(PartsSettings { parts, .. }) => fingerprint_of(row, parts.counts).ok(),
             None => fingerprint(row, self.settings.volatile).ok(),
@@ -315,7 +326,7 @@ impl Page {
     }
 
     /// Whether a row was settled before anybody asked for it.
-    fn is_history(&self, row: &ListedRow) -> bool {
+    pub(super) fn is_history(&self, row: &ListedRow) -> bool {
         let Some((PartsSettings { parts, .. }, history)) = self.settings.parts.zip(self.history) else {
             return false;
         };
@@ -361,6 +372,7 @@ impl Page {
                 previous: one.previous.as_deref(),
                 known: Enrichment {
                     replaces: one.replaces.as_ref().map(|(id, uid)| Replaced { id, uid: *uid }),
+                    matching: self.matching(one),
                     ..known.of(place)
                 },
             })

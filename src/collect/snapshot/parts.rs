@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Seen, SnapshotStream, Unfinished, WALKS, is_deleted, save_notes};
+use super::{Asking, Seen, SnapshotStream, Unfinished, WALKS, is_deleted, save_notes};
 use crate::collect::{CollectError, Listing};
 use crate::coverage::walk::RowId;
 use crate::model::{Micros, RowIds};
@@ -31,6 +31,8 @@ pub struct PartsSettings {
     pub sweep: Micros,
     /// What was settled so long before the first start gives no entry.
     pub backfill: Micros,
+    /// The portal is asked which applications match what is told.
+    pub matching: bool,
 }
 
 /// What is remembered of the parts; a member of [`super::SnapshotNotes`].
@@ -76,6 +78,8 @@ pub struct Memory {
     pub(super) dated: bool,
     /// How often on end such a report was refused for an earlier span.
     pub(super) refusals: u32,
+    /// How the portal answers what it is asked beside the list.
+    pub asking: Asking,
 }
 
 /// One poll.
@@ -121,6 +125,7 @@ impl<L: Listing> SnapshotStream<L> {
     pub(super) async fn poll_parts(&mut self, settings: PartsSettings) -> Result<u64, CollectError> {
         let (before, now) = (self.notes.rows, self.listing.now());
         self.notes.parts.start.get_or_insert(now);
+        self.memory.asking.begin_poll();
         let mut round = Round::default();
         if now - self.notes.parts.swept >= settings.sweep {
             self.sweep(settings, &mut round).await?;
@@ -339,8 +344,7 @@ impl<L: Listing> SnapshotStream<L> {
                     listed.insert(id, is_deleted(row));
                 }
             }
-            let applied = self.apply(part, answer.rows, answer.undecodable).await?;
-            drop(answer.reservation);
+            let applied = self.apply(part, answer.rows, answer.undecodable, answer.reservation).await?;
             (news, seen, total) = (news + applied.news, seen + rows, answer.total);
             if moved || !is_ordered {
                 return self.read_to_the_end(part).await;

@@ -10,7 +10,7 @@ sources:
   unified_audit: { tables: [1, 5], only: [dney, elevate], skip_types: [raed] }
   system_audit: { page_size: 0, backfill: 40d, settle: 2d }
   computers: { enabled: maybe, restate: 1s, every: 0s }
-  approval_requests: { sweep: often, enrich: [matching_application], restate: 1d }
+  approval_requests: { sweep: often, enrich: [matching_aplication], restate: 1d }
   organizations: { settle: 5s }
   polices: {}
   wonders: {}
@@ -28,9 +28,9 @@ sources:
       connections[0].sources.computers.every: must be from 100ms to 30d, found 0s
       connections[0].sources.computers.restate: must be from 1m to 365d, found 1s
       connections[0].sources.organizations.settle: unknown key; known here: enabled, every, page_size, restate
-      connections[0].sources.approval_requests.enrich: matching_application is not read: the vendor tells how a portal is asked for it, and not what it answers; remove it
       connections[0].sources.approval_requests.sweep: expected a duration with its unit such as 200ms, 60s, 1h30m or 30d, found "often"
-      connections[0].sources.approval_requests.restate: unknown key; known here: enabled, every, page_size, backfill, decided_every, enrich, sweep
+      connections[0].sources.approval_requests.enrich: unknown "matching_aplication"; did you mean "matching_application"?
+      connections[0].sources.approval_requests.restate: unknown key; known here: enabled, every, page_size, backfill, decided_every, sweep, enrich
       connections[0].sources.polices: unknown source; did you mean "policies"?
       connections[0].sources.wonders: unknown source; known here: unified_audit, system_audit, computers, organizations, policies, approval_requests, threats, remediations, reports, online_devices, computer_checkins, computer_details, private_threats, private_remediations
     "#);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::formats::ocsf::Version;
+use crate::record::enrichment::{Enrichment, Matching};
 use crate::store::WriterDb;
 use crate::store::replays::Wanted;
 
@@ -129,4 +130,66 @@ async fn a_replay_delivers_what_was_collected_in_a_time_again_and_moves_no_posit
     bench.store.write(prune).await.unwrap();
     let left = bench.store.read(outbox::usage).await.unwrap();
     assert_eq!(left.chunks, 0);
+}
+
+#[tokio::test]
+async fn what_applications_match_a_request_comes_as_it_was_told_at_first_by_a_retry_and_by_a_replay() {
+    let bench = Bench::new();
+    let entry = |db: &WriterDb| {
+        let connection = connections::register(db, "acme")?.id;
+        let matching = Matching { applications: r#"[{"name":"a"}]"#, more: 1 };
+        let known = [None, Some(matching), Some(Matching { applications: "[]", more: 0 })];
+        let entries = known.map(|matching| NewEntry {
+            uid: Uuid::from_u128(u128::from(matching.map_or(7, |matching| matching.more))),
+            kind: Kind::Event,
+            change: Change::New,
+            organization: "o",
+            vendor_id: None,
+            time: Some(0),
+            row: r#"{"name":1}"#,
+            previous: None,
+            known: Enrichment { matching, ..Enrichment::default() },
+        });
+        outbox::append(db, connection, 1, Lane::Live, "audit", COLLECTED, 0, &entries).map(drop)
+    };
+    bench.store.write(entry).await.unwrap();
+    bench.appended.send_replace(());
+    let lines = || {
+        let files = fs::read_dir(bench.out().join("acme")).into_iter().flatten();
+        let texts: Vec<_> = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        let lines = texts.iter().flat_map(|text| text.lines());
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    bench.deliver(bench.reading(unable()).await).await;
+    assert_eq!(bench.letters().await.len(), 3);
+    bench.retry_all().await;
+    bench.deliver(bench.reading(Format::Raw).await).await;
+    let retried = lines();
+    let told: Vec<serde_json::Value> =
+        retried.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut told: Vec<String> = told.iter().map(|line| line["matching_applications"].to_string()).collect();
+    told.sort();
+    assert_eq!(told, ["[]", r#"[{"name":"a"}]"#, "null"]);
+    let wanted =
+        Wanted { sink: "out".to_owned(), from: COLLECTED, to: COLLECTED + 1, sources: vec![], site: None };
+    bench.store.write(move |db| replays::start(db, &wanted)).await.unwrap().unwrap();
+    while bench.store.read(replays::waiting).await.unwrap().contains_key("out") {
+        let mut worker = bench.reading(Format::Raw).await;
+        worker.round(&CancellationToken::new()).await.unwrap();
+        worker.finish().await.unwrap();
+    }
+    // A retry gives them a lane and numbers of its own; nothing else is another.
+    let plain = |lines: Vec<String>| {
+        let mut lines: Vec<String> = lines
+            .iter()
+            .map(|line| {
+                let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+                (line["lane"], line["number"]) = (0.into(), 0.into());
+                line.to_string()
+            })
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(plain(lines()), plain([retried.clone(), retried].concat()));
 }

@@ -66,6 +66,7 @@ pub(super) fn write(out: &mut impl Out, context: &Context<'_>, request: &Approva
     rest::known_mode(out, context);
     out.close();
     rest::last_user(out, context, request.user.name);
+    rest::matching(out, context);
     if let Some(took) = request.took {
         let from = From::fixed("of a decision: from the request to it");
         out.put("seconds_to_decision", Value::Integer(took.seconds()), from);

@@ -55,6 +55,18 @@ pub(super) fn user_origin(out: &mut impl Out, context: &Context<'_>) {
     date(out, "time", &user.time.and_then(rfc3339), From::fixed("since when the last user is known"));
 }
 
+/// The applications that match what a request for approval is about; an empty list where the portal was asked and none
+/// does.
+pub(super) fn matching(out: &mut impl Out, context: &Context<'_>) {
+    let Some(matching) = context.known.matching else { return };
+    let from = From::fixed("the applications that the portal says match, where it was asked");
+    out.put("matching_applications", Value::Json(matching.applications), from);
+    if matching.more > 0 {
+        let from = From::fixed("how many applications match beside those that are told");
+        out.put("more_matching_applications", Value::Integer(matching.more.into()), from);
+    }
+}
+
 /// All of the row that is not told elsewhere, verbatim.
 pub(super) fn remainder(out: &mut impl Out, context: &Context<'_>) {
     if !context.record.keeps_rest {

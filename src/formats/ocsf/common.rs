@@ -143,6 +143,9 @@ pub(super) fn write_status(out: &mut impl Out, outcome: &Outcome<'_>) {
 /// All of the row that is not told elsewhere, verbatim, and the row itself where it is wanted.
 pub(super) fn write_rest(out: &mut impl Out, context: &Context<'_>) {
     if !context.record.keeps_rest {
+        out.open("unmapped");
+        write_matching(out, context);
+        out.close();
         return;
     }
     if let Some(raw) = context.raw.filter(|raw| raw.len() <= context.version.longest_text()) {
@@ -165,5 +168,19 @@ pub(super) fn write_unmapped(out: &mut impl Out, context: &Context<'_>, told: Sl
     for rest in context.record.row.rest() {
         out.put(&rest.key, Value::Json(rest.raw), From::fixed("a field that this version does not know"));
     }
+    write_matching(out, context);
     out.close();
+}
+
+/// What no enrichment can say: that the portal was asked which applications match, and named none, or more.
+fn write_matching(out: &mut impl Out, context: &Context<'_>) {
+    let Some(matching) = context.known.matching else { return };
+    if matching.applications == "[]" && matching.more == 0 {
+        let from = From::fixed("an empty list where the portal was asked and no application matches");
+        out.put("matching_applications", Value::Json("[]"), from);
+    }
+    if matching.more > 0 {
+        let from = From::fixed("how many applications match beside those that are told");
+        out.put("more_matching_applications", Value::Integer(matching.more.into()), from);
+    }
 }

@@ -8,6 +8,7 @@ use crate::record::enrichment::LastUser;
 use crate::record::event::{Actor, Application, Event, Host, Outcome, Policy, Process, Subject, Verdict};
 use crate::record::path::{base_name, domain_and_user, is_email, program};
 use crate::record::row::Field;
+use crate::sources::approval_requests::matching;
 
 /// Who a user is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,6 +89,7 @@ pub(super) fn enrichments(out: &mut impl Out, context: &Context<'_>) {
         out.word("provider", "lockstep", "of the enrichment");
         out.close();
     }
+    matching_applications(out, context);
     if let Some(user) = &known.user {
         const RULE: From = From::fixed("where the last user is known from, and since when");
         out.open("");
@@ -103,6 +105,21 @@ pub(super) fn enrichments(out: &mut impl Out, context: &Context<'_>) {
         out.close();
     }
     out.close_list();
+}
+
+/// Each application that matches what a request for approval is about.
+fn matching_applications(out: &mut impl Out, context: &Context<'_>) {
+    const RULE: From = From::fixed("each application that the portal says matches, where it was asked");
+    for application in context.known.matching.iter().flat_map(|matching| matching.each()) {
+        let name = matching::name(application.get());
+        out.open("");
+        out.word("name", "matching_application", "of the enrichment");
+        out.put("value", Value::Text(name.as_deref().unwrap_or(UNKNOWN)), RULE);
+        out.put("data", Value::Json(application.get()), RULE);
+        out.word("type", "application", "of the enrichment");
+        out.word("provider", "ThreatLocker", "of the enrichment");
+        out.close();
+    }
 }
 
 /// The device on which something happened.

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{Request, Stage};
 use crate::simulator::answer::Refusal;
+use crate::simulator::approvals::applications;
 use crate::simulator::reply::Reply;
 use crate::simulator::requests::{Body, Endpoint};
 use crate::simulator::stats::Logged;
-use crate::simulator::text::{Object, Spelling};
+use crate::simulator::text::{NO_GUID, Object, Spelling, guid};
+use crate::simulator::world::purpose;
 
 /// The members of a query string.
 pub(super) fn members(request: &Request<'_>) -> HashMap<String, String> {
@@ -71,6 +74,55 @@ impl Stage {
             request.write(organization, now, self.world.options.seed, out);
         };
         self.whole(listed.len(), body, logged, number, write)
+    }
+
+    /// The applications that match a file, by its hash; a question must have one of what it can be about, and nothing that
+    /// the vendor's document does not know.
+    pub(super) fn matching_applications(
+        &mut self,
+        organization: u16,
+        request: &Request<'_>,
+    ) -> Result<Reply, Reply> {
+        const KNOWN: [&str; 12] = [
+            "hash",
+            "sha256",
+            "path",
+            "processPath",
+            "organizationIds",
+            "certs",
+            "createdBys",
+            "osType",
+            "filename",
+            "folder",
+            "approvalRequestId",
+            "builtInPartialMatchingFiles",
+        ];
+        let asked: Map<String, Value> =
+            serde_json::from_slice(request.body).map_err(|_| Reply::binding_failed())?;
+        if let Some(other) = asked.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+            self.stats.violation(format!("{other} is no member of a question for matching applications"));
+        }
+        let text = |name: &str| asked.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        if ["hash", "sha256", "path"].into_iter().all(|name| text(name).is_none()) {
+            self.stats.violation("a question for matching applications about nothing".to_owned());
+        }
+        let own = &self.world.organizations[usize::from(organization)];
+        let mut listed = String::new();
+        for (name, is_built_in) in applications(text("hash")) {
+            listed.push_str(if listed.is_empty() { "" } else { "," });
+            let mut object = Object::start(&mut listed);
+            object.text("name", name).text("applicationName", name);
+            let number = name.len() as u64;
+            object.text("applicationId", guid(self.world.options.seed, purpose::APPLICATION, number));
+            match is_built_in {
+                true => object.text("organizationId", NO_GUID).text("organizationName", "master"),
+                false => object.text("organizationId", own.id).text("organizationName", &own.name),
+            };
+            object.members(r#""osType":1,"suggestedPolicyId":null,"status":1,"isMaintained":true,"researchApplicationId":null"#);
+            object.end();
+        }
+        let has = !listed.is_empty();
+        Ok(Reply::json(format!(r#"{{"hasMatching":{has},"matchingApplications":[{listed}]}}"#).into_bytes()))
     }
 
     /// A page of child organizations (contract section 7.2).

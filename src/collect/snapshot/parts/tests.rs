@@ -1,3 +1,5 @@
+mod matching;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +14,7 @@ use crate::clock::Clock;
 use crate::collect::{Listed, ListedRow};
 use crate::model::{Change, Kind, Lane, OrganizationId, SECOND, uid};
 use crate::portal::{Answer, Failure, PortalError};
+use crate::record::enrichment::Matched;
 use crate::source::{Query, Scope, Shape, by_name};
 use crate::store::streams::StreamKey;
 use crate::store::{Store, WriterDb, connections, dead_letters, outbox, snapshots, streams};
@@ -32,6 +35,9 @@ struct Request {
 /// What happens before a request for a page is answered: at that number of requests, that.
 type Meanwhile = (u32, fn(&mut Script));
 
+/// What a portal answers that is asked which applications match a path.
+type Answers = fn(&str) -> Result<Matched, Failure>;
+
 /// A portal that lists requests by status, as a test says.
 struct Script {
     now: Micros,
@@ -48,6 +54,10 @@ struct Script {
     log: Vec<(u8, u32)>,
     meanwhile: Option<Meanwhile>,
     fails_at: Option<u32>,
+    /// What it answers where it is asked which applications match a path; nothing at all where there is none.
+    matching: Option<Answers>,
+    /// Of which organization and path that was asked.
+    questions: Vec<(OrganizationId, String)>,
 }
 
 #[derive(Clone)]
@@ -89,6 +99,22 @@ impl Listing for Played {
         let undecodable = if page == 0 { unreadable.collect() } else { Vec::new() };
         Ok(Listed { rows, undecodable, total, ..Listed::default() })
     }
+
+    async fn matching(
+        &self,
+        organization: &OrganizationId,
+        question: &Value,
+    ) -> Result<Option<Matched>, CollectError> {
+        let path = question["path"].as_str().unwrap().to_owned();
+        let answer = {
+            let mut script = self.0.lock().unwrap();
+            script.questions.push((organization.clone(), path.clone()));
+            script.matching
+        };
+        let Some(answer) = answer else { return std::future::pending().await };
+        let failed = |failure| PortalError { site: "acme".to_owned(), endpoint: None, failure }.into();
+        answer(&path).map(Some).map_err(failed)
+    }
 }
 
 fn answered(status: u16) -> Failure {
@@ -98,7 +124,7 @@ fn answered(status: u16) -> Failure {
 fn row(request: &Request) -> ListedRow {
     let Request { id, status, acted, assignee } = request;
     let spelt = |at: Micros| chrono::DateTime::from_timestamp_micros(at).unwrap().to_rfc3339();
-    let body = json!({ "approvalRequestId": id, "statusId": status, "actionDate": acted.map(spelt), "assigneeUserId": assignee });
+    let body = json!({ "approvalRequestId": id, "path": id, "statusId": status, "actionDate": acted.map(spelt), "assigneeUserId": assignee });
     ListedRow {
         id: RowId::Vendor(uid("o", "approval_requests", id, "event", "0").as_u128()),
         organization: OrganizationId::new("o"),
@@ -136,6 +162,8 @@ impl World {
             log: Vec::new(),
             meanwhile: None,
             fails_at: None,
+            matching: None,
+            questions: Vec::new(),
         };
         let played = Played(Arc::new(Mutex::new(script)));
         let store = Store::open_in_memory(Clock::shifted(chrono::Duration::zero(), 1)).unwrap();
@@ -152,6 +180,7 @@ impl World {
             settled_every: 15 * MINUTE,
             sweep: DAY,
             backfill: 30 * DAY,
+            matching: false,
         };
         let Shape::Snapshot { volatile } = by_name("approval_requests").unwrap().shape() else {
             panic!("it is asked as a whole")
