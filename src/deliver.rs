@@ -363,12 +363,12 @@ impl Worker {
                     self.well();
                     return Ok(Round::Empty);
                 };
-                self.turn = self.turn.wrapping_add(1);
                 let ready = self.assembler.assemble(work, self.turn, stop).await?;
                 let Some(ready) = ready else { return Ok(Round::Empty) };
                 ready
             }
         };
+        // Once for every batch, whenever it was put together.
         self.turn = self.turn.wrapping_add(1);
         let (assembler, turn) = (self.assembler.clone(), self.turn);
         let written = (self.looks_ahead && ready.leaves_more(self.settings.batch_bytes))

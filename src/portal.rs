@@ -138,6 +138,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether the time that it takes tells how the portal fares: what is asked beside a list is answered in another time.
+    pub fn tells_pace(self) -> bool {
+        self != Endpoint::MatchingApplications
+    }
+
     /// Whether the answer is one record rather than a list of rows.
     pub fn is_single(self) -> bool {
         matches!(self, Endpoint::PolicyById | Endpoint::ComputerById | Endpoint::MatchingApplications)

@@ -157,13 +157,15 @@ impl Redaction {
 
         let named = NAMES.into_iter().find(|(of, ..)| *of == source);
         let named = named.map(|(_, class, names)| (class, names));
-        let mut pass = Pass { redaction: self, named, needles: Needles::default() };
+        let mut pass = Pass { redaction: self, named, needles: Needles::default(), is_applications: false };
         pass.gather(&row, whole);
         if let Some(previous) = &previous {
             pass.gather(previous, whole);
         }
         if let Some(matching) = &matching {
+            pass.is_applications = true;
             pass.gather(matching, None);
+            pass.is_applications = false;
         }
         let device = known.device.unwrap_or_default();
         for (value, class) in [
@@ -185,7 +187,9 @@ impl Redaction {
             pass.redact(previous, whole);
         }
         if let Some(matching) = &mut matching {
+            pass.is_applications = true;
             pass.redact(matching, None);
+            pass.is_applications = false;
         }
         let fact = |value: Option<&str>, class| value.and_then(|value| pass.fact(value, class));
         Ok(Redacted {
@@ -236,6 +240,8 @@ struct Pass<'r> {
     /// Members that name something in this source alone, and of which class that is.
     named: Option<(Class, &'static [&'static str])>,
     needles: Needles,
+    /// What is in hand are applications, of which ThreatLocker's own name it as their organization.
+    is_applications: bool,
 }
 
 impl Pass<'_> {
@@ -319,10 +325,18 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether a value says that there is none, or names an account of the system or ThreatLocker itself.
+    fn names_nothing(&self, value: &str, class: Class) -> bool {
+        value.is_empty()
+            || is_zero_guid(value)
+            || class == Class::User && is_account(&folded(value))
+            || self.is_applications && class == Class::Organization && value.eq_ignore_ascii_case(MAKER)
+    }
+
     /// A value of a class, and what of it names the same thing elsewhere.
     fn gather_value(&mut self, value: &str, class: Class) {
         let value = value.trim();
-        if names_nothing(value, class) {
+        if self.names_nothing(value, class) {
             return;
         }
         self.add(value, class);
@@ -338,7 +352,7 @@ impl Pass<'_> {
                 .filter(|name| !name.bytes().all(|byte| byte.is_ascii_digit())),
             _ => None,
         };
-        if let Some(part) = part.filter(|part| !names_nothing(part, class)) {
+        if let Some(part) = part.filter(|part| !self.names_nothing(part, class)) {
             self.add(part, class);
         }
         for (form, same) in forms(value) {
@@ -418,7 +432,7 @@ impl Pass<'_> {
     fn text(&self, text: &str, class: Option<Class>) -> Result<Option<String>, LeftOut> {
         let value = text.trim();
         if let Some(class) = class {
-            if names_nothing(value, class) {
+            if self.names_nothing(value, class) {
                 return Ok(None);
             }
             let many = |value: &str| {
@@ -546,14 +560,6 @@ fn forms(value: &str) -> Vec<(String, String)> {
         }
     }
     forms
-}
-
-/// Whether a value says that there is none, or names an account of the system or ThreatLocker itself.
-fn names_nothing(value: &str, class: Class) -> bool {
-    value.is_empty()
-        || is_zero_guid(value)
-        || class == Class::User && is_account(&folded(value))
-        || class == Class::Organization && value.eq_ignore_ascii_case(MAKER)
 }
 
 /// Whether a text is an id, a time or a hash as a whole, in which a short value can stand only by chance.

@@ -366,7 +366,9 @@ pub(super) async fn ask_matching(
 ) -> Option<Result<String, String>> {
     let source = by_name("approval_requests").expect("a source of this version");
     let of = |row: &str| {
-        Some((source.key(row, 0).ok()?.organization, matching::question(row, portal.now())?.to_string()))
+        let organization = source.key(row, 0).ok()?.organization;
+        let question = matching::question(row, portal.now())?;
+        (!organization.is_none()).then(|| (organization, question.to_string()))
     };
     let (organization, body) = rows.iter().find_map(|row| of(row.get()))?;
     let request = PageRequest {

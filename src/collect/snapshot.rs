@@ -275,8 +275,8 @@ impl<L: Listing> SnapshotStream<L> {
         self.listing.list(&query).await
     }
 
-    /// Commits what changed among the rows of a page, and then those of which the portal is asked more; the memory of
-    /// the page is not held meanwhile.
+    /// Commits what changed among the rows of a page, and then those of which the portal is asked more; of the memory of
+    /// the page only these are held meanwhile.
     async fn apply(
         &mut self,
         part: u8,
@@ -288,7 +288,7 @@ impl<L: Listing> SnapshotStream<L> {
         let mut applied = self.commit(part, rows, undecodable, Vec::new()).await?;
         drop(reservation);
         if !aside.is_empty() {
-            let (rows, answers) = self.ask_about(aside).await;
+            let (rows, answers) = self.ask_about(aside).await?;
             applied += self.commit(part, rows, Vec::new(), answers).await?;
         }
         Ok(applied)

@@ -1,6 +1,7 @@
 //! How a sink that is far behind leaves the others their room in the outbox.
 
 use super::Worker;
+use crate::source::{Shape, by_name};
 use crate::store::{StoreError, outbox, owed, replays, sinks};
 
 /// Percent of its bound from which on the outbox has no room: a sink that works is left alone until others have to
@@ -37,7 +38,7 @@ impl Worker {
         let mut let_go = 0;
         loop {
             let (name, now) = (self.name.clone(), self.clock.now().timestamp_micros());
-            match self.store.write(move |db| owed::let_go(db, &name, limit, now)).await? {
+            match self.store.write(move |db| owed::let_go(db, &name, limit, now, is_listed_again)).await? {
                 0 => break,
                 entries => let_go += entries,
             }
@@ -53,4 +54,9 @@ impl Worker {
         ));
         Ok(())
     }
+}
+
+/// Whether the portal lists the events of a source by interval: what was let go can be asked for once more.
+pub(super) fn is_listed_again(source: &str) -> bool {
+    by_name(source).is_some_and(|source| matches!(source.shape(), Shape::Window { .. }))
 }

@@ -168,6 +168,21 @@ fn sorted(mut names: Vec<u64>) -> Vec<u64> {
     names
 }
 
+#[test]
+fn only_events_that_the_portal_lists_by_time_are_let_go_by_their_ids() {
+    let listed_again = |source: &str| room::is_listed_again(source);
+    assert!(["unified_audit", "system_audit", "threats"].into_iter().all(listed_again));
+    let others = [
+        "approval_requests",
+        "policies",
+        "remediations",
+        "organizations",
+        "computer_checkins",
+        "of a newer version",
+    ];
+    assert!(!others.into_iter().any(listed_again));
+}
+
 #[tokio::test]
 async fn everything_pending_arrives_once_and_live_before_backfill() {
     let bench = Bench::new();

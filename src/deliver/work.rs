@@ -160,7 +160,7 @@ impl Assembler {
         memory: usize,
         mut reservation: Reservation,
     ) -> Result<Attempt, DeliverError> {
-        // Read for every batch, so that a key that was changed counts at once.
+        // Read for every batch, so that a key that was changed counts from the next one on that is put together.
         let redaction = match &self.redact {
             Some(redact) => Some(redact.ready().await?),
             None => None,

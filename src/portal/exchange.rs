@@ -129,7 +129,9 @@ impl Portal {
             }
             Ok(Err(trouble)) => Err(trouble),
             Err(_) => {
-                credential.pace.observe(request.timeout);
+                if request.endpoint.tells_pace() {
+                    credential.pace.observe(request.timeout);
+                }
                 let failure = Failure::Unreachable(format!("time-out after {:?}", request.timeout));
                 Err(Trouble::Passing { failure, wait: None })
             }
@@ -175,7 +177,9 @@ impl Portal {
                 false => Trouble::Final(Failure::Answer(answer)),
             });
         }
-        credential.pace.observe(sent.elapsed());
+        if request.endpoint.tells_pace() {
+            credential.pace.observe(sent.elapsed());
+        }
 
         if request.endpoint.is_streamed() {
             return self.begin_reading(secret, request, &headers, response, reservation).await;

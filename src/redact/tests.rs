@@ -663,6 +663,10 @@ fn what_applications_match_tells_no_more_than_the_row_and_not_whose_they_are_but
     assert_eq!(path, format!("c:\\{organization}\\master.exe"));
     let (applications, _) = of(&redaction(&classes.map(|class| (class, How::Remove))));
     assert_eq!(applications[0], json!({ "name": "Tool for [removed]" }));
+    // Whoever else is called so is nobody's own.
+    let row = json!({ "organizationName": "Master" }).to_string();
+    let redacted = pseudonyms(&classes).apply("unified_audit", &entry(&row, None), &Enrichment::default());
+    assert!(!redacted.unwrap().row.to_lowercase().contains("master"));
 }
 
 #[test]

@@ -40,7 +40,9 @@ pub struct NewEntry<'a> {
 
 impl<'a> NewEntry<'a> {
     fn bytes(&self) -> usize {
-        self.row.len() + self.previous.map_or(0, str::len) + self.vendor_id.map_or(0, str::len) + 128
+        let matching = self.known.matching.map_or(0, |matching| matching.applications.len());
+        let row = self.row.len() + self.previous.map_or(0, str::len) + self.vendor_id.map_or(0, str::len);
+        row + matching + 128
     }
 
     /// The entry under a number, without what is known besides.

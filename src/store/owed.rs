@@ -1,9 +1,9 @@
 //! What a sink far behind lets go, so that the outbox has room and collecting goes on for the other sinks.
 //!
-//! Events leave the outbox and only their ids stay: once an operator asks for them ([`ask`]), that time is walked again,
-//! and what the portal lists of them is collected for that sink ([`release`]), and for no other. What the portal cannot
-//! list a second time, such as the state of a device that has changed since, stays whole and waits for the sink in its
-//! refill lane.
+//! Events that the portal lists by interval leave the outbox and only their ids stay: once an operator asks for them
+//! ([`ask`]), that time is walked again, and what the portal lists of them is collected for that sink ([`release`]), and
+//! for no other. What nobody can ask for a second time, such as the state of a device that has changed since, or how a
+//! policy was changed, stays whole and waits for the sink in its refill lane.
 
 use std::collections::BTreeMap;
 
@@ -50,8 +50,14 @@ fn is_behind(db: &Connection, sink: &str, limit_bytes: u64) -> Result<Option<Vec
 }
 
 /// Lets go of the oldest chunk that the sink is owed. Answers how many entries that were, and 0 once it is owed no more
-/// than half of the bound.
-pub fn let_go(db: &Connection, sink: &str, limit_bytes: u64, now: Micros) -> Result<u64, StoreError> {
+/// than half of the bound. `is_listed_again`: whether the events of a source can be asked for by interval.
+pub fn let_go(
+    db: &Connection,
+    sink: &str,
+    limit_bytes: u64,
+    now: Micros,
+    is_listed_again: fn(&str) -> bool,
+) -> Result<u64, StoreError> {
     let Some(lanes) = is_behind(db, sink, limit_bytes)? else { return Ok(0) };
     let Some(pending) = lanes.iter().min_by_key(|pending| pending.oldest) else { return Ok(0) };
     let chunks = outbox::read_after(db, pending.connection, pending.lane, pending.position, 0)?;
@@ -64,10 +70,11 @@ pub fn let_go(db: &Connection, sink: &str, limit_bytes: u64, now: Micros) -> Res
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?;
             let entries = entries.iter().enumerate().filter(|(_, entry)| entry.number > pending.position);
+            let stays = !is_listed_again(&chunk.source);
             let mut count = 0;
             for (place, entry) in entries {
                 count += 1;
-                if entry.kind != Kind::Event {
+                if stays || entry.kind != Kind::Event {
                     kept.push((entry.clone(), known.of(place)));
                     continue;
                 }

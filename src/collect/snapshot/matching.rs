@@ -9,25 +9,27 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::Connection;
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::page::{Made, Page};
 use super::{ListedRow, SnapshotStream};
 use crate::collect::{CollectError, Listing};
 use crate::model::{Micros, OrganizationId, SECOND, folded};
-use crate::portal::Remedy;
+use crate::portal::{Failure, Remedy};
 use crate::record::enrichment::{Matched, Matching};
 use crate::sources::approval_requests::matching::{PERMISSION, question};
 use crate::store::snapshots::{self, Presence};
 use crate::store::{StoreError, connections};
 
-/// Questions of one poll at most, and how long all of them may take.
+/// Questions of one poll at most, and how long waiting for their answers may take.
 const MOST_ASKED: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Bytes of rows that wait for answers; they are held beside the budget.
+/// Bytes of rows that wait for answers, and of the answers of a poll; they are held beside the budget.
 const MOST_BYTES: usize = 1 << 20;
-/// How long the portal is left alone that refused to answer, on its own time.
-const LEFT_ALONE: Micros = 3_600 * SECOND;
+/// How long the portal is left alone, on its own time: one that refused to answer or asked to be waited for, and one that
+/// was away. What it wants to be waited for holds back every request of the token.
+const REFUSED: Micros = 3_600 * SECOND;
+const AWAY: Micros = 900 * SECOND;
 
 /// A row that is told, and what is asked about it.
 pub(super) struct Aside {
@@ -45,28 +47,48 @@ pub(super) struct Answered {
 /// How the portal fares that is asked beside its list.
 #[derive(Debug)]
 pub struct Asking {
-    /// How long the questions of a poll may take.
+    /// How long waiting for the answers of a poll may take, and what is left of it.
     pub(super) patience: Duration,
-    /// Questions of this poll, and until when there may be more.
+    left: Duration,
+    /// Questions of this poll, and bytes of their answers.
     asked: usize,
-    until: Option<Instant>,
+    bytes: usize,
+    /// More of a page is told than may be asked about.
+    is_crowded: bool,
     /// Nothing more is asked in this poll.
     is_over: bool,
-    /// It refused to answer: until when it is left alone.
+    /// Until when it is left alone.
     left_alone: Option<Micros>,
     /// Why requests go out without an answer, and what to do.
     trouble: Option<String>,
+    /// It refused, and has not answered since.
+    is_refused: bool,
 }
 
 impl Default for Asking {
     fn default() -> Self {
-        Self { patience: PATIENCE, asked: 0, until: None, is_over: false, left_alone: None, trouble: None }
+        Self {
+            patience: PATIENCE,
+            left: PATIENCE,
+            asked: 0,
+            bytes: 0,
+            is_crowded: false,
+            is_over: false,
+            left_alone: None,
+            trouble: None,
+            is_refused: false,
+        }
     }
 }
 
 impl Asking {
-    pub(super) fn begin_poll(&mut self) {
-        (self.asked, self.until, self.is_over) = (0, None, false);
+    pub(super) fn begin_poll(&mut self, now: Micros) {
+        (self.asked, self.bytes, self.left) = (0, 0, self.patience);
+        (self.is_crowded, self.is_over) = (false, false);
+        // What a refusal says holds until there is an answer; what passed with its poll is told no longer.
+        if !self.is_refused && self.left_alone.is_none_or(|until| now >= until) {
+            self.trouble = None;
+        }
     }
 
     /// For status: why requests go out without their applications, where they do.
@@ -75,28 +97,38 @@ impl Asking {
     }
 
     fn may_ask(&self, now: Micros) -> bool {
-        !self.is_over && self.asked < MOST_ASKED && self.left_alone.is_none_or(|until| now >= until)
+        !self.is_over && self.left_alone.is_none_or(|until| now >= until)
     }
 
-    fn worked(&mut self) {
-        self.left_alone = None;
+    fn answered(&mut self, matched: Option<&Matched>) {
+        (self.left_alone, self.is_refused) = (None, false);
         if self.trouble.take().is_some() {
             tracing::info!("the portal tells again which applications match");
         }
+        self.bytes += matched.map_or(0, |matched| matched.applications.len());
+        if self.bytes > MOST_BYTES {
+            self.overflow();
+        }
+    }
+
+    /// What is told at once is more than may be asked about.
+    fn overflow(&mut self) {
+        self.is_over = true;
+        self.without(format!("more was told at once than the {MOST_ASKED} requests or 1 MiB of a poll"));
     }
 
     fn failed(&mut self, error: &CollectError, now: Micros) {
         self.is_over = true;
         let advice = match error {
             CollectError::Portal(error) if matches!(error.remedy(), Remedy::MissingRole(_)) => PERMISSION,
-            CollectError::Refused(_) | CollectError::Undecodable(_) | CollectError::PageTooLarge(_) => {
-                "if that lasts, set `enrich: []`"
+            CollectError::Portal(error) if !matches!(error.failure, Failure::Throttled { .. }) => {
+                self.left_alone = Some(now.saturating_add(AWAY));
+                return self.without(format!("{error}; it is left alone for a quarter of an hour"));
             }
-            // The stream itself meets the same, and says so.
-            _ => return self.without(format!("{error}; the next poll asks again")),
+            _ => "if that lasts, set `enrich: []`",
         };
-        self.left_alone = Some(now.saturating_add(LEFT_ALONE));
-        self.without(format!("{error}; it is asked again in an hour; {advice}"));
+        (self.left_alone, self.is_refused) = (Some(now.saturating_add(REFUSED)), true);
+        self.without(format!("{error}; it is left alone for an hour after each refusal; {advice}"));
     }
 
     fn took_too_long(&mut self) {
@@ -132,12 +164,16 @@ impl<L: Listing> SnapshotStream<L> {
                 rows.iter().map(|row| page.is_news(db, row)).collect();
             Ok(rows.into_iter().zip(judged?).collect::<Vec<_>>())
         };
-        let (mut others, mut aside, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut others, mut aside, mut bytes, mut is_crowded) = (Vec::new(), Vec::new(), 0, false);
         for (row, is_news) in self.store.read(judged).await? {
             let has_room =
                 self.memory.asking.asked + aside.len() < MOST_ASKED && bytes + row.body.len() <= MOST_BYTES;
-            let text = std::str::from_utf8(&row.body).ok().filter(|_| is_news && has_room);
+            let text = std::str::from_utf8(&row.body).ok().filter(|_| is_news);
             match text.and_then(|text| question(text, now)) {
+                Some(_) if !has_room => {
+                    is_crowded = true;
+                    others.push(row);
+                }
                 Some(question) => {
                     bytes += row.body.len();
                     // Its own bytes, so that those of the page can go.
@@ -147,13 +183,22 @@ impl<L: Listing> SnapshotStream<L> {
                 None => others.push(row),
             }
         }
+        match aside.is_empty() {
+            true if is_crowded => self.memory.asking.overflow(),
+            // Told behind the answers, which would take it back.
+            _ => self.memory.asking.is_crowded = is_crowded,
+        }
         Ok((others, aside))
     }
 
     /// Asks about rows, one after the other. Answers all of them, and what is known of some.
-    pub(super) async fn ask_about(&mut self, aside: Vec<Aside>) -> (Vec<ListedRow>, Vec<Answered>) {
-        let patience = self.memory.asking.patience;
-        let until = *self.memory.asking.until.get_or_insert_with(|| Instant::now() + patience);
+    ///
+    /// # Errors
+    /// The program is told to stop: none of the rows is told before the next start asks about them.
+    pub(super) async fn ask_about(
+        &mut self,
+        aside: Vec<Aside>,
+    ) -> Result<(Vec<ListedRow>, Vec<Answered>), CollectError> {
         let (mut rows, mut answers) = (Vec::with_capacity(aside.len()), Vec::new());
         for Aside { row, question } in aside {
             let organization = match row.organization.is_none() {
@@ -163,20 +208,27 @@ impl<L: Listing> SnapshotStream<L> {
             if self.memory.asking.may_ask(self.listing.now()) {
                 self.requests += 1;
                 self.memory.asking.asked += 1;
-                match timeout_at(until, self.listing.matching(&organization, &question)).await {
+                let (began, left) = (Instant::now(), self.memory.asking.left);
+                let answer = timeout(left, self.listing.matching(&organization, &question)).await;
+                self.memory.asking.left = left.saturating_sub(began.elapsed());
+                match answer {
                     Ok(Ok(matched)) => {
-                        self.memory.asking.worked();
+                        self.memory.asking.answered(matched.as_ref());
                         let vendor_id = row.vendor_id.clone().unwrap_or_default();
                         let organization = row.organization.clone();
                         answers.extend(matched.map(|matched| Answered { organization, vendor_id, matched }));
                     }
+                    Ok(Err(CollectError::Stopped)) => return Err(CollectError::Stopped),
                     Ok(Err(error)) => self.memory.asking.failed(&error, self.listing.now()),
                     Err(_) => self.memory.asking.took_too_long(),
                 }
             }
             rows.push(row);
         }
-        (rows, answers)
+        if self.memory.asking.is_crowded && self.memory.asking.trouble.is_none() {
+            self.memory.asking.overflow();
+        }
+        Ok((rows, answers))
     }
 }
 

@@ -125,7 +125,7 @@ impl<L: Listing> SnapshotStream<L> {
     pub(super) async fn poll_parts(&mut self, settings: PartsSettings) -> Result<u64, CollectError> {
         let (before, now) = (self.notes.rows, self.listing.now());
         self.notes.parts.start.get_or_insert(now);
-        self.memory.asking.begin_poll();
+        self.memory.asking.begin_poll(now);
         let mut round = Round::default();
         if now - self.notes.parts.swept >= settings.sweep {
             self.sweep(settings, &mut round).await?;

@@ -112,10 +112,16 @@ impl Listing for Played {
             script.matching
         };
         let Some(answer) = answer else { return std::future::pending().await };
-        let failed = |failure| PortalError { site: "acme".to_owned(), endpoint: None, failure }.into();
+        let failed = |failure| match failure {
+            Failure::Settings(text) if text == STOPPED => CollectError::Stopped,
+            failure => PortalError { site: "acme".to_owned(), endpoint: None, failure }.into(),
+        };
         answer(&path).map(Some).map_err(failed)
     }
 }
+
+/// Not a failure of the portal: the program is told to stop.
+const STOPPED: &str = "stopped";
 
 fn answered(status: u16) -> Failure {
     Failure::Answer(Answer { status, ..Answer::default() })

@@ -104,7 +104,9 @@ async fn a_backlog_of_decided_requests_is_not_asked_about_and_of_pending_ones_so
     let (entries, asked) = world.told().await;
     let answered = entries.iter().filter(|(_, matching)| matching.is_some()).count();
     assert_eq!((entries.len(), asked.len(), answered), (120, 50, 50));
+    assert!(world.trouble().contains("more was told at once"), "{}", world.trouble());
     assert_eq!(world.told().await.1, Vec::<String>::new(), "what went out is not asked about later");
+    assert_eq!(world.trouble(), "", "it passed with its poll");
 }
 
 #[tokio::test]
@@ -135,21 +137,36 @@ async fn refused_the_event_goes_out_at_once_it_is_said_and_the_portal_is_left_al
 }
 
 #[tokio::test]
-async fn an_outage_costs_what_is_told_meanwhile_its_answer_and_the_next_poll_asks_again() {
-    let outages: [Answers; 3] = [
-        |_| Err(Failure::Unreachable("away".to_owned())),
-        |_| Err(Failure::Throttled { until: chrono::DateTime::UNIX_EPOCH, wait: Duration::from_secs(600) }),
-        |_| Err(answered(503)),
+async fn an_outage_costs_what_is_told_meanwhile_its_answer_and_the_portal_is_left_alone_for_a_while() {
+    let outages: [(Answers, i64); 3] = [
+        (|_| Err(Failure::Unreachable("away".to_owned())), 15),
+        (|_| Err(answered(503)), 15),
+        // To be asked to wait holds back all requests of the token.
+        (
+            |_| {
+                Err(Failure::Throttled {
+                    until: chrono::DateTime::UNIX_EPOCH,
+                    wait: Duration::from_secs(600),
+                })
+            },
+            60,
+        ),
     ];
-    for outage in outages {
+    for (outage, minutes) in outages {
         let mut world = asking(outage).await;
         world.add(&[("a", 1, None), ("b", 1, None)]);
         let (entries, asked) = world.told().await;
         assert_eq!((entries, asked.len()), (vec![told("a", None), told("b", None)], 1));
-        assert!(world.trouble().contains("the next poll asks again"), "{}", world.trouble());
+        assert!(world.trouble().contains("left alone"), "{}", world.trouble());
         world.script().matching = Some(named);
+        // Each poll takes a minute.
+        world.script().now += (minutes - 2) * MINUTE;
         world.add(&[("c", 1, None)]);
-        assert_eq!(world.told().await.0, [told("c", Some(r#"[{"name":"c"}]"#))]);
+        assert_eq!(world.told().await, (vec![told("c", None)], Vec::new()));
+        assert!(world.trouble().contains("left alone"), "{}", world.trouble());
+        world.script().now += MINUTE;
+        world.add(&[("d", 1, None)]);
+        assert_eq!(world.told().await.0, [told("d", Some(r#"[{"name":"d"}]"#))]);
         assert_eq!(world.trouble(), "");
     }
 }
@@ -191,6 +208,33 @@ async fn a_crash_between_asking_and_storing_tells_it_once_and_with_its_answer() 
     assert_eq!(entries, [told("a", Some(r#"[{"name":"a"}]"#)), told("old", None)]);
     assert_eq!(asked, ["a"]);
     assert_eq!(world.told().await, (Vec::new(), Vec::new()));
+}
+
+#[tokio::test]
+async fn what_is_asked_about_when_the_program_is_told_to_stop_is_told_by_the_next_start_with_its_answer() {
+    let mut world = asking(|path| match path {
+        "b" => Err(Failure::Settings(STOPPED.to_owned())),
+        path => named(path),
+    })
+    .await;
+    world.add(&[("a", 1, None), ("b", 1, None), ("old", 4, Some(3 * 24 * 60))]);
+    let (_, outcome) = world.try_poll().await;
+    assert!(matches!(outcome, Err(CollectError::Stopped)));
+    assert!(
+        world.matched().await.iter().all(|(id, _)| id == "old"),
+        "neither without an answer nor forgotten"
+    );
+    world.reload().await;
+    world.questions();
+    world.script().matching = Some(named);
+    let (mut entries, asked) = world.told().await;
+    entries.retain(|(id, _)| id != "old");
+    assert_eq!(
+        entries,
+        [("a", r#"[{"name":"a"}]"#), ("b", r#"[{"name":"b"}]"#)].map(|(id, known)| told(id, Some(known)))
+    );
+    assert_eq!(asked.len(), 2);
+    assert_eq!(world.trouble(), "");
 }
 
 #[tokio::test]
