@@ -77,6 +77,13 @@ fn topics(kafka: &Kafka, name: &str, settings: &[&str]) {
     kafka.client_tool(&[&["create", events.as_str(), "3"], settings].concat());
 }
 
+/// A payload that packing makes half as large, and no smaller.
+fn noise(bytes: usize) -> String {
+    let mut raw = vec![0; bytes / 2];
+    rand::rng().fill_bytes(&mut raw);
+    raw.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn is_held(error: &SinkError, says: &str) {
     let text = error.to_string();
     assert!(error.remedy() == Remedy::Hold && text.contains(says), "{text}");
@@ -88,12 +95,7 @@ async fn records_that_are_too_large_for_the_topic_are_refused_and_all_others_arr
     for (name, more) in [("large", ""), ("large_plain", ", transactional: false")] {
         topics(kafka, name, &["max.message.bytes=100000"]);
         let (mut sink, _folder) = sink(name, &format!("brokers: [\"{}\"]{more}", kafka.plain()));
-        // What cannot be made smaller, in batches that are together larger than the topic takes.
-        let noise = |bytes: usize| {
-            let mut raw = vec![0; bytes / 2];
-            rand::rng().fill_bytes(&mut raw);
-            raw.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        };
+        // In batches that are together larger than the topic takes.
         let mut payloads: Vec<String> = (0..60).map(|_| noise(20_000)).collect();
         payloads[7] = noise(300_000);
         payloads[31] = noise(1_200_000);
@@ -109,6 +111,33 @@ async fn records_that_are_too_large_for_the_topic_are_refused_and_all_others_arr
         payloads.sort();
         assert!(found == payloads, "{name}: {} records of {}", found.len(), payloads.len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_makes_the_sink_wait_and_costs_no_record() {
+    let Some(kafka) = Kafka::shared() else { return };
+    topics(kafka, "thrifty", &[]);
+    // The broker counts over eleven seconds: what comes first is within the quota.
+    kafka.order("quota thrifty 100000");
+    let settings = format!("brokers: [\"{}\"], properties: {{ client.id: thrifty }}", kafka.plain());
+    let (mut sink, _folder) = sink("thrifty", &settings);
+    let mut payloads: Vec<String> = (0..10).map(|_| noise(50_000)).collect();
+    assert_eq!(deliver(&mut sink, &batch(&payloads)).await.unwrap(), []);
+    let began = tokio::time::Instant::now();
+    for number in 1..7 {
+        let more: Vec<String> = (0..10).map(|_| noise(50_000)).collect();
+        let batch = batch(&more);
+        sink.prepare(&batch, Clock::system().now()).await.unwrap();
+        assert_eq!(sink.write(&batch).await.unwrap(), []);
+        sink.commit(&Positions::from([((1, Lane::Live), 100 + number)])).await.unwrap();
+        payloads.extend(more);
+    }
+    assert!(began.elapsed() > Duration::from_secs(3), "{:?}", began.elapsed());
+    let mut found: Vec<String> =
+        kafka.read(&["thrifty_events"]).into_iter().map(|message| message.value).collect();
+    found.sort();
+    payloads.sort();
+    assert!(found == payloads, "{} records of {}", found.len(), payloads.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
