@@ -3,8 +3,9 @@
 //! Each worker goes its own pace over all lanes that hold something for its sink, so a slow or dead sink holds
 //! up no other. One round: the lanes that are pending ([`outbox::pending`]), a batch of them (`assemble.rs`),
 //! dead letters committed first, the state that the sink wants to be safe before it writes, the write, dead
-//! letters for what the sink refuses, and last the sink's new state together with the positions. Whatever fails, the worker starts again from what
-//! the store holds, as after a crash; [`crate::sink`] says what a sink makes of that.
+//! letters for what the sink refuses, and last the sink's new state together with the positions. While a sink over the
+//! network writes, the batch behind is put together. Whatever fails, the worker forgets that one and starts again from
+//! what the store holds, as after a crash; [`crate::sink`] says what a sink makes of that.
 
 mod assemble;
 mod error;
